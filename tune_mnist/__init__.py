@@ -1,0 +1,3 @@
+"""Distributed hyperparameter tuning on MNIST with Ray Tune."""
+
+__version__ = "0.1.0"

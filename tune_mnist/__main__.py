@@ -1,0 +1,32 @@
+"""`tune-mnist NAME` and `python -m tune_mnist NAME`: the commands as subcommands."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from tune_mnist.cli import BAD_INPUT
+
+COMMANDS = {
+    "grid": "train, analyse and draw every cell of a grid",
+    "analysis": "write a study's tables and figures again",
+    "data": "show the data set's checksums and first pictures",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command named by the first word with the rest; returns its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in COMMANDS:
+        return int(importlib.import_module(f"tune_mnist.{words[0]}").main(words[1:]))
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: tune-mnist COMMAND [--help]\n")
+        print("\n".join(f"  {name:<10} {clause}" for name, clause in COMMANDS.items()))
+        return 0
+    print(f"error: unknown command `{words[0]}`: known are {', '.join(COMMANDS)}", file=sys.stderr)
+    return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""What a run ran on: versions, commit, machine, command line."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("tune-mnist", "torch", "torchvision", "ray", "optuna", "numpy", "scipy", "pandas", "scikit-learn")
+
+
+def about_run() -> dict[str, Any]:
+    """The reproducibility record of a run that starts now; plain JSON values."""
+    return {
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "git": _git(Path(__file__).parent),
+        "machine": {"platform": platform.platform(), "cpu": cpu_model(), "cpus": os.cpu_count()},
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name, as far as the platform tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """The source's commit and whether it was changed since; None outside a git checkout."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.SubprocessError):
+        return None

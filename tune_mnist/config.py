@@ -1,0 +1,345 @@
+"""What may be asked for: a training's config and a study's spec, checked when made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import json
+import math
+import numbers
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+MODEL_NAMES = ("SimpleNN", "MediumNN", "ComplexNN", "CNN")
+FULLY_CONNECTED = MODEL_NAMES[:3]
+DATASETS = ("mnist", "fashion-mnist", "kmnist", "emnist-digits")
+
+PREFIX = {"holdout": "val", "report": "test"}
+"""What evaluation metrics are called under each protocol, by the split they are taken on."""
+
+# A change that alters any number a training yields must raise this: it is part of every key.
+ENGINE_VERSION = 1
+
+Protocol = Literal["holdout", "report"]
+Head = Literal["logits", "softmax"]
+T = TypeVar("T")
+
+# Strict JSON mode: lists become tuples and ints floats, but "1" is no number and true no int.
+STRICT = {"extra": "forbid", "strict": True}
+
+
+class UserError(ValueError):
+    """Bad input, told in one line: the rule, the value, the remedy. Commands exit with 2 on it."""
+
+
+def require(holds: bool, rule: str, value: object, remedy: str) -> None:
+    """Raise `UserError` naming `rule`, the offending `value` and the `remedy`, unless `holds`."""
+    if not holds:
+        raise UserError(f"`{rule}` must hold, but got {value}: {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a training is done, apart from what the grid sweeps. The defaults are the report's."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    dropout: float = 0.0
+    """Probability of zeroing a hidden activation, in [0, 1)."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW, arXiv:1711.05101), at least 0."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes, in [0, 1)."""
+    ema_decay: float = 0.0
+    """Decay per step of the averaged weights that are evaluated, in [0, 1); 0 evaluates the weights themselves."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How lr moves: constant, or cosine to 0 over the epoch budget."""
+    warmup_epochs: float = 0.0
+    """Epochs over which lr rises linearly from 0."""
+    rotation: float = 0.0
+    """Largest random rotation of a training picture, degrees, in [0, 180]."""
+    translation: float = 0.0
+    """Largest random shift along each axis, pixels, in [0, 14]."""
+    scaling: float = 0.0
+    """Largest random relative change of size, in [0, 1)."""
+    shear: float = 0.0
+    """Largest random horizontal shear, degrees, in [0, 45]."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the CNN's convolutions: fp32, or bf16 autocast."""
+
+    def __post_init__(self) -> None:
+        _settle(self)
+        for name in ("dropout", "label_smoothing", "ema_decay", "scaling"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"0 <= {name} < 1", value, f"change {_flag(name)}")
+        for name, most in {"rotation": 180, "translation": 14, "shear": 45}.items():
+            value = getattr(self, name)
+            require(0 <= value <= most, f"0 <= {name} <= {most}", value, f"change {_flag(name)}")
+        for name in ("weight_decay", "warmup_epochs"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"0 <= {name} < inf", value, f"change {_flag(name)}")
+
+    @property
+    def augments(self) -> bool:
+        """Whether training pictures are randomly transformed."""
+        return any((self.rotation, self.translation, self.scaling, self.shear))
+
+    @property
+    def depends_on_budget(self) -> bool:
+        """Whether a shorter run differs from the start of a longer one."""
+        return self.schedule == "cosine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Recipe):
+    """One training: everything chosen by the user that determines its metrics.
+
+    `budget` is the number of epochs the training is planned for where that matters (a cosine
+    schedule, or an independent run); None means that every shorter run is a prefix of a longer one.
+    """
+
+    model: str
+    lr: float
+    batch_size: int
+    seed: int = 0
+    head: Head = "logits"
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_model(self.model)
+        _check_lr(self.lr)
+        _check_batch_size(self.batch_size)
+        _check_seed(self.seed)
+        require(self.budget is None or self.budget >= 1, "budget >= 1", self.budget, "raise the epoch budget")
+        if self.depends_on_budget:
+            require(self.budget is not None, "a cosine schedule has a budget", self.budget, "give an epoch budget")
+
+    @property
+    def label(self) -> str:
+        """A short readable name, as shown on dashboards and in logs."""
+        budget = "" if self.budget is None else f"-e{self.budget}"
+        return f"{self.model}-lr{self.lr:g}-b{self.batch_size}-s{self.seed}{budget}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a training's metrics depend on besides its config."""
+
+    protocol: Protocol
+    data_sha256: str
+    """Digest of the training and evaluation arrays in use, so of the data and its split."""
+    device: str = "cpu"
+    """Device type the training runs on: cpu or cuda."""
+    threads: int = 1
+    """CPU threads of the training; another number sums in another order."""
+    engine_version: int = ENGINE_VERSION
+
+    def __post_init__(self) -> None:
+        _settle(self)
+
+
+def training_key(config: TrainingConfig, context: Context) -> str:
+    """The training's content address: 16 hex digits of the SHA-256 of all that determines its result."""
+    content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """A training and the epoch budgets it answers: each (config, budget) is one cell of the grid."""
+
+    config: TrainingConfig
+    budgets: tuple[int, ...]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs to run: the largest budget."""
+        return max(self.budgets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """A grid study; the defaults are the report's 192 cells. Read from TOML by `read_spec`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    models: tuple[str, ...] = FULLY_CONNECTED
+    """Models to train."""
+    lr: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    """Learning rates of Adam."""
+    batch_size: tuple[int, ...] = (16, 32, 64, 128)
+    """Pictures per optimisation step."""
+    epochs: tuple[int, ...] = (2, 5, 10, 15)
+    """Epoch budgets; one training of the largest answers them all unless the schedule depends on the budget."""
+    seeds: int = 1
+    """Repetitions of each training, with seeds 0, 1, …"""
+    protocol: Protocol = "holdout"
+    """holdout: select on held-out training pictures and test once. report: select on the test set, as it did."""
+    head: Literal["auto", "logits", "softmax"] = "auto"
+    """What models end in; auto: logits, but softmax for fully connected ones under the report's protocol."""
+    independent_epochs: bool = False
+    """Train every epoch budget from scratch instead of reading it off the longest training."""
+    dataset: Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"] = "mnist"
+    """Data set; the others than mnist are torchvision's and need --download once."""
+    data: Path | None = None
+    """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        _settle(self)
+        for name, check in _CHECKS.items():
+            values = getattr(self, name)
+            require(len(values) > 0, f"{name} has at least one value", "none", f"give {_flag(name)} a value")
+            for value in values:
+                check(value)
+            twice = sorted({str(v) for v in values if values.count(v) > 1})
+            require(not twice, f"{name} has no value twice", ", ".join(twice), f"drop the repeats from {_flag(name)}")
+        require(self.seeds >= 1, "seeds >= 1", self.seeds, "raise --seeds")
+
+    def trainings(self) -> list[PlannedTraining]:
+        """The distinct trainings that answer every cell, in the order of models, lr, batch_size and seed."""
+        separate = self.independent_epochs or self.recipe.depends_on_budget
+        groups = [(e,) for e in self.epochs] if separate else [self.epochs]
+        recipe = dataclasses.asdict(self.recipe)
+        return [
+            PlannedTraining(
+                TrainingConfig(
+                    model=model, lr=lr, batch_size=batch_size, seed=seed, head=self._head(model),
+                    budget=budgets[0] if separate else None, **recipe,
+                ),
+                budgets,
+            )
+            for model, lr, batch_size, seed, budgets in itertools.product(
+                self.models, self.lr, self.batch_size, range(self.seeds), groups
+            )
+        ]
+
+    def _head(self, model: str) -> Head:
+        if self.head == "auto":
+            return "softmax" if self.protocol == "report" and model in FULLY_CONNECTED else "logits"
+        return self.head
+
+
+def check_study_name(name: str) -> str:
+    """Return `name` if it is a safe folder name, else raise `UserError`."""
+    rule = "name matches [A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+    require(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) is not None, rule, repr(name), "change --name")
+    return name
+
+
+def read_spec(path: Path) -> StudySpec:
+    """Read a study's spec from a TOML file.
+
+    Raises:
+        UserError: the file is missing, is not TOML (with the line), or has an unknown or ill-typed key.
+    """
+    return from_mapping(StudySpec, read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file; `UserError` names the file and, for a syntax error, the line."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[import-not-found,no-redef]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}: name an existing TOML file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text: name a TOML file") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        where = str(error).replace("at end of document", f"at the end, line {len(text.splitlines())}")
+        raise UserError(f"{path} is not valid TOML: {where}: correct the file") from None
+    except RecursionError:
+        raise UserError(f"{path} is not valid TOML: nested too deeply: correct the file") from None
+
+
+def from_mapping(cls: type[T], values: dict[str, Any], source: str) -> T:
+    """Build the dataclass `cls` from parsed TOML or JSON, with types checked strictly.
+
+    Raises:
+        UserError: an unknown key (with the nearest known one), a wrong type, or a value out of range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise UserError(f"{source}: {_first_problem(cls, error.errors()[0])}") from None
+
+
+def _first_problem(cls: type, problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "unexpected_keyword_argument":
+        known = {f.name: f.name for f in dataclasses.fields(cls)}
+        if "recipe" in known:
+            known |= {f.name: f"recipe.{f.name}" for f in dataclasses.fields(Recipe)}
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        table = where.removesuffix(str(problem["loc"][-1]))
+        meant = f"did you mean `{known[near[0]].removeprefix(table)}`?" if near else ""
+        return f"unknown key `{where}`: {meant or 'known are ' + ', '.join(known.values())}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"`{where}`: {problem['msg']}, but got {problem['input']!r}: correct the value"
+
+
+def _settle(made: object) -> None:
+    """Check a dataclass's choices and give its numbers their declared type, so that equal configs have equal keys."""
+    for name, hint in get_type_hints(type(made)).items():
+        value, kinds = getattr(made, name), get_args(hint)
+        if get_origin(hint) is Literal:
+            require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {_flag(name)}")
+        elif get_origin(hint) is tuple:
+            object.__setattr__(made, name, tuple(_typed(name, item, kinds[0]) for item in value))
+        elif value is not None:
+            object.__setattr__(made, name, _typed(name, value, int if hint == int | None else hint))
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    if kind not in (int, float):
+        return value
+    rule = f"{name} is a {'whole ' if kind is int else ''}number"
+    number = not isinstance(value, bool) and isinstance(value, numbers.Real) and (kind is float or value % 1 == 0)
+    require(number, rule, repr(value), f"change {_flag(name)}")
+    return kind(value) + 0  # -0.0 becomes 0.0
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check_model(name: str) -> None:
+    near = difflib.get_close_matches(name, MODEL_NAMES, n=1, cutoff=0.4)
+    remedy = f"did you mean {near[0]}?" if near else "change --models"
+    require(name in MODEL_NAMES, f"model is one of {', '.join(MODEL_NAMES)}", repr(name), remedy)
+
+
+def _check_lr(lr: float) -> None:
+    require(math.isfinite(lr) and lr > 0, "0 < lr < inf", lr, "change --lr")
+
+
+def _check_batch_size(batch_size: int) -> None:
+    require(batch_size >= 1, "batch_size >= 1", batch_size, "raise --batch-size")
+
+
+def _check_epochs(epochs: int) -> None:
+    require(epochs >= 1, "epochs >= 1", epochs, "raise --epochs")
+
+
+def _check_seed(seed: int) -> None:
+    require(0 <= seed < 2**32, "0 <= seed < 2**32", seed, "change the seed")
+
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "models": _check_model, "lr": _check_lr, "batch_size": _check_batch_size, "epochs": _check_epochs,
+}

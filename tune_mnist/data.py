@@ -1,0 +1,313 @@
+"""IDX files to arrays; the seeded train/validation split; the preview of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_mnist.cli import parse, run
+from tune_mnist.config import DATASETS, Protocol, UserError, require
+from tune_mnist.idx import Bytes, idx_md5, read_idx, times
+
+CLASSES = 10
+SIDE = 28
+SPLIT_SEED = 0
+HELD_OUT = 6
+"""One picture in so many of the training set is held out under the holdout protocol."""
+
+FILES = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+MNIST_MD5 = {  # of the decompressed files
+    "train_images": "6bbc9ace898e44ae57da46a324031adb",
+    "train_labels": "a25bea736e30d166cdddb491f175f624",
+    "test_images": "2646ac647ad5339dbf082846283269ea",
+    "test_labels": "27ae3e4e09519cfbb04c329615203637",
+}
+_EMNIST_FILES = {part: f"emnist-digits-{file.replace('t10k', 'test')}" for part, file in FILES.items()}
+_TORCHVISION: dict[str, tuple[str, dict[str, str]]] = {
+    "fashion-mnist": ("FashionMNIST", {}),
+    "kmnist": ("KMNIST", {}),
+    "emnist-digits": ("EMNIST", {"split": "digits"}),
+}
+_TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set as its files have it."""
+
+    name: str
+    train_images: Bytes
+    """(N, 28, 28), 0 background to 255 ink."""
+    train_labels: Bytes
+    """(N,), classes 0 to 9."""
+    test_images: Bytes
+    """(M, 28, 28)."""
+    test_labels: Bytes
+    """(M,)."""
+    sha256: str
+    """Hex digest over the four arrays, shapes included."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a training sees under a protocol: pictures to learn from and pictures to be scored on."""
+
+    train_images: Bytes
+    """(n, 784), C-contiguous."""
+    train_labels: NDArray[np.int64]
+    """(n,)."""
+    eval_images: Bytes
+    """(m, 784), C-contiguous."""
+    eval_labels: NDArray[np.int64]
+    """(m,)."""
+    sha256: str
+    """Hex digest over the four arrays, so of the data and of its split."""
+
+
+def load_dataset(name: str = "mnist", folder: Path | None = None, *, download: bool = False) -> Dataset:
+    """Load a data set by name, or from any `folder` of the four IDX files (plain or .gz).
+
+    `mnist` is part of the package; the others are read from the cache folder ($TUNE_MNIST_CACHE or
+    ~/.cache/tune_mnist), where `download` first lets torchvision put them.
+
+    Raises:
+        UserError: an unknown name, a file that is missing, damaged or does not fit the others, or a
+            failed download.
+    """
+    if folder is not None:
+        return _read_folder(folder, folder.resolve().name)
+    require(name in DATASETS, f"dataset is one of {', '.join(DATASETS)}", repr(name), "change --dataset")
+    return _embedded() if name == "mnist" else _cached(name, download)
+
+
+def training_data(dataset: Dataset, protocol: Protocol) -> TrainingData:
+    """Lay out `dataset` for training under `protocol`.
+
+    holdout: a stratified, seeded sixth of the training set is held out to evaluate on (10,000 of
+    MNIST's 60,000); both parts keep the files' order. report: all of the training set, evaluated on
+    the test set.
+    """
+    images, labels = dataset.train_images, dataset.train_labels
+    if protocol == "report":
+        return _training_data(images, labels, dataset.test_images, dataset.test_labels)
+    kept, held_out = _split(labels)
+    return _training_data(images[kept], labels[kept], images[held_out], labels[held_out])
+
+
+def class_counts(labels: NDArray[Any]) -> list[int]:
+    """How often each of the 10 classes occurs."""
+    return np.bincount(labels, minlength=CLASSES).tolist()
+
+
+def _read_folder(
+    folder: Path, name: str, files: Mapping[str, str] = FILES, *, transposed: bool = False
+) -> Dataset:
+    try:
+        present = set(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror or error}: name a folder of IDX files") from None
+    for stem in files.values():
+        rule = f"{folder} has {stem} or {stem}.gz"
+        require(bool(present & {stem, f"{stem}.gz"}), rule, "neither", "name a folder of the four IDX files")
+    paths = {part: folder / (stem if stem in present else f"{stem}.gz") for part, stem in files.items()}
+    arrays = {part: read_idx(path) for part, path in paths.items()}
+    _check(arrays, paths)
+    if transposed:  # EMNIST's files hold every picture so
+        images = {part: np.ascontiguousarray(a.transpose(0, 2, 1)) for part, a in arrays.items() if a.ndim == 3}
+        arrays |= images
+    return Dataset(name=name, sha256=_digest(*(arrays[part] for part in FILES)), **arrays)
+
+
+def _check(arrays: Mapping[str, Bytes], paths: Mapping[str, Path]) -> None:
+    """Raise `UserError` unless the four arrays are a data set that can be split and trained on."""
+    for part, least in {"train": 6 * CLASSES, "test": CLASSES}.items():
+        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+        images_path, labels_path = paths[f"{part}_images"], paths[f"{part}_labels"]
+        fits = images.ndim == 3 and images.shape[1:] == (SIDE, SIDE)
+        require(fits, f"{images_path} holds pictures of {SIDE}×{SIDE}", times(images.shape), "replace it")
+        fits = labels.shape == images.shape[:1]
+        rule = f"{labels_path} has a label for each of {len(images)} pictures"
+        require(fits, rule, times(labels.shape), "replace it")
+        require(len(labels) >= least, f"{labels_path} has at least {least} labels", len(labels), "give more pictures")
+        require(labels.max() < CLASSES, f"{labels_path} has labels 0 to {CLASSES - 1}", labels.max(), "replace it")
+    rarest = min(class_counts(arrays["train_labels"]))
+    rule = f"{paths['train_labels']} has each class {HELD_OUT} times or more, to be split"
+    require(rarest >= HELD_OUT, rule, f"{rarest} of one", "give more pictures")
+
+
+def _embedded() -> Dataset:
+    with resources.as_file(resources.files("tune_mnist") / "mnist") as folder:
+        dataset = _read_folder(folder, "mnist")
+    for part, md5 in MNIST_MD5.items():
+        found = idx_md5(getattr(dataset, part))
+        require(found == md5, f"MD5 of the package's {FILES[part]} is {md5}", found, "install the package again")
+    return dataset
+
+
+def _cached(name: str, download: bool) -> Dataset:
+    cache = Path(os.environ.get("TUNE_MNIST_CACHE") or "~/.cache/tune_mnist").expanduser()
+    folder = cache / _TORCHVISION[name][0] / "raw"
+    files = _EMNIST_FILES if name == "emnist-digits" else FILES
+    if not all(os.path.exists(folder / file) for file in files.values()):
+        require(download, f"{name} is in the cache folder {cache}", "nothing there", "pass --download to fetch it")
+        _download(name, cache)
+    return _read_folder(folder, name, files, transposed=name == "emnist-digits")
+
+
+def _download(name: str, cache: Path) -> None:
+    import socket
+    from http.client import HTTPException
+
+    from torchvision import datasets
+
+    class_name, options = _TORCHVISION[name]
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)
+    try:
+        getattr(datasets, class_name)(cache, download=True, **options)
+    except (OSError, RuntimeError, EOFError, HTTPException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot download {name} ({reason}): check the network or give its folder by --data") from None
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def _split(labels: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ascending indices of the pictures to train on and of those held out."""
+    from sklearn.model_selection import train_test_split
+
+    kept, held_out = train_test_split(
+        np.arange(len(labels)), test_size=len(labels) // HELD_OUT, stratify=labels, random_state=SPLIT_SEED
+    )
+    return np.sort(kept), np.sort(held_out)
+
+
+def _training_data(train: Bytes, train_labels: Bytes, evaluation: Bytes, eval_labels: Bytes) -> TrainingData:
+    arrays = (
+        train.reshape(len(train), -1), train_labels.astype(np.int64),
+        evaluation.reshape(len(evaluation), -1), eval_labels.astype(np.int64),
+    )
+    return TrainingData(*arrays, sha256=_digest(*arrays))
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class DataArgs:
+    """Which data set to show, and where to."""
+
+    dataset: Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"] = "mnist"
+    """Data set; the others than mnist are torchvision's."""
+    data: Path | None = None
+    """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
+    download: bool = False
+    """Let torchvision fetch the data set into the cache folder if it is not there."""
+    figure: Path = Path("first_ten.png")
+    """File to draw the first ten training pictures into."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m tune_mnist.data` with `argv` (None: the process's own); return its exit status."""
+    about = "Show a data set's checksums and class counts, and draw its first ten training pictures."
+    return run(lambda: _show(parse(DataArgs, argv, prog="python -m tune_mnist.data", description=about)))
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """The checksums of `dataset` and its class counts, total last, in each split; fit for JSON."""
+    by_protocol: dict[Protocol, TrainingData] = {p: training_data(dataset, p) for p in ("holdout", "report")}
+    counts = {
+        "training": class_counts(by_protocol["holdout"].train_labels),
+        "validation": class_counts(by_protocol["holdout"].eval_labels),
+        "all training": class_counts(dataset.train_labels),
+        "test": class_counts(dataset.test_labels),
+    }
+    return {
+        "dataset": dataset.name,
+        "files": {
+            file: {"shape": list(getattr(dataset, part).shape), "md5": idx_md5(getattr(dataset, part))}
+            for part, file in FILES.items()
+        },
+        "sha256": {"dataset": dataset.sha256, **{p: data.sha256 for p, data in by_protocol.items()}},
+        "class_counts": counts,
+    }
+
+
+def draw_first_ten(dataset: Dataset, path: Path) -> None:
+    """Draw the first ten training pictures with their labels into `path`, whole or not at all.
+
+    Raises:
+        UserError: the suffix is no picture format, or the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 2.8), layout="constrained")
+    for axes, image, label in zip(figure.subplots(2, 5).flat, dataset.train_images, dataset.train_labels, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(str(label))
+        axes.set_axis_off()
+    suffixes, suffix = figure.canvas.get_supported_filetypes(), path.suffix[1:].lower()
+    require(suffix in suffixes, f"figure ends in one of .{', .'.join(suffixes)}", path, "change --figure")
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        figure.savefig(part, format=suffix, dpi=150)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}: change --figure") from None
+
+
+def _show(args: DataArgs) -> int:
+    dataset = load_dataset(args.dataset, args.data, download=args.download)
+    facts = describe(dataset) | {"figure": str(args.figure)}
+    draw_first_ten(dataset, args.figure)
+    if args.json:
+        print(json.dumps(facts, indent=1))
+    else:
+        _print_tables(facts)
+    return 0
+
+
+def _print_tables(facts: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    files = Table("file", "shape", "MD5, decompressed", title=facts["dataset"])
+    for file, fact in facts["files"].items():
+        files.add_row(file, times(fact["shape"]), fact["md5"])
+    counts = Table("class", title="pictures per class")
+    for split in facts["class_counts"]:
+        counts.add_column(split, justify="right")
+    for label, row in enumerate(zip(*facts["class_counts"].values(), strict=True)):
+        counts.add_row(str(label), *map(str, row), end_section=label == CLASSES - 1)
+    counts.add_row("total", *(str(sum(column)) for column in facts["class_counts"].values()))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(files, counts)
+    for what, digest in facts["sha256"].items():
+        console.print(f"SHA-256 {what}: {digest}")
+    console.print(f"figure: {facts['figure']}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

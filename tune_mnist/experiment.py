@@ -1,0 +1,131 @@
+"""A study from spec to results: check, lock, run what is missing, score the winners, analyse."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from tune_mnist.about import about_run
+from tune_mnist.analysis import Tables
+from tune_mnist.batches import Pictures, make_pictures
+from tune_mnist.config import Context, PlannedTraining, StudySpec, require
+from tune_mnist.data import Dataset, TrainingData, load_dataset, training_data
+from tune_mnist.files import set_aside
+from tune_mnist.lock import study_lock
+from tune_mnist.resources import Resources
+from tune_mnist.results import tables_of, winners_to_score, write_results
+from tune_mnist.store import Study
+
+if TYPE_CHECKING:
+    from ray.tune import ResultGrid
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A spec with its data loaded and everything checked; nothing is written yet."""
+
+    spec: StudySpec
+    resources: Resources
+    dataset: Dataset
+    data: TrainingData
+    context: Context
+
+
+def check_experiment(spec: StudySpec, resources: Resources, *, download: bool = False) -> Experiment:
+    """Load the spec's data and check what can be checked before anything is written or Ray is started.
+
+    Raises:
+        UserError: bad data files, a batch larger than the training set, or too few CPUs or GPUs.
+    """
+    resources.check_this_machine()
+    dataset = load_dataset(spec.dataset, spec.data, download=download)
+    data = training_data(dataset, spec.protocol)
+    most = len(data.train_labels)
+    for size in spec.batch_size:
+        require(size <= most, f"batch_size <= {most}", size, "lower --batch-size")
+    context = Context(
+        protocol=spec.protocol, data_sha256=data.sha256, device=resources.device, threads=resources.threads
+    )
+    return Experiment(spec, resources, dataset, data, context)
+
+
+@contextlib.contextmanager
+def open_study(folder: Path, *, fresh: bool = False) -> Iterator[Study]:
+    """The study in `folder`, made if need be, locked for this process; `fresh` first moves an old one aside.
+
+    Raises:
+        UserError: the folder cannot be written to, or another run holds the study.
+    """
+    if fresh and folder.exists():
+        with study_lock(folder):
+            set_aside(folder)
+    study = Study(folder)
+    study.create()
+    with study_lock(study.folder):
+        yield study
+
+
+def run_experiment(experiment: Experiment, study: Study, console: Console) -> tuple[Tables, ResultGrid | None]:
+    """Run in the opened `study` what it lacks, score its winners, and write its tables and figures.
+
+    Returns:
+        The study's tables, and Ray's results of the trials that ran now, None if there were none.
+
+    Raises:
+        KeyboardInterrupt: stopped by a signal; what was finished is in the study.
+    """
+    study.add(experiment.spec, experiment.context, about_run())
+    missing = missing_trainings(study, experiment.spec.trainings(), experiment.context, console)
+    results = None
+    if missing or winners_to_score(study):
+        results = _run_on_ray(experiment, study, missing, console)
+    tables = tables_of(study)
+    write_results(study, tables)
+    return tables, results
+
+
+def _run_on_ray(
+    experiment: Experiment, study: Study, missing: Sequence[PlannedTraining], console: Console
+) -> ResultGrid | None:
+    # Only here is Ray needed: a finished study is analysed again without it.
+    from tune_mnist.runner import ray_session, run_trainings, score_winners
+    from tune_mnist.trial import TrialData
+
+    data = experiment.data
+    trial_data = TrialData(
+        make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
+    )
+    results = None
+    with ray_session(experiment.resources, console):
+        if missing:
+            results = run_trainings(missing, trial_data, experiment.context, study, experiment.resources, console)
+        winners = winners_to_score(study)
+        if winners:
+            console.print(f"scoring {len(winners)} winners on the test set", highlight=False)
+            score_winners(winners, trial_data, test_pictures(experiment.dataset), experiment.context, study)
+    return results
+
+
+def test_pictures(dataset: Dataset) -> Pictures:
+    """The data set's test pictures."""
+    return make_pictures(dataset.test_images.reshape(len(dataset.test_images), -1), dataset.test_labels)
+
+
+def missing_trainings(
+    study: Study, plans: Sequence[PlannedTraining], context: Context, console: Console
+) -> list[PlannedTraining]:
+    """The planned trainings that are neither complete nor diverged; says how many there are of each kind."""
+    records = study.records(plans, context)
+    missing = [plan for plan, record in zip(plans, records, strict=True) if record.status in ("unfinished", "failed")]
+    started = Counter(bool(r.epochs) for r in records if r.status in ("unfinished", "failed"))
+    console.print(
+        f"{study.name}: {len(plans)} trainings: {len(plans) - len(missing)} done, "
+        f"{started[True]} to go on with, {started[False]} to start", highlight=False, soft_wrap=True,
+    )
+    return missing

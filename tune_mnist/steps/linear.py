@@ -1,0 +1,216 @@
+"""The step of a fully connected model on the CPU, written out on flat buffers.
+
+All parameters lie in one flat buffer and all gradients in another, so that AdamW is one fused call.
+MNIST's background is a constant -1: with pictures written as x = -1 + u, where most of u is 0, the
+first layer and its gradient are sums over the few non-zeros of u, which `torch.embedding_bag` does
+faster than a dense product:
+    x W + b = u W + (b - sum of W's rows)        and        x^T d = u^T d - sum of d's rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tune_mnist.batches import (
+    Pictures,
+    SparseBatch,
+    affine_maps,
+    as_tensor,
+    epoch_order,
+    generator,
+    normalise,
+    sparse_batches,
+    transform,
+)
+from tune_mnist.config import TrainingConfig
+from tune_mnist.models import CLASSES, FullyConnected
+from tune_mnist.steps.base import BETA1, BETA2, EPS, Steps, learning_rate
+
+EVALUATION_BATCH = 500
+Inputs = Tensor | SparseBatch
+
+
+class Layer(NamedTuple):
+    """One linear layer as views of a flat buffer: weight (n_in, n_out) and bias (n_out,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def layers_of(flat: Tensor, sizes: Sequence[int]) -> list[Layer]:
+    """The layers of widths `sizes` (input first) laid one after the other in `flat`, as views."""
+    shapes = list(itertools.pairwise(sizes))
+    parts = flat.split([length for n_in, n_out in shapes for length in (n_in * n_out, n_out)])
+    return [Layer(parts[2 * i].view(shape), parts[2 * i + 1]) for i, shape in enumerate(shapes)]
+
+
+class LinearSteps(Steps):
+    """Steps of any stack of Linear and ReLU, with either head, with dropout and augmentation, on the CPU."""
+
+    def __init__(
+        self, config: TrainingConfig, model: FullyConnected, train: Pictures, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.config, self.model, self.train, self.dtype = config, model, train, dtype
+        self.labels = as_tensor(train.labels)
+        self.nonzero = None if config.augments else train.nonzero
+        self.flat = torch.cat([p.detach().t().flatten() for p in model.linears.parameters()]).to(dtype)
+        self.gradient = torch.empty_like(self.flat)
+        self.means, self.squares = torch.zeros_like(self.flat), torch.zeros_like(self.flat)  # Adam's moments
+        self.step_count = torch.zeros(())
+        self.average = self.flat.clone() if config.ema_decay else None
+        self.layers, self.gradients = layers_of(self.flat, model.sizes), layers_of(self.gradient, model.sizes)
+        self.buffers: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    @torch.no_grad()
+    def train_epoch(self, epoch: int) -> float:
+        config = self.config
+        order = epoch_order(len(self.labels), config.seed, epoch)
+        torch.manual_seed(generator(config.seed, epoch, "dropout").initial_seed())
+        labels = self.labels[order]
+        # The epoch's logits are kept, so that its loss is one operation instead of one a step.
+        logits = torch.empty(len(labels), CLASSES, dtype=self.dtype)
+        batches = zip(
+            self._batches(order, epoch), logits.split(config.batch_size),
+            self.targets(labels).split(config.batch_size), strict=True,
+        )
+        steps = -(-len(labels) // config.batch_size)
+        for step, batch in enumerate(batches, start=(epoch - 1) * steps):
+            self.backward(*batch)
+            self._update(learning_rate(config, step, steps))
+        scores = logits.softmax(1) if config.head == "softmax" else logits
+        return float(F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing))
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """The probabilities (n, 10) that the outputs are trained towards, for labels int64 (n,)."""
+        smoothing = self.config.label_smoothing
+        return F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
+
+    def _batches(self, order: Tensor, epoch: int) -> Iterable[Inputs]:
+        config = self.config
+        if self.nonzero is not None:
+            return sparse_batches(self.nonzero[order.numpy()], config.batch_size, self.dtype)
+        pixels = as_tensor(self.train.pixels)
+        pictures = (normalise(pixels[batch], self.dtype) for batch in order.split(config.batch_size))
+        if not config.augments:
+            return pictures
+        maps = affine_maps(len(order), config, config.seed, epoch).split(config.batch_size)
+        return map(transform, pictures, maps)
+
+    def backward(self, inputs: Inputs, logits: Tensor, targets: Tensor) -> None:
+        """Write one batch's logits (batch, 10) and the gradient of its mean loss against `targets` (batch, 10)."""
+        buffers = self._buffers(len(logits))
+        hidden, masks = self._forward(inputs, logits, buffers)
+        delta = self._logits_gradient(logits, targets)
+        for i in range(len(self.layers) - 1, 0, -1):
+            gradient, (activation, back) = self.gradients[i], buffers[i - 1]
+            torch.mm(hidden[i - 1].t(), delta, out=gradient.weight)
+            torch.sum(delta, 0, out=gradient.bias)
+            torch.mm(delta, self.layers[i].weight.t(), out=back)
+            if masks:
+                back.mul_(masks[i - 1])
+            delta = torch.ops.aten.threshold_backward.grad_input(back, activation, 0, grad_input=back)
+        first_gradient(inputs, delta, self.gradients[0])
+
+    def _forward(
+        self, inputs: Inputs, logits: Tensor, buffers: list[tuple[Tensor, Tensor]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Fill `logits`; return the hidden activations (after dropout) and the dropout masks, if any."""
+        hidden: list[Tensor] = []
+        masks: list[Tensor] = []
+        for i, (layer, (out, _)) in enumerate(zip(self.layers[:-1], buffers, strict=True)):
+            if i == 0:
+                first_layer(inputs, layer, out)
+            else:
+                torch.addmm(layer.bias, hidden[-1], layer.weight, out=out)
+            out.relu_()
+            if self.config.dropout:
+                kept = 1 - self.config.dropout
+                masks.append(torch.empty_like(out).bernoulli_(kept).div_(kept))
+                out = out * masks[-1]
+            hidden.append(out)
+        torch.addmm(self.layers[-1].bias, hidden[-1], self.layers[-1].weight, out=logits)
+        return hidden, masks
+
+    def _logits_gradient(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Gradient of the mean cross entropy with respect to the logits, (batch, 10)."""
+        scores = torch.softmax(logits, 1)
+        if self.config.head == "logits":
+            return scores.sub_(targets).div_(len(logits))
+        outer = torch.softmax(scores, 1).sub_(targets).div_(len(logits))
+        return torch.ops.aten._softmax_backward_data(outer, scores, 1, logits.dtype)
+
+    def _update(self, rate: float) -> None:
+        torch._fused_adamw_(
+            [self.flat], [self.gradient], [self.means], [self.squares], [], [self.step_count.add_(1)],
+            lr=rate, beta1=BETA1, beta2=BETA2, weight_decay=self.config.weight_decay, eps=EPS,
+            amsgrad=False, maximize=False,
+        )
+        if self.average is not None:
+            self.average.lerp_(self.flat, 1 - self.config.ema_decay)
+
+    def _buffers(self, batch: int) -> list[tuple[Tensor, Tensor]]:
+        """Per hidden layer, one buffer (batch, width) for the activation and one for its gradient."""
+        if batch not in self.buffers:
+            widths = [len(layer.bias) for layer in self.layers[:-1]]
+            self.buffers[batch] = [
+                (torch.empty(batch, w, dtype=self.dtype), torch.empty(batch, w, dtype=self.dtype)) for w in widths
+            ]
+        return self.buffers[batch]
+
+    @torch.no_grad()
+    def outputs(self, pictures: Pictures) -> Tensor:
+        layers = self.layers if self.average is None else layers_of(self.average, self.model.sizes)
+        if pictures.nonzero is not None:
+            batches: Iterable[Inputs] = sparse_batches(pictures.nonzero, EVALUATION_BATCH, self.dtype)
+        else:
+            batches = (normalise(part, self.dtype) for part in as_tensor(pictures.pixels).split(EVALUATION_BATCH))
+        parts = []
+        for inputs in batches:
+            hidden = first_layer(inputs, layers[0])
+            for layer in layers[1:]:
+                hidden = torch.addmm(layer.bias, hidden.relu_(), layer.weight)
+            parts.append(hidden)
+        logits = torch.cat(parts).float()
+        return logits.softmax(1) if self.config.head == "softmax" else logits
+
+    def state(self) -> dict[str, Any]:
+        average = {} if self.average is None else {"average": self.average}
+        return {
+            "flat": self.flat, "means": self.means, "squares": self.squares, "step_count": self.step_count, **average
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name, saved in state.items():
+            getattr(self, name).copy_(saved)
+
+    def module(self) -> nn.Module:
+        flat = self.flat if self.average is None else self.average
+        for linear, layer in zip(self.model.linears, layers_of(flat, self.model.sizes), strict=True):
+            linear.load_state_dict({"weight": layer.weight.t(), "bias": layer.bias})
+        return self.model.eval()
+
+
+def first_layer(inputs: Inputs, layer: Layer, out: Tensor | None = None) -> Tensor:
+    """The first layer's values (batch, n_out), before its ReLU."""
+    if not isinstance(inputs, SparseBatch):
+        return torch.addmm(layer.bias, inputs, layer.weight, out=out)
+    pixels, by_picture, heights = inputs[:3]
+    bags = torch.embedding_bag(layer.weight, pixels, by_picture, False, 0, False, heights, True)[0]
+    return torch.add(bags, layer.bias - layer.weight.sum(0), out=out)
+
+
+def first_gradient(inputs: Inputs, delta: Tensor, gradient: Layer) -> None:
+    """Write the first layer's gradient, given the loss gradient `delta` (batch, n_out) of its values."""
+    torch.sum(delta, 0, out=gradient.bias)
+    if not isinstance(inputs, SparseBatch):
+        torch.mm(inputs.t(), delta, out=gradient.weight)
+        return
+    pictures, by_pixel, heights = inputs[3:]
+    bags = torch.embedding_bag(delta, pictures, by_pixel, False, 0, False, heights, True)[0]
+    torch.sub(bags, gradient.bias, out=gradient.weight)

@@ -1,0 +1,264 @@
+"""The step of a pack: several trainings of one model at once, on a GPU replayed as one CUDA graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector
+
+from tune_mnist.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
+from tune_mnist.config import TrainingConfig
+from tune_mnist.models import CLASSES, PIXELS, build_model
+from tune_mnist.steps.base import BETA1, BETA2, EPS, learning_rate
+
+EVALUATION_BATCH = 500
+WARM_UPS = 3  # steps before a capture, in which the libraries pick kernels and workspaces
+ALIGNMENT = 32  # elements; every member's row starts on a boundary that the vectorised kernels like
+
+
+def common_part(config: TrainingConfig) -> TrainingConfig:
+    """What all members of a pack have in common: the config but for its lr and seed."""
+    return dataclasses.replace(config, lr=1.0, seed=0)
+
+
+class PackSteps:
+    """K trainings of one model, batch size and recipe, with lr and seed of their own, in one step.
+
+    A member's weights are one row of (K, numbers), and its order, augmentation, dropout masks and
+    learning rate are those it would have alone: its numbers differ from `AutogradSteps`'s by rounding
+    only, and neither its state nor a loss that is not finite depends on, or reaches, another member.
+    Nothing of a step waits for the device. On CUDA each size of batch is captured once.
+    """
+
+    def __init__(
+        self, configs: Sequence[TrainingConfig], train: Pictures, device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if len({common_part(config) for config in configs}) != 1:
+            raise ValueError(f"a pack's configs differ in lr and seed only, but got {[c.label for c in configs]}")
+        self.configs, self.config = tuple(configs), configs[0]
+        self.device, self.dtype = torch.device(device), dtype
+        self._make_model()
+        self._make_members()
+        self._make_data(train)
+        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
+
+    def _make_model(self) -> None:
+        model, self.dropout = build_model(self.config).to("meta"), GivenDropout()
+        self.shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        self.mask_shapes = dropout_calls(model) if self.config.dropout else []
+        self.model = replace_dropouts(model, self.dropout)
+
+    def _make_members(self) -> None:
+        rows = torch.stack([parameters_to_vector(build_model(c).parameters()).detach() for c in self.configs])
+        self.padding = -rows.shape[1] % ALIGNMENT
+        self.weights = F.pad(rows, (0, self.padding)).to(self.device, self.dtype)
+        self.means, self.squares = torch.zeros_like(self.weights), torch.zeros_like(self.weights)  # Adam's moments
+        self.counts = torch.zeros(len(rows), device=self.device)
+        self.average = self.weights.clone() if self.config.ema_decay else None
+
+    def _make_data(self, train: Pictures) -> None:
+        """Put on the device all that the steps read, in buffers that stay where they are."""
+        n, size, device = len(train), self.config.batch_size, self.device
+        self.seeds = list(dict.fromkeys(config.seed for config in self.configs))
+        self.seed_of = torch.tensor([self.seeds.index(config.seed) for config in self.configs], device=device)
+        self.generators = [torch.Generator(device) for _ in self.seeds]
+        smoothing, labels = self.config.label_smoothing, as_tensor(train.labels).to(device)
+        self.pixels = as_tensor(train.pixels).to(device)
+        self.targets = F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
+        self.order = torch.zeros(len(self.seeds), n, dtype=torch.int64, device=device)
+        self.maps = torch.zeros(len(self.seeds), n, 2, 3, device=device) if self.config.augments else None
+        self.batches = [size] * (n // size) + [n % size] * (n % size > 0)
+        # CUDA's fused AdamW reads its lr as float32, the CPU's as a double.
+        lr_dtype = torch.float32 if device.type == "cuda" else torch.float64
+        self.rates = torch.zeros(len(self.batches), len(self.configs), dtype=lr_dtype, device=device)
+        self.total = torch.zeros(len(self.configs), dtype=torch.float64, device=device)
+        self.step = torch.zeros(1, dtype=torch.int64, device=device)  # within the epoch
+        self.columns = torch.arange(size, device=device)
+
+    @torch.no_grad()
+    def train_epoch(self, epoch: int) -> list[float]:
+        """Train epoch number `epoch` (from 1) and return each member's mean loss over the pictures, each at its step."""
+        with exact_convolutions():
+            if self.device.type == "cuda" and not self.graphs:
+                self.graphs = {batch: self._capture(batch) for batch in dict.fromkeys(self.batches)}
+            self._begin(epoch)
+            for step, batch in enumerate(self.batches):
+                if self.graphs:
+                    self.graphs[batch].replay()
+                else:
+                    self._advance(batch)
+                if self.average is not None and epoch == 1 and step == 0:
+                    self.average.copy_(self.weights)  # as AveragedModel: the average starts at the first step's weights
+        return (self.total / len(self.pixels)).tolist()
+
+    def _begin(self, epoch: int) -> None:
+        """Write the epoch's order, augmentation, learning rates and dropout seeds to the device."""
+        n, steps = len(self.pixels), len(self.batches)
+        self.order.copy_(torch.stack([epoch_order(n, seed, epoch) for seed in self.seeds]))
+        if self.maps is not None:
+            self.maps.copy_(torch.stack([affine_maps(n, self.config, seed, epoch) for seed in self.seeds]))
+        for own, seed in zip(self.generators, self.seeds, strict=True):
+            own.manual_seed(generator(seed, epoch, "dropout").initial_seed())
+        numbers = range((epoch - 1) * steps, epoch * steps)
+        rates = [[learning_rate(config, number, steps) for config in self.configs] for number in numbers]
+        self.rates.copy_(torch.tensor(rates, dtype=torch.float64))
+        self.step.zero_()
+        self.total.zero_()
+
+    def _advance(self, batch: int) -> None:
+        """One step of every member on its next `batch` pictures. Captured: no host value may depend on a device one."""
+        columns = self.step * self.config.batch_size + self.columns[:batch]
+        order = self.order.index_select(1, columns)  # (seeds, batch)
+        pictures = normalise(self.pixels[order], self.dtype)  # (seeds, batch, 784)
+        if self.maps is not None:
+            maps = self.maps.index_select(1, columns)
+            pictures = transform(pictures.flatten(0, 1), maps.flatten(0, 1)).view_as(pictures)
+        masks = self._masks(batch)
+        inputs = [shared[self.seed_of] for shared in (pictures, self.targets[order], *masks)]
+        gradients, losses = vmap(grad_and_value(self._loss))(self.weights, *inputs)
+        self._update(gradients)
+        self.total.add_(losses, alpha=batch)
+        self.step.add_(1)
+
+    def _masks(self, batch: int) -> list[Tensor]:
+        """One dropout mask (seeds, batch, …) per call of dropout, each seed's from its own generator."""
+        return [
+            torch.stack([
+                torch.empty(batch, *shape, dtype=self.dtype, device=self.device).bernoulli_(kept, generator=own)
+                for own in self.generators
+            ]).div_(kept)
+            for shape, kept in self.mask_shapes
+        ]
+
+    def _loss(self, weights: Tensor, pictures: Tensor, targets: Tensor, *masks: Tensor) -> Tensor:
+        """One member's mean cross entropy, of weights (numbers,), pictures (batch, 784) and targets (batch, 10)."""
+        return F.cross_entropy(self._outputs(weights, pictures, *masks), targets)
+
+    def _outputs(self, weights: Tensor, pictures: Tensor, *masks: Tensor) -> Tensor:
+        """One member's outputs (batch, 10); without masks there is no dropout."""
+        self.dropout.masks = iter(masks)
+        parts = weights.split([*(shape.numel() for shape in self.shapes.values()), self.padding])
+        named = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=False)}
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+            return functional_call(self.model, named, (pictures,)).to(self.dtype)
+
+    def _update(self, gradients: Tensor) -> None:
+        self.counts.add_(1)
+        rates = self.rates.index_select(0, self.step)[0]
+        rows = (self.weights, gradients, self.means, self.squares, self.counts, rates)
+        for weights, gradient, means, squares, count, rate in zip(*map(Tensor.unbind, rows), strict=True):
+            torch._fused_adamw_(
+                [weights], [gradient], [means], [squares], [], [count], lr=rate, beta1=BETA1, beta2=BETA2,
+                weight_decay=self.config.weight_decay, eps=EPS, amsgrad=False, maximize=False,
+            )
+        if self.average is not None:
+            self.average.lerp_(self.weights, 1 - self.config.ema_decay)
+
+    def _capture(self, batch: int) -> torch.cuda.CUDAGraph:
+        """The step on `batch` pictures as a CUDA graph; the members stay as they are."""
+        before = [(tensor, tensor.clone()) for tensor in self._rows().values()]
+        current, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                self.step.zero_()
+                self._advance(batch)
+        current.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        for own in self.generators:
+            graph.register_generator_state(own)  # so that a replay goes on from the seed that `_begin` set
+        with torch.cuda.graph(graph):
+            self._advance(batch)
+        for tensor, kept in before:
+            tensor.copy_(kept)
+        return graph
+
+    @torch.no_grad()
+    def outputs(self, pictures: Pictures) -> Tensor:
+        """The members' outputs without dropout, float32 on the CPU, (K, n, 10)."""
+        members = vmap(self._outputs, in_dims=(0, None))
+        batches = as_tensor(pictures.pixels).to(self.device).split(EVALUATION_BATCH)
+        with exact_convolutions():
+            parts = [members(self._evaluated(), normalise(batch, self.dtype)).float() for batch in batches]
+        return torch.cat(parts, dim=1).cpu()
+
+    def _evaluated(self) -> Tensor:
+        return self.weights if self.average is None else self.average
+
+    def _rows(self) -> dict[str, Tensor]:
+        average = {} if self.average is None else {"average": self.average}
+        return {
+            "weights": self.weights, "means": self.means, "squares": self.squares, "counts": self.counts, **average
+        }
+
+    def state(self, k: int) -> dict[str, Tensor]:
+        """Member k's weights and optimiser state: copies on the CPU, the same in whatever pack it is."""
+        return {name: rows[k].to("cpu", copy=True) for name, rows in self._rows().items()}
+
+    def load(self, k: int, state: dict[str, Any]) -> None:
+        """Let member k go on from a `state()` of the same config in any pack."""
+        for name, rows in self._rows().items():
+            rows[k].copy_(state[name])
+
+    @torch.no_grad()
+    def module(self, k: int) -> nn.Module:
+        """A module with member k's evaluated weights: float32, on the CPU, in eval mode."""
+        model = build_model(self.configs[k])
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        parts = self._evaluated()[k].cpu().split([*sizes, self.padding])
+        for parameter, part in zip(model.parameters(), parts, strict=False):
+            parameter.copy_(part.view_as(parameter))
+        return model.eval()
+
+
+class GivenDropout(nn.Module):
+    """Stands in for every Dropout of a model: multiplies by the next of the masks it was given, if any is left."""
+
+    masks: Iterator[Tensor] = iter(())
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        mask = next(self.masks, None)
+        return hidden if mask is None else hidden * mask
+
+
+def dropouts(model: nn.Module) -> Iterable[tuple[nn.Module, str, nn.Dropout]]:
+    """Every Dropout of the model, with the module that holds it and its name there."""
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Dropout):
+                yield parent, name, child
+
+
+def dropout_calls(model: nn.Module) -> list[tuple[torch.Size, float]]:
+    """Shape of one picture's activation, and share kept, of each of the meta model's calls of dropout, in their order."""
+    calls: list[tuple[torch.Size, float]] = []
+
+    def note(layer: nn.Module, _: Any, hidden: Tensor) -> None:
+        calls.append((hidden.shape[1:], 1 - layer.p))
+
+    hooks = [layer.register_forward_hook(note) for _, _, layer in dropouts(model)]
+    model(torch.empty(1, PIXELS, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    return calls
+
+
+def replace_dropouts(model: nn.Module, stand_in: nn.Module) -> nn.Module:
+    """The model with every Dropout replaced."""
+    for parent, name, _ in list(dropouts(model)):
+        setattr(parent, name, stand_in)
+    return model
+
+
+def exact_convolutions() -> AbstractContextManager[None]:
+    """Convolutions on CUDA that give the same bits each time, in float32 where asked for it and not TF32."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -1,0 +1,259 @@
+"""The durable study folder: the single truth about what is done."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tune_mnist.config import Context, PlannedTraining, StudySpec, TrainingConfig, UserError, from_mapping, training_key
+from tune_mnist.files import Corrupt, digest, read_json, remove_leftovers, set_aside, write_atomic, write_json
+
+Status = Literal["complete", "unfinished", "diverged", "failed"]
+KEPT_STATES = 2
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What is known of one training.
+
+    `epochs` has one row per epoch from 1 on: epoch, train_loss, and the evaluation's loss, accuracy,
+    precision, recall, f1 and correct, prefixed val_ or test_; a loss that is not finite is None and
+    ends them. `timings` has epoch, train_seconds and eval_seconds for most of them.
+    """
+
+    key: str
+    config: TrainingConfig
+    status: Status
+    epochs: tuple[dict[str, Any], ...] = ()
+    timings: tuple[dict[str, Any], ...] = ()
+    error: str | None = None
+
+
+@dataclass
+class Progress:
+    """A training's rows so far, and the state of the training after epoch `state_epoch`, if there is one.
+
+    Rows beyond that epoch were computed once and lost their state; they stand until computed again.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    timings: list[dict[str, Any]] = field(default_factory=list)
+    state: bytes | None = None
+    state_epoch: int = 0
+
+    def add(self, row: dict[str, Any], timing: dict[str, Any], state: bytes) -> None:
+        """Take in one more epoch, the one after `state_epoch`, with the state that follows it."""
+        self.rows[self.state_epoch : self.state_epoch + 1] = [row]
+        self.timings = sorted([t for t in self.timings if t["epoch"] != row["epoch"]] + [timing], key=_epoch)
+        self.state, self.state_epoch = state, row["epoch"]
+
+
+def _epoch(row: dict[str, Any]) -> int:
+    return int(row["epoch"])
+
+
+def finite_or_none(value: float) -> float | None:
+    """`value`, or None where JSON has no number for it."""
+    return value if math.isfinite(value) else None
+
+
+def diverged(rows: Iterable[dict[str, Any]]) -> bool:
+    """Whether the rows end in an epoch with a loss that is not finite."""
+    last = list(rows)[-1:]
+    return any(value is None for row in last for name, value in row.items() if name.endswith("loss"))
+
+
+class TrainingFolder:
+    """One training's folder, trainings/KEY. Its writes, in order, are config, history, timings, state.
+
+    A history is written before the state that continues it, so a state always has its rows.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, config: TrainingConfig, context: Context) -> Progress:
+        """Make the folder if need be and read where the training stands; damaged files are set aside with a warning."""
+        self.folder.mkdir(exist_ok=True)
+        remove_leftovers(self.folder)
+        content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
+        if self._read("config.json") != content:
+            write_json(self.folder / "config.json", content)
+        return self.progress(with_state=True)
+
+    def progress(self, *, with_state: bool = False) -> Progress:
+        """The rows on disk and, if `with_state`, the newest intact state that continues some of them."""
+        rows = self._rows("history.json", "epochs")
+        timings = self._rows("timings.json", "epochs")
+        if not with_state:
+            return Progress(rows, timings)
+        state_epoch, state = self._newest_state(len(rows))
+        return Progress(rows, timings, state, state_epoch)
+
+    def save(self, progress: Progress) -> None:
+        """Write the rows and timings, then the state, then drop all but the newest states."""
+        write_json(self.folder / "history.json", {"epochs": progress.rows})
+        write_json(self.folder / "timings.json", {"epochs": progress.timings})
+        if progress.state is None:
+            return
+        write_atomic(self.folder / f"state-{progress.state_epoch:05}-{digest(progress.state)}.pt", progress.state)
+        for old in self._states()[KEPT_STATES:]:
+            old.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Keep only the newest state, from which a longer budget can go on, and forget earlier failures."""
+        for old in self._states()[1:]:
+            old.unlink(missing_ok=True)
+        (self.folder / "failure.json").unlink(missing_ok=True)
+
+    def fail(self, error: str, traceback: str) -> None:
+        """Record that the training ended with an error: one line, and the traceback."""
+        self.folder.mkdir(exist_ok=True)
+        write_json(self.folder / "failure.json", {"error": error, "traceback": traceback})
+
+    def save_score(self, epoch: int, score: dict[str, Any]) -> None:
+        """Keep the test score of the model after `epoch`."""
+        write_json(self.folder / f"test-{epoch:05}.json", score)
+
+    def score(self, epoch: int) -> dict[str, Any] | None:
+        """The test score of the model after `epoch`, if it was ever taken."""
+        return self._read(f"test-{epoch:05}.json")
+
+    def record(self, config: TrainingConfig, epochs: int) -> TrainingRecord:
+        """The training's record, `complete` meaning that it has at least `epochs` epochs."""
+        progress = self.progress()
+        failure = self._read("failure.json")
+        status: Status = "unfinished"
+        if diverged(progress.rows):
+            status = "diverged"
+        elif len(progress.rows) >= epochs:
+            status = "complete"
+        elif failure is not None:
+            status = "failed"
+        error = failure["error"] if failure is not None and status == "failed" else None
+        return TrainingRecord(
+            self.folder.name, config, status, tuple(progress.rows), tuple(progress.timings), error
+        )
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            return read_json(self.folder / name)
+        except FileNotFoundError:
+            return None
+        except Corrupt as problem:
+            self._warn_and_set_aside(self.folder / name, str(problem))
+            return None
+
+    def _rows(self, name: str, key: str) -> list[dict[str, Any]]:
+        content = self._read(name)
+        return content[key] if content else []
+
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob("state-?????-*.pt"), reverse=True)
+
+    def _newest_state(self, rows: int) -> tuple[int, bytes | None]:
+        for path in self._states():
+            epoch, checksum = int(path.name[6:11]), path.name[12:-3]
+            data = path.read_bytes()
+            if digest(data) != checksum:
+                self._warn_and_set_aside(path, f"{path.name} does not match its checksum")
+            elif epoch <= rows:
+                return epoch, data
+        return 0, None
+
+    def _warn_and_set_aside(self, path: Path, problem: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            aside = set_aside(path)
+            warnings.warn(f"training {self.folder.name}: {problem}; kept as {aside.name}", stacklevel=2)
+
+
+class Study:
+    """A study's folder: STORAGE/NAME."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def training(self, key: str) -> TrainingFolder:
+        """The folder of the training with this key, existing or not."""
+        return TrainingFolder(self.folder / "trainings" / key)
+
+    def create(self) -> None:
+        """Make the folder, if need be.
+
+        Raises:
+            UserError: the folder cannot be made or written to.
+        """
+        try:
+            (self.folder / "trainings").mkdir(parents=True, exist_ok=True)
+            probe = self.folder / ".probe.tmp"
+            write_atomic(probe, b"x" * 4096)
+            probe.unlink()
+        except OSError as error:
+            raise UserError(f"cannot write to {self.folder}: {error.strerror}: choose another --storage") from None
+
+    def describe(self) -> dict[str, Any]:
+        """study.json's content.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        try:
+            return read_json(self.folder / "study.json")
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{self.folder} is not a study: name a folder that holds a study.json") from None
+        except Corrupt as problem:
+            raise UserError(f"{self.folder}: {problem}: restore it, or run the study's command again") from None
+
+    def add(self, spec: StudySpec, context: Context, about: dict[str, Any]) -> None:
+        """Record that `spec` belongs to the study, with what is known of the run (`about`).
+
+        Raises:
+            UserError: the study was made under another protocol or on other data.
+        """
+        told: dict[str, Any] = {"specs": [], "runs": []}
+        path = self.folder / "study.json"
+        if path.exists():
+            try:
+                told = read_json(path)
+            except Corrupt as problem:
+                warnings.warn(f"{problem}; kept as {set_aside(path).name}", stacklevel=2)
+        for name in ("protocol", "data_sha256"):
+            here, there = getattr(context, name), told.get(name, getattr(context, name))
+            if here != there:
+                raise UserError(
+                    f"study {self.name} has {name} {there}, but this run has {here}: choose another --name"
+                )
+        as_json = json.loads(json.dumps(dataclasses.asdict(spec), default=str))
+        specs = told["specs"] + ([] if as_json in told["specs"] else [as_json])
+        told |= {"protocol": context.protocol, "data_sha256": context.data_sha256}
+        told |= {"specs": specs, "context": dataclasses.asdict(context), "runs": [*told["runs"], about]}
+        write_json(path, told)
+
+    def planned(self) -> list[PlannedTraining]:
+        """Every training of every spec of the study once, with the union of its budgets, in a fixed order."""
+        budgets: dict[TrainingConfig, set[int]] = {}
+        for number, spec in enumerate(self.describe()["specs"]):
+            for plan in from_mapping(StudySpec, spec, f"{self.name}, spec {number + 1}").trainings():
+                budgets.setdefault(plan.config, set()).update(plan.budgets)
+        return [PlannedTraining(config, tuple(sorted(budgets[config]))) for config in sorted(budgets, key=repr)]
+
+    def context(self) -> Context:
+        """The context of the study's trainings."""
+        return Context(**self.describe()["context"])
+
+    def records(self, planned: Iterable[PlannedTraining], context: Context) -> list[TrainingRecord]:
+        """The record of each planned training, in the same order."""
+        return [
+            self.training(training_key(plan.config, context)).record(plan.config, plan.epochs) for plan in planned
+        ]
