@@ -10,25 +10,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from tune_mnist.analysis import (
-    Tables,
-    analyse,
-    best_curves,
-    epochs_by_batch,
-    lr_by_batch,
-    nearest,
-    series,
-    write_tables,
-)
+from tune_mnist.analysis import Tables, analyse, write_tables
 from tune_mnist.config import PlannedTraining, Recipe, StudySpec, TrainingConfig
 from tune_mnist.files import write_atomic
 from tune_mnist.result_grid import records_from_results
+from tune_mnist.slices import best_curves, epochs_by_batch, lr_by_batch, nearest, series
 from tune_mnist.store import Status, TrainingRecord
+from tune_mnist.training import pack_bits
 
 CELL = ["model", "lr", "batch_size", "epochs", "seed"]
+RIGHT = pack_bits(np.arange(10) > 0)
 SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-3, 1e-1), batch_size=(16, 32), epochs=(1, 3), seeds=2)
 
 
@@ -38,7 +33,7 @@ def record(
     """A training whose epochs have these accuracies, and as loss one minus them."""
     rows = tuple(
         {"epoch": epoch, "train_loss": 0.5 / epoch, "val_loss": 1 - accuracy, "val_accuracy": accuracy}
-        | {"val_precision": accuracy, "val_recall": accuracy, "val_f1": accuracy, "val_correct": "ff"}
+        | {"val_precision": accuracy, "val_recall": accuracy, "val_f1": accuracy}
         for epoch, accuracy in enumerate(accuracies, start=1)
     )
     timings = tuple({"epoch": row["epoch"], "train_seconds": 2.0, "eval_seconds": 0.25} for row in rows)
@@ -194,7 +189,7 @@ def test_summary_of_close_seeds_has_the_t_interval() -> None:
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((0.98 - half, min(1, 0.98 + half)))
 
 
-def test_one_seed_has_no_spread() -> None:
+def test_one_seed_has_no_spread_and_without_predictions_no_interval() -> None:
     one = plan(1)
     row = analyse([one], [record(one.config, [0.5])], "holdout").summary.iloc[0]
     assert row["n"] == 1 and row["mean"] == 0.5
@@ -227,7 +222,9 @@ def test_top_three_take_test_scores_meaned_over_seeds_only_where_every_seed_has_
     assert list(top3["lr"]) == [0.4, 0.3, 0.2]
     assert list(top3["test_f1"])[:2] == pytest.approx([0.45, 0.35])
     assert math.isnan(top3["test_f1"].iloc[2])
-    assert tuple(top3.columns[-5:]) == names
+    assert tuple(top3.columns[-7:]) == (*names, "test_ci_low", "test_ci_high")
+    low, high = top3[["test_ci_low", "test_ci_high"]].iloc[0]  # of 0.4 and 0.5: t(0.975; 1) = 12.7 standard errors
+    assert (low, high) == (0, 1)
     assert analyse(plans, made, "holdout").top3["test_f1"].isna().all()
 
 
@@ -237,7 +234,7 @@ def test_under_report_the_metrics_are_test_metrics_and_top_three_have_no_second_
     tables = analyse([one], [record(one.config, [], epochs=(row,), timings=())], "report")
     assert tables.results["test_accuracy"].tolist() == [0.5]
     assert list(tables.top3) == ["rank", "model", "lr", "batch_size", "epochs", "n", "mean", "std", "ci_low", "ci_high",
-                                 "train_loss", "test_loss"]
+                                 "train_loss", "test_loss", "standing", "difference", "p_adjusted"]
 
 
 def test_settings_are_columns_only_where_they_differ() -> None:
@@ -331,8 +328,9 @@ def trial(frame: pd.DataFrame | None, error: Exception | None = None, epochs: in
 
 def reports(*losses: float, first: int = 1, diverged: bool = False) -> pd.DataFrame:
     rows = [
-        {"epoch": epoch, "train_loss": loss, "val_loss": 0.2, "val_accuracy": 0.9, "val_correct": "0f", "key": "ab" * 8}
-        | {"train_seconds": 1.5, "eval_seconds": 0.5, "diverged": False, "training_iteration": epoch, "pid": 7}
+        {"epoch": epoch, "train_loss": loss, "val_loss": 0.2, "val_accuracy": 0.9, "val_correct": RIGHT}
+        | {"key": "ab" * 8, "train_seconds": 1.5, "eval_seconds": 0.5, "diverged": False}
+        | {"training_iteration": epoch, "pid": 7}
         for epoch, loss in enumerate(losses, start=first)
     ]
     rows[-1]["diverged"] = diverged
@@ -343,7 +341,7 @@ def test_a_trial_becomes_a_record_in_plain_python() -> None:
     (one,) = records_from_results([trial(reports(0.5, 0.4, 0.3))])
     config = TrainingConfig(model="CNN", lr=0.01, batch_size=64, seed=3, dropout=0.25)
     assert (one.config, one.key, one.status, one.error) == (config, "ab" * 8, "complete", None)
-    assert one.epochs[1] == {"epoch": 2, "train_loss": 0.4, "val_loss": 0.2, "val_accuracy": 0.9, "val_correct": "0f"}
+    assert one.epochs[1] == {"epoch": 2, "train_loss": 0.4, "val_loss": 0.2, "val_accuracy": 0.9, "val_correct": RIGHT}
     assert one.timings[2] == {"epoch": 3, "train_seconds": 1.5, "eval_seconds": 0.5}
     assert {type(value) for row in one.epochs for value in row.values()} == {int, float, str}
 

@@ -13,9 +13,11 @@ import pytest
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from tune_mnist.analysis import Tables, analyse, best_curves, lr_by_batch
+from tune_mnist.analysis import Tables, analyse
 from tune_mnist.config import StudySpec
-from tune_mnist.plots import accuracy_heatmap, accuracy_lines, floor, training_curves, write_figures
+from tune_mnist.diagnostics import training_curves
+from tune_mnist.plots import accuracy_heatmap, accuracy_lines, write_figures
+from tune_mnist.slices import best_curves, floor, lr_by_batch
 from tune_mnist.store import Status, TrainingRecord
 
 ALL = [

@@ -11,6 +11,9 @@ from tune_mnist.cli import BAD_INPUT
 COMMANDS = {
     "grid": "train, analyse and draw every cell of a grid",
     "analysis": "write a study's tables and figures again",
+    "report": "write a study's page, report.html, again",
+    "claims": "judge the report's claims by a study",
+    "compare": "set two studies side by side",
     "data": "show the data set's checksums and first pictures",
 }
 

@@ -1,4 +1,4 @@
-"""Trainings to tables: epochs, results, summary, top three and timings, and the slices that figures show."""
+"""Trainings to tables: epochs, results, summary, top three and timings."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from tyro.conf import Positional
 
 from tune_mnist.cli import parse, run
 from tune_mnist.config import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
+from tune_mnist.significance import score, t_interval, wilson
+from tune_mnist.standings import Samples, keys, leaders, ranked, samples_of, summarise
 from tune_mnist.store import TrainingRecord
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
 SWEPT = ("model", "lr", "batch_size", "seed")
 SETTINGS = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in SWEPT]
-STANDING = {"complete": 0, "diverged": 1}  # any other status stands last
 
-TestScores = Mapping[tuple[TrainingConfig, int], Mapping[str, float]]
+TestScores = Mapping[tuple[TrainingConfig, int], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,26 @@ class Tables:
     """One ranked row per cell and seed."""
     summary: pd.DataFrame
     """One ranked row per cell over its `seeds` planned seeds, `n` of them complete: over these, the mean, standard
-    deviation and 95% t interval of accuracy, and mean losses. Its status is complete if every seed's is."""
+    deviation and 95% interval of accuracy, and mean losses. Its status is complete if every seed's is."""
     top3: pd.DataFrame
-    """The three best complete cells; under holdout with their test scores, empty until they are given."""
+    """The three best complete cells and, after them, all not distinguishable from the third: see `standing`; under
+    holdout with the three's test scores and interval, empty until they are given."""
     timings: pd.DataFrame
     """One row per training begun: seconds in all, which vary from run to run."""
     failed: pd.DataFrame
     """One row per training that diverged or failed: how, after how many epochs, and the error."""
     protocol: Protocol
+    method: str = ""
+    """How the intervals and the comparisons with the third were made, and what they can tell."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that all trainings share."""
+    samples: Samples = field(default_factory=dict, repr=False)
+    """The accuracies and predictions of each complete cell by seed; a cell is its row of `cell_columns`."""
+
+    @property
+    def cell_columns(self) -> list[str]:
+        """The columns that tell cells apart."""
+        return list(self.summary.columns[1 : self.summary.columns.get_loc("seeds")])
 
 
 def analyse(
@@ -70,15 +82,23 @@ def analyse(
     plain = [name for name in by if name != "budget"]
     if not cells.duplicated([*plain, "seed"]).any():  # a cell's epochs say its training's budget
         cells, by = cells.drop(columns="budget", errors="ignore"), plain
-    summary = _summary(cells, by, metrics)
+    packed = cells.pop(f"{PREFIX[protocol]}_correct")
+    scores = [score(accuracy, bits) for accuracy, bits in zip(cells[metrics[2]], packed, strict=True)]
+    samples = samples_of(cells, by, metrics[2], scores)
+    summary = summarise(cells, by, metrics, samples)
+    best, method = leaders(summary, by, samples)
     return Tables(
         epochs=_epochs(trainings, varying, metrics),
-        results=_ranked(cells, metrics[2], metrics[1]),
+        results=ranked(cells, metrics[2], metrics[1]),
         summary=summary,
-        top3=_top3(summary, _scores(trainings, test_scores or {}) if protocol == "holdout" else None),
+        top3=_top3(best, by, _scores(trainings, by, test_scores or {}) if protocol == "holdout" else None),
         timings=_timings(trainings, varying),
         failed=_failed(trainings, varying),
         protocol=protocol,
+        method=method,
+        settings={name: getattr(trainings[0].config, name) for name in SETTINGS if name not in varying}
+        if trainings else {},
+        samples=samples,
     )
 
 
@@ -92,53 +112,6 @@ def write_tables(tables: Tables, folder: Path, write: Callable[[Path, bytes], No
         paths.append(folder / f"{name}.csv")
         write(paths[-1], getattr(tables, name).to_csv(index=False, lineterminator="\n").encode())
     return paths
-
-
-def lr_by_batch(summary: pd.DataFrame, model: str, epochs: int, values: str = "mean") -> pd.DataFrame:
-    """A model's `values` after `epochs`: a row per lr, a column per batch size, both ascending."""
-    return _pivot(summary, "lr", values, model=model, epochs=epochs)
-
-
-def epochs_by_batch(summary: pd.DataFrame, model: str, lr: float, values: str = "mean") -> pd.DataFrame:
-    """A model's `values` at `lr`: a row per epoch budget, a column per batch size, both ascending."""
-    return _pivot(summary, "epochs", values, model=model, lr=lr)
-
-
-def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataFrame:
-    """Accuracy against `x`, a line per value of `line`, at the `fixed` rest of model, lr, batch_size and epochs.
-
-    Returns columns model, line, x, mean, std, ci_low, ci_high, n, status, in that sort order. Where further
-    settings vary, the best of them.
-    """
-    part = _where(summary, fixed).drop_duplicates(["model", line, x])  # ranked: the best comes first
-    order = part.assign(model=part["model"].map(MODEL_NAMES.index)).sort_values(["model", line, x]).index
-    columns = ["model", line, x, "mean", "std", "ci_low", "ci_high", "n", "status"]
-    return part.loc[order, columns].reset_index(drop=True)
-
-
-def nearest(values: Iterable[Any], target: float) -> Any:
-    """The positive value nearest to `target` by ratio; the larger of two equally near."""
-    return min(values, key=lambda value: (abs(math.log(value / target)), -value))
-
-
-def best_curves(tables: Tables) -> pd.DataFrame:
-    """Losses over the epochs of each model's best complete cell, all its seeds.
-
-    Returns columns model, lr, batch_size, epochs (the cell), seed, epoch, split (training, and validation or
-    test) and loss, models in `MODEL_NAMES` order.
-    """
-    shared = [name for name in tables.summary if name in tables.epochs and not name.endswith("_loss")]
-    best = tables.summary[tables.summary["status"] == "complete"].drop_duplicates("model")[[*shared, "epochs"]]
-    cell = ["model", "lr", "batch_size", "epochs", "seed", "epoch"]
-    if best.empty:
-        return pd.DataFrame(columns=[*cell, "split", "loss"])
-    rows = tables.epochs.merge(best, on=shared)  # keeps the order of tables.epochs
-    rows = rows[rows["epoch"] <= rows["epochs"]]
-    if "budget" in rows and "budget" not in shared:
-        rows = rows[rows["budget"].isna() | (rows["budget"] == rows["epochs"])]
-    held_out = f"{PREFIX[tables.protocol]}_loss"
-    names = {"train_loss": "training", held_out: split_name(tables.protocol)}
-    return rows.rename(columns=names).melt(cell, list(names.values()), var_name="split", value_name="loss")
 
 
 def split_name(protocol: Protocol) -> str:
@@ -174,13 +147,16 @@ def _place(config: TrainingConfig) -> tuple[Any, ...]:
 
 
 def _cells(trainings: list[_Training], varying: list[str], metrics: list[str]) -> pd.DataFrame:
+    """A row per cell and seed, the last column being the evaluation's predictions, packed, or None."""
+    correct = metrics[1].replace("_loss", "_correct")
     rows = []
     for training in trainings:
         for budget in training.budgets:
             status, reached = _cell(training.record, budget)
-            values = {name: reached.get(name) for name in metrics}
+            values = {name: reached.get(name) for name in (*metrics, correct)}
             rows.append({**dataclasses.asdict(training.config), "epochs": budget, **values, "status": status})
-    return _frame(rows, ["model", "lr", "batch_size", "epochs", "seed", *varying, *metrics, "status"], metrics)
+    columns = ["model", "lr", "batch_size", "epochs", "seed", *varying, *metrics, "status", correct]
+    return _frame(rows, columns, metrics).astype({correct: object})
 
 
 def _cell(record: TrainingRecord | None, budget: int) -> tuple[str, dict[str, Any]]:
@@ -200,63 +176,35 @@ def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) ->
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(floats, float))
 
 
-def _ranked(frame: pd.DataFrame, accuracy: str, loss: str) -> pd.DataFrame:
-    """Best first, with a `rank` from 1. The frame's own order breaks the last ties, so it must be `_place`'s."""
-    keys = pd.DataFrame(
-        {
-            "standing": frame["status"].map(STANDING).fillna(len(STANDING)),
-            "error": -frame[accuracy].round(12),  # equal means may differ in their last bit
-            "loss": frame[loss],
-            "epochs": frame["epochs"],
-        }
-    )
-    ranked = frame.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
-    ranked.insert(0, "rank", range(1, len(ranked) + 1))
-    return ranked
-
-
-def _summary(cells: pd.DataFrame, by: list[str], metrics: list[str]) -> pd.DataFrame:
-    from scipy.stats import t
-
-    train_loss, loss, accuracy = metrics[:3]
-    values = cells[[train_loss, loss, accuracy]].where(cells["status"] == "complete")
-    groups = cells.assign(**values).groupby(by, sort=False, dropna=False)
-    summary = groups.agg(
-        seeds=("seed", "size"),
-        n=(accuracy, "count"),
-        mean=(accuracy, "mean"),
-        std=(accuracy, "std"),
-        **{train_loss: (train_loss, "mean"), loss: (loss, "mean")},
-        status=("status", _worst),
-    ).reset_index()
-    half = t.ppf(0.975, summary["n"] - 1) * summary["std"] / np.sqrt(summary["n"])
-    summary.insert(summary.columns.get_loc("std") + 1, "ci_low", (summary["mean"] - half).clip(0, 1))
-    summary.insert(summary.columns.get_loc("std") + 2, "ci_high", (summary["mean"] + half).clip(0, 1))
-    return _ranked(summary, "mean", loss)
-
-
-def _worst(statuses: pd.Series) -> str:
-    """What a cell's seeds come to: complete only if all are, and diverged if any is."""
-    seen = set(statuses)
-    return next(status for status in ("diverged", "failed", "unfinished", "missing", "complete") if status in seen)
-
-
-def _scores(trainings: list[_Training], test_scores: TestScores) -> pd.DataFrame:
+def _scores(trainings: list[_Training], by: list[str], test_scores: TestScores) -> pd.DataFrame:
+    """A row per cell that has the test score of every seed: the mean scores, and the accuracy's 95% interval."""
     names = [f"test_{metric}" for metric in METRICS]
     cells = [(training.config, budget) for training in trainings for budget in training.budgets]
     rows = [{**dataclasses.asdict(cell[0]), "epochs": cell[1], **test_scores.get(cell, {})} for cell in cells]
-    return _frame(rows, [*SWEPT, "epochs", *SETTINGS, *names], names)
+    frame = pd.DataFrame(rows, columns=[*by, *names, "test_correct"]).astype({"test_correct": object})
+    found = []
+    for cell, group in frame.groupby(by, sort=False, dropna=False):
+        # A mean over some of the seeds would not compare with the others': all of them or none.
+        if group["test_accuracy"].notna().all():
+            found.append([*keys(pd.DataFrame([cell]))[0], *group[names].astype(float).mean(), *_test_interval(group)])
+    return pd.DataFrame(found, columns=[*by, *names, "test_ci_low", "test_ci_high"])
 
 
-def _top3(summary: pd.DataFrame, scores: pd.DataFrame | None) -> pd.DataFrame:
-    best = summary[summary["status"] == "complete"].head(3).drop(columns=["seeds", "status"])
+def _test_interval(group: pd.DataFrame) -> tuple[float, float]:
+    if len(group) > 1:
+        return t_interval(list(group["test_accuracy"]))
+    return wilson(score(group["test_accuracy"].iloc[0], group["test_correct"].iloc[0]))
+
+
+def _top3(best: pd.DataFrame, by: list[str], scores: pd.DataFrame | None) -> pd.DataFrame:
+    columns = ["rank", *by, "n", "mean", "std", "ci_low", "ci_high", *best.filter(like="_loss"), "standing"]
+    top3 = best[[*columns, "difference", "p_adjusted"]]
     if scores is None:
-        return best
-    cell = [name for name in best if name in scores]
-    names = [name for name in scores if name.startswith("test_")]
-    # A mean over some of the seeds would not compare with the others': all of them or none.
-    means = scores.groupby(cell, sort=False, dropna=False)[names].agg(lambda column: column.mean(skipna=False))
-    return best.merge(means.reset_index(), on=cell, how="left")
+        return top3
+    found = dict(zip(keys(scores[by]), scores.drop(columns=by).itertuples(index=False, name=None), strict=True))
+    names = list(scores.columns[len(by) :])
+    rows = [found.get(cell, (math.nan,) * len(names)) for cell in keys(top3[by])]
+    return pd.concat([top3, pd.DataFrame(rows, columns=names, dtype=float)], axis=1)
 
 
 def _epochs(trainings: list[_Training], varying: list[str], metrics: list[str]) -> pd.DataFrame:
@@ -284,18 +232,6 @@ def _failed(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
         for config, _, record in trainings if record is not None and record.status in ("diverged", "failed")
     ]
     return _frame(rows, [*SWEPT, *varying, "status", "epochs", "error"], [])
-
-
-def _where(summary: pd.DataFrame, fixed: Mapping[str, Any]) -> pd.DataFrame:
-    keep = pd.Series(True, index=summary.index)
-    for name, value in fixed.items():
-        keep &= summary[name] == value
-    return summary[keep]
-
-
-def _pivot(summary: pd.DataFrame, rows: str, values: str, **fixed: Any) -> pd.DataFrame:
-    part = _where(summary, fixed).drop_duplicates([rows, "batch_size"])  # ranked: the best comes first
-    return part.pivot(index=rows, columns="batch_size", values=values)
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def sparse_batches(
     pixel_offsets = torch.from_numpy(by_pixel.indptr[cells] - bounds[:-1, None]).unbind()
     flat = (nonzero.indices, nonzero.data, by_pixel.indices, by_pixel.data)
     # Views of all batches made at once: cheaper than slicing at each step.
-    parts = [_floating(torch.from_numpy(array), dtype).split(counts.tolist()) for array in flat]
+    parts = [_floating(as_tensor(array), dtype).split(counts.tolist()) for array in flat]
     for i in range(len(starts)):
         by_picture = picture_offsets[i]
         if i == len(starts) - 1:

@@ -9,11 +9,13 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tune_mnist.config import StudySpec, UserError, read_spec, require
+from tune_mnist.store import Damaged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +33,11 @@ def run(body: Callable[[], int]) -> int:
         What `body` returns; 0 after --help; 2 after a `UserError`, told as one line `error: …` on
         stderr; 130 after Ctrl-C, with the `KeyboardInterrupt`'s own text, if any, as the last line;
         1 when the reader of stdout has gone. Any other exception is a bug and keeps its traceback.
+        Warnings of damaged files are one line each on stderr.
     """
     try:
-        return _run_and_flush(body)
+        with _one_line_warnings():
+            return _run_and_flush(body)
     except UserError as error:
         _say(f"error: {error}")
         return BAD_INPUT
@@ -100,7 +104,7 @@ def print_table(frame: pd.DataFrame, title: str) -> None:
     table = Table(*map(str, frame.columns), title=title, title_justify="left", box=None)
     for row in frame.itertuples(index=False):
         table.add_row(*(_cell(name, value) for name, value in zip(frame.columns, row, strict=True)))
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
+    Console(width=None if sys.stdout.isatty() else 240, markup=False).print(table)
 
 
 def _cell(name: str, value: Any) -> str:
@@ -119,6 +123,21 @@ def _run_and_flush(body: Callable[[], int]) -> int:
         return stop.code if isinstance(stop.code, int) else 0
     finally:
         sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    show = warnings.showwarning
+
+    def show_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, Damaged):
+            _say(f"warning: {message}")
+        else:
+            show(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show_line  # type: ignore[assignment]
+        yield
 
 
 def _say(text: str) -> None:

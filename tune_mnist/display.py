@@ -122,6 +122,10 @@ class Display:
         else:
             self.console.print(self.state.summary(), highlight=False, soft_wrap=True)
 
+    def tell(self, line: str) -> None:
+        """Show a line that stays."""
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     def _view(self) -> Group:
         state = self.state
         bar = Progress(TextColumn("{task.percentage:3.0f}%"), BarColumn(None), TextColumn("{task.description}"))

@@ -14,12 +14,13 @@ from rich.console import Console
 from tune_mnist.about import about_run
 from tune_mnist.analysis import Tables
 from tune_mnist.batches import Pictures, make_pictures
-from tune_mnist.config import Context, PlannedTraining, StudySpec, require
+from tune_mnist.config import Context, PlannedTraining, StudySpec, require, training_key
 from tune_mnist.data import Dataset, TrainingData, load_dataset, training_data
-from tune_mnist.files import set_aside
+from tune_mnist.files import make_folder, set_aside, writing
 from tune_mnist.lock import study_lock
 from tune_mnist.resources import Resources
 from tune_mnist.results import tables_of, winners_to_score, write_results
+from tune_mnist.signals import stops_on_signals
 from tune_mnist.store import Study
 
 if TYPE_CHECKING:
@@ -59,16 +60,20 @@ def check_experiment(spec: StudySpec, resources: Resources, *, download: bool = 
 def open_study(folder: Path, *, fresh: bool = False) -> Iterator[Study]:
     """The study in `folder`, made if need be, locked for this process; `fresh` first moves an old one aside.
 
+    Nothing is written before the lock is held. In the block a signal raises KeyboardInterrupt.
+
     Raises:
         UserError: the folder cannot be written to, or another run holds the study.
     """
-    if fresh and folder.exists():
+    with stops_on_signals():
+        if fresh and folder.exists():
+            with study_lock(folder), writing(folder):
+                set_aside(folder)
+        make_folder(folder, parents=True)
         with study_lock(folder):
-            set_aside(folder)
-    study = Study(folder)
-    study.create()
-    with study_lock(study.folder):
-        yield study
+            study = Study(folder)
+            study.create()
+            yield study
 
 
 def run_experiment(experiment: Experiment, study: Study, console: Console) -> tuple[Tables, ResultGrid | None]:
@@ -94,7 +99,8 @@ def _run_on_ray(
     experiment: Experiment, study: Study, missing: Sequence[PlannedTraining], console: Console
 ) -> ResultGrid | None:
     # Only here is Ray needed: a finished study is analysed again without it.
-    from tune_mnist.runner import ray_session, run_trainings, score_winners
+    from tune_mnist.cluster import ray_session
+    from tune_mnist.runner import run_trainings, score_winners
     from tune_mnist.trial import TrialData
 
     data = experiment.data
@@ -108,7 +114,8 @@ def _run_on_ray(
         winners = winners_to_score(study)
         if winners:
             console.print(f"scoring {len(winners)} winners on the test set", highlight=False)
-            score_winners(winners, trial_data, test_pictures(experiment.dataset), experiment.context, study)
+            test = test_pictures(experiment.dataset)
+            score_winners(winners, trial_data, test, experiment.context, study, experiment.resources)
     return results
 
 
@@ -121,6 +128,8 @@ def missing_trainings(
     study: Study, plans: Sequence[PlannedTraining], context: Context, console: Console
 ) -> list[PlannedTraining]:
     """The planned trainings that are neither complete nor diverged; says how many there are of each kind."""
+    for plan in plans:
+        study.training(training_key(plan.config, context)).repair(plan.config, context)
     records = study.records(plans, context)
     missing = [plan for plan, record in zip(plans, records, strict=True) if record.status in ("unfinished", "failed")]
     started = Counter(bool(r.epochs) for r in records if r.status in ("unfinished", "failed"))

@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tune_mnist.config import UserError
 
 
 class Corrupt(Exception):
     """A file whose content does not match its checksum, or is no such file at all."""
 
 
+class WriteError(OSError, UserError):
+    """A write that the disk or the folder refused, told in one line: nothing that was finished is lost."""
+
+    def __str__(self) -> str:
+        return f"cannot write {self.filename}: {self.strerror}: see to its folder, then run the same command again"
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block, which writes `path`, into `WriteError`."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(error.errno, error.strerror or str(error), str(path)) from None
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: written under a temporary name beside it, fsynced, renamed, folder fsynced.
 
     Raises:
-        OSError: the folder is gone, read-only or full; `path` is then as it was.
+        WriteError: the folder is gone, read-only or full; `path` is then as it was.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with writing(path):
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)
+
+
+def make_folder(folder: Path, *, parents: bool = False) -> None:
+    """Make a folder unless it is there; `WriteError` if that fails."""
+    with writing(folder):
+        folder.mkdir(parents=parents, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -49,8 +78,12 @@ def digest(data: bytes) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` with its checksum, in a form that depends on the content alone."""
+    write_atomic(path, _encoded(content))
+
+
+def _encoded(content: Any) -> bytes:
     checksum = digest(_canonical(content))
-    write_atomic(path, _canonical({"sha256": checksum, "content": content}) + b"\n")
+    return _canonical({"sha256": checksum, "content": content}) + b"\n"
 
 
 def _canonical(content: Any) -> bytes:
@@ -64,10 +97,10 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         Corrupt: it was truncated, changed, or is not such a file.
     """
+    data = path.read_bytes()
     try:
-        parsed = json.loads(path.read_bytes())
-        content, checksum = parsed["content"], parsed["sha256"]
-        intact = digest(_canonical(content)) == checksum
+        content = json.loads(data)["content"]
+        intact = _encoded(content) == data
     except (ValueError, KeyError, TypeError, RecursionError):
         intact = False
     if not intact:
@@ -77,12 +110,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged or superseded file or folder so that it is kept but no longer used; return its new path."""
-    for number in range(1, 10_000):
-        aside = path.with_name(f"{path.name}.aside-{number}")
-        if not aside.exists():
-            os.rename(path, aside)
-            return aside
-    raise FileExistsError(f"too many {path.name}.aside-* files")
+    taken = (path.with_name(f"{path.name}.aside-{number}") for number in itertools.count(1))
+    aside = next(name for name in taken if not os.path.lexists(name))
+    os.rename(path, aside)
+    return aside
 
 
 def remove_leftovers(folder: Path) -> None:

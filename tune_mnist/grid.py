@@ -65,8 +65,10 @@ def run_grid(args: GridArgs, console: Console | None = None) -> GridResult:
     from rich.console import Console
 
     from tune_mnist.experiment import check_experiment, open_study, run_experiment
+    from tune_mnist.lock import refuse_if_held
 
     console = console or Console(stderr=True)
+    refuse_if_held(args.storage / args.name)
     experiment = check_experiment(args.spec, args.resources, download=args.download)
     try:
         with open_study(args.storage / args.name, fresh=args.fresh) as study:
@@ -88,12 +90,11 @@ def _command(argv: Sequence[str] | None) -> int:
         GridArgs, words, prog="python -m tune_mnist.grid", description=DESCRIPTION, default=GridArgs(spec=spec)
     )
     result = run_grid(args)
-    failed = result.tables.failed
     if args.json:
         print(json.dumps(outcome(result)))
     else:
         _print_outcome(result)
-    return 1 if len(failed) else 0
+    return int((result.tables.failed["status"] == "failed").any())
 
 
 def outcome(result: GridResult) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _print_outcome(result: GridResult) -> None:
     tables = result.tables
     print_table(tables.top3, f"Top three of {len(tables.results)} cells, by {split_name(tables.protocol)} accuracy")
     if len(tables.failed):
-        print_table(tables.failed, "Trainings that failed")
+        print_table(tables.failed, "Trainings that diverged or failed")
     print(f"Tables and figures are in {result.folder}")
 
 

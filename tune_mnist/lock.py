@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tune_mnist.config import UserError
+from tune_mnist.files import writing
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
@@ -21,23 +22,22 @@ STALE_SECONDS = 60.0
 
 @contextlib.contextmanager
 def study_lock(folder: Path) -> Iterator[None]:
-    """Hold the study in `folder` for this process.
+    """Hold the study in the existing `folder` for this process; refused, it changes nothing.
 
     On one host the kernel's file lock decides and ends with its holder, however that dies. A holder
     on another host, whose file lock may not be visible here, is believed alive while its heartbeat
     (the lock file's modification time) is younger than a minute.
 
     Raises:
-        UserError: another run holds the study; the message says which.
+        UserError: another run holds the study (the message says which), or the folder cannot be written to.
     """
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    with writing(folder / "lock"):
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise _held(folder, descriptor) from None
-        if _lives_elsewhere(descriptor):
+        if not _lock(descriptor) or _lives_elsewhere(descriptor):
             raise _held(folder, descriptor)
+        if not _is_at(folder / "lock", descriptor):
+            raise UserError(f"study {folder.name} was moved by another run just now: run the same command again")
         _write(descriptor, {"host": socket.gethostname(), "pid": os.getpid(), "command": " ".join(sys.argv)})
         try:
             with _heartbeat(descriptor):
@@ -48,12 +48,47 @@ def study_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def refuse_if_held(folder: Path) -> None:
+    """Raise what `study_lock` would if another run holds the study now; writes nothing, so it may come first."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        if not _lock(descriptor, fcntl.LOCK_SH) or _lives_elsewhere(descriptor):
+            raise _held(folder, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Take the file lock; wait a moment for one that another process only looks in with."""
+    for _ in range(10):
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+        except OSError as error:
+            raise UserError(f"cannot lock the study: {error.strerror}: choose a --storage with file locks") from None
+    return False
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether `path` is still the open file: --fresh may have moved it aside meanwhile."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def holder(folder: Path) -> dict[str, object] | None:
     """Who holds, or died holding, the study in `folder`: host, pid, command, heartbeat_seconds; None if nobody."""
     try:
         with open(folder / "lock", "rb") as file:
             told = _read(file.fileno())
-            return told and {**told, "heartbeat_seconds": time.time() - os.fstat(file.fileno()).st_mtime}
+            age_seconds = time.time() - os.fstat(file.fileno()).st_mtime
+            return {**told, "heartbeat_seconds": age_seconds} if told else None
     except FileNotFoundError:
         return None
 

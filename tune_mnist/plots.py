@@ -1,32 +1,27 @@
-"""Tables to figures: accuracy along each axis, heatmaps over two, and training curves; a panel per model."""
+"""Tables to figures: accuracy along each axis and heatmaps over two; a panel per model."""
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tune_mnist.analysis import Tables, best_curves, epochs_by_batch, lr_by_batch, nearest, series, split_name
-from tune_mnist.config import MODEL_NAMES, Protocol
+from tune_mnist.analysis import Tables, split_name
+from tune_mnist.canvas import caption, legend, make_panels, models_in, percent, png, styled
+from tune_mnist.config import Protocol
+from tune_mnist.diagnostics import cost_figure, training_curves
+from tune_mnist.slices import best_curves, costs, epochs_by_batch, floor, lr_by_batch, nearest, series
 
-WIDTH = 180 / 25.4  # inches: a printed page between its margins
-DPI = 200
 NAMES = {"lr": "learning rate", "batch_size": "batch size", "epochs": "number of epochs"}
 MARKERS = "osD^vPX*"
 COMPRESSED = 0.18  # share of an axis's height that the values below its floor get
@@ -41,32 +36,22 @@ def write_figures(tables: Tables, folder: Path, write: Callable[[Path, bytes], N
     paths = []
     for name, figure in _figures(tables):
         paths.append(folder / f"{name}.png")
-        write(paths[-1], _png(figure))
+        write(paths[-1], png(figure))
     return paths
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    """The same look whatever the user's own settings, so that the bytes are the same too."""
-    seaborn = sns.axes_style("whitegrid", {"axes.edgecolor": ".4", "grid.color": ".9"})
-    fonts = {"font.family": "DejaVu Sans", "font.size": 8.5, "axes.titlesize": 9.5}
-    lines = {"lines.linewidth": 1.3, "lines.markersize": 4.5, "axes.linewidth": 0.8, "hatch.linewidth": 0.6}
-    with matplotlib.style.context(["default", seaborn, fonts | lines]):
-        yield
-
-
-@_style()
+@styled()
 def accuracy_lines(
     summary: pd.DataFrame, protocol: Protocol, x: str, line: str, row: str, row_values: Sequence[Any]
 ) -> Figure:
     """Accuracy against `x`: a panel per model, a line per value of `line`, a row of panels per value of `row`.
 
-    `x`, `line` and `row` are lr, batch_size and epochs in some order. Bars are 95% intervals over seeds.
+    `x`, `line` and `row` are lr, batch_size and epochs in some order. Bars are 95% intervals.
     """
-    models = _models(summary)
+    models = models_in(summary)
     crowded = len(models) * sum(len(f"{value:g}") + 2 for value in summary[x].unique()) > 90
-    figure, axes = _panels(len(row_values), len(models), 2.3 if crowded else 2.0)
-    notes = [_seeds(summary), "bars: 95% interval" if summary["n"].max() > 1 else ""]
+    figure, axes = make_panels(len(row_values), len(models), 2.3 if crowded else 2.0)
+    notes = [_seeds(summary), _bars(summary)]
     for value, panels in zip(row_values, axes, strict=True):
         table = series(summary, x, line, **{row: value})
         if _scale_accuracy(panels, table):
@@ -81,27 +66,27 @@ def accuracy_lines(
         panel.set_xlabel(NAMES[x])
     for panel in axes.flat:
         panel.tick_params(axis="x", rotation=45 if crowded else 0)
-    _legend(figure, axes[0][0])
+    legend(figure, axes[0][0])
     fixed = f", {_named(row, row_values[0])}" if len(row_values) == 1 else ""
-    _caption(figure, f"Accuracy by {NAMES[x]}{fixed}", protocol, notes)
+    caption(figure, f"Accuracy by {NAMES[x]}{fixed}", protocol, notes)
     return figure
 
 
-@_style()
+@styled()
 def accuracy_heatmap(summary: pd.DataFrame, protocol: Protocol, rows: str, at: float) -> Figure:
     """Accuracy in percent over `rows` and batch size: a panel per model, one colour scale.
 
     `rows` is lr, and then `at` is the epoch budget shown, or epochs, and then `at` is the lr shown.
     """
     pivot: Callable[..., pd.DataFrame] = {"lr": lr_by_batch, "epochs": epochs_by_batch}[rows]
-    models = _models(summary)
+    models = models_in(summary)
     states = [pivot(summary, model, at, "status") for model in models]
     means = [pivot(summary, model, at).where(state != "diverged") for model, state in zip(models, states, strict=True)]
     pooled = pd.concat([mean.melt()["value"] for mean in means])
     norm = Normalize(_foot(pooled), pooled.max())
     across = min(len(models), max(1, 12 // summary["batch_size"].nunique()))  # else the numbers are too tight
     down = math.ceil(len(models) / across)
-    figure, axes = _panels(down, math.ceil(len(models) / down), 0.3 * max(3, summary[rows].nunique()) + 0.4)
+    figure, axes = make_panels(down, math.ceil(len(models) / down), 0.3 * max(3, summary[rows].nunique()) + 0.4)
     for i, panel in enumerate(axes.flat):
         panel.set_visible(i < len(models))
         if i < len(models):
@@ -114,52 +99,11 @@ def accuracy_heatmap(summary: pd.DataFrame, protocol: Protocol, rows: str, at: f
         ScalarMappable(norm, "viridis"), ax=list(axes.flat), extend="min" if pooled.min() < norm.vmin else "neither"
     )
     bar.set_label(f"{split_name(protocol)} accuracy")
-    bar.ax.yaxis.set_major_formatter(_percent)
+    bar.ax.yaxis.set_major_formatter(percent)
     fixed = _named("epochs" if rows == "lr" else "lr", at)
     notes = ["numbers: percent", _seeds(summary), *_marks(states)]
-    _caption(figure, f"Accuracy by {NAMES[rows]} and batch size, {fixed}", protocol, notes)
+    caption(figure, f"Accuracy by {NAMES[rows]} and batch size, {fixed}", protocol, notes)
     return figure
-
-
-@_style()
-def training_curves(curves: pd.DataFrame, protocol: Protocol) -> Figure:
-    """Training and held-out loss over the epochs, as `best_curves` gives them; bands span the seeds."""
-    models = _models(curves)
-    parts = [curves[curves["model"] == model] for model in models]
-    scales = ["log" if part["loss"].max() > 10 * part["loss"].min() > 0 else "linear" for part in parts]
-    figure, axes = _panels(1, len(models), 2.4, sharey="row" if len(set(scales)) == 1 else False)
-    for part, scale, panel in zip(parts, scales, axes[0], strict=True):
-        sns.lineplot(
-            part, x="epoch", y="loss", hue="split", style="split", markers=["o", "s"], dashes=False, ax=panel,
-            palette=sns.color_palette("colorblind", 2), errorbar=("pi", 100),
-        )
-        panel.set_yscale(scale)
-        panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
-        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        cell = part.iloc[0]
-        panel.set(title=f"{cell['model']}\nlr {cell['lr']:g}, batch {cell['batch_size']}", xlabel="epoch", ylabel="")
-        panel.get_legend().remove()
-    axes[0][0].set_ylabel("cross entropy (nats)")
-    _legend(figure, axes[0][0])
-    seeds = curves["seed"].nunique()
-    notes = [f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"]
-    if len(set(scales)) > 1:
-        notes.append("each panel has its own scale")
-    _caption(figure, "Loss by epoch of each model's best cell", protocol, notes)
-    return figure
-
-
-def floor(accuracies: pd.Series) -> float:
-    """The least accuracy that a scale should resolve, of some that are not all empty.
-
-    That is the least of all, unless outliers would take more than two thirds of the scale: accuracies over 0.2
-    below the best, or under the others' first quartile by more than 1.5 interquartile ranges (Tukey's fence).
-    """
-    best = accuracies.max()
-    near = accuracies[accuracies >= best - 0.2]
-    low, high = near.quantile([0.25, 0.75])
-    least = near[near >= low - 1.5 * (high - low)].min()
-    return float(least if best - accuracies.min() > 3 * (best - least) > 0 else accuracies.min())
 
 
 def _figures(tables: Tables) -> Iterator[tuple[str, Figure]]:
@@ -186,25 +130,14 @@ def _figures(tables: Tables) -> Iterator[tuple[str, Figure]]:
     curves = best_curves(tables)
     if curves["epoch"].nunique() > 1:
         yield "training_curves", training_curves(curves, protocol)
-
-
-@_style()
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-    return file.getvalue()
-
-
-def _panels(down: int, across: int, height: float, sharey: Any = "row") -> tuple[Figure, Any]:
-    """A figure of `down` × `across` axes, about `height` inches each, and these as a 2-d array."""
-    figure = Figure(figsize=(WIDTH, height * down + 1.2))
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(down, across, squeeze=False, sharey=sharey)
+    priced = costs(tables)
+    if len(priced) > 1:
+        yield "cost", cost_figure(priced, protocol)
 
 
 def _scale_accuracy(panels: Sequence[Axes], table: pd.DataFrame) -> bool:
     """Scale the panels' shared y axis to the table's accuracies; True if those below the `floor` are compressed."""
-    accuracy, spread = table["mean"][table["status"] != "diverged"], table["std"].fillna(0)
+    accuracy, spread = table["mean"][table["status"] != "diverged"], _spread(table)
     compress = bool(accuracy.count()) and floor(accuracy) > accuracy.min()
     if accuracy.count():
         least, most = float((accuracy - spread).min()), min(1.0, float((accuracy + spread).max()))
@@ -213,8 +146,13 @@ def _scale_accuracy(panels: Sequence[Axes], table: pd.DataFrame) -> bool:
         else:
             margin = 0.06 * (most - least) or 0.01
             panels[0].set_ylim(least - margin, most + margin)
-    panels[0].yaxis.set_major_formatter(_percent)
+    panels[0].yaxis.set_major_formatter(percent)
     return compress
+
+
+def _spread(table: pd.DataFrame) -> pd.Series:
+    """What the scale leaves room for around each mean: the seeds' deviation, or one seed's half interval."""
+    return table["std"].fillna((table["ci_high"] - table["ci_low"]) / 2).fillna(0)
 
 
 def _foot(accuracies: pd.Series) -> float:
@@ -245,7 +183,7 @@ def _compress(panels: Sequence[Axes], least: float, start: float, most: float) -
 def _draw_lines(panel: Axes, table: pd.DataFrame, x: str, line: str, values: list[Any]) -> None:
     place = np.log if x in ("lr", "batch_size") else np.asarray
     ticks = np.sort(table[x].unique())
-    dodge = 0.018 * float(np.ptp(place(ticks))) if table["n"].max() > 1 else 0.0
+    dodge = 0.018 * float(np.ptp(place(ticks))) if table["ci_low"].notna().any() else 0.0
     colors = sns.color_palette("viridis_r", len(values) + 1)[1:]
     for i, value in enumerate(values):
         part = table[table[line] == value]
@@ -279,18 +217,10 @@ def _draw_heatmap(panel: Axes, means: pd.DataFrame, states: pd.DataFrame, norm: 
     panel.tick_params(labelleft=False)
 
 
-def _models(table: pd.DataFrame) -> list[str]:
-    return [model for model in MODEL_NAMES if (table["model"] == model).any()]
-
-
 def _named(name: str, value: float) -> str:
     if name == "epochs":
         return "1 epoch" if value == 1 else f"{value:g} epochs"
     return f"{'batch size' if name == 'batch_size' else name} {value:g}"
-
-
-def _percent(share: float, _: float = 0) -> str:
-    return f"{round(100 * share, 3):g}%"
 
 
 def _seeds(summary: pd.DataFrame) -> str:
@@ -298,26 +228,11 @@ def _seeds(summary: pd.DataFrame) -> str:
     return "one seed" if most == 1 else f"mean of {most} seeds" if least == most else f"mean of up to {most} seeds"
 
 
+def _bars(summary: pd.DataFrame) -> str:
+    over = "seeds" if summary["n"].max() > 1 else "pictures"
+    return f"bars: 95% interval over {over}" if summary["ci_low"].notna().any() else ""
+
+
 def _marks(states: list[pd.DataFrame]) -> list[str]:
     seen = set(np.concatenate([state.to_numpy().ravel() for state in states]))
     return ["div.: diverged"] * ("diverged" in seen) + ["–: no result"] * bool(seen - {"complete", "diverged"})
-
-
-def _legend(figure: Figure, panel: Axes) -> None:
-    handles, labels = panel.get_legend_handles_labels()
-    lines = [handle[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]
-    figure.legend(lines, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
-
-
-def _caption(figure: Figure, title: str, protocol: Protocol, notes: Sequence[str]) -> None:
-    """Write on top the title, and under it what the reader must know of the numbers."""
-    split = {
-        "holdout": "protocol holdout: measured on the validation split",
-        "report": "protocol report: measured on the test set, on which the choice was made too",
-    }[protocol]
-    whole = [note.replace(" ", "\N{NO-BREAK SPACE}") for note in dict.fromkeys([split, *notes]) if note]
-    lines = textwrap.wrap("; ".join(whole), 112)
-    inch = 1 / figure.get_figheight()
-    figure.text(0.01, 1 - 0.05 * inch, title, va="top", size=10.5, weight="bold")
-    figure.text(0.01, 1 - 0.26 * inch, "\n".join(lines), va="top", size=8, color=".3")
-    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - (0.33 + 0.14 * len(lines)) * inch))

@@ -1,8 +1,8 @@
-"""A study folder's tables and figures: read from its trainings, written beside them."""
+"""A study folder's tables, figures and page: read from its trainings, written beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tune_mnist.analysis import SWEPT, Tables, analyse, write_tables
@@ -20,19 +20,19 @@ def tables_of(study: Study) -> Tables:
     for config, epochs in _cells(planned):
         score = study.training(training_key(config, context)).score(epochs)
         if score is not None:
-            scores[config, epochs] = {name: value for name, value in score.items() if name != "test_correct"}
+            scores[config, epochs] = score
     return analyse(planned, study.records(planned, context), context.protocol, scores)
 
 
 def winners_to_score(study: Study) -> list[Cell]:
-    """The top three's trainings, each with its epochs, that lack their test score under the holdout protocol.
+    """The three best cells' trainings, each with its epochs, that lack their test score under the holdout protocol.
 
-    Under the report's protocol there are none: the selection itself was on the test set.
+    Cells that tie with the third are left alone: the test set is for the three. Under the report's protocol, where
+    the selection itself was on the test set, only the best cell is taken, for what it predicts.
     """
     planned, context = study.planned(), study.context()
-    if context.protocol == "report":
-        return []
     top3 = analyse(planned, study.records(planned, context), context.protocol).top3
+    top3 = top3.head(3 if context.protocol == "holdout" else 1)
     names = [name for name in top3 if name in {*SWEPT, *TrainingConfig.__dataclass_fields__, "epochs"}]
     best = {tuple(row) for row in top3[names].itertuples(index=False)}
     return [
@@ -42,13 +42,53 @@ def winners_to_score(study: Study) -> list[Cell]:
     ]
 
 
-def write_results(study: Study, tables: Tables) -> list[Path]:
-    """Write the study's CSV files and figures; return their paths."""
-    from tune_mnist.plots import write_figures
+def write_results(study: Study, tables: Tables, others: Sequence[tuple[str, Tables]] = ()) -> list[Path]:
+    """Write the study's CSV files, figures and report.html; return their paths, the page last.
 
-    figures = study.folder / "figures"
-    figures.mkdir(exist_ok=True)
-    return write_tables(tables, study.folder, write_atomic) + write_figures(tables, figures, write_atomic)
+    `others` are further studies' names and tables, which may supply what this one's claims and figures lack.
+    """
+    from tune_mnist.plots import write_figures
+    from tune_mnist.report import TEMPLATE, report_page
+
+    folder = study.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    drawn: dict[str, bytes] = {}
+
+    def keep(path: Path, png: bytes) -> None:
+        drawn[path.stem] = png
+        write_atomic(path, png)
+
+    paths = write_tables(tables, study.folder, write_atomic) + write_figures(tables, folder, keep)
+    for name, png in _further_figures(study, tables, [other for _, other in others]):
+        paths.append(folder / f"{name}.png")
+        keep(paths[-1], png)
+    page = study.folder / TEMPLATE
+    write_atomic(page, report_page(study, tables, drawn, others))
+    return [*paths, page]
+
+
+def _further_figures(study: Study, tables: Tables, others: Sequence[Tables]) -> Iterator[tuple[str, bytes]]:
+    """The figures that need more than the study's tables: the CNN's, and the winner's predictions."""
+    from tune_mnist.canvas import png
+    from tune_mnist.diagnostics import confusion_matrix, training_curves, worst_digits
+    from tune_mnist.evidence import cell_name
+    from tune_mnist.mistakes import winner_predictions
+    from tune_mnist.slices import fully_connected_and_cnn
+
+    curves = fully_connected_and_cnn(tables, others)
+    if curves is not None:
+        title = "Training loss by epoch: the fully connected best and the CNN"
+        yield "fully_connected_and_cnn", png(training_curves(curves, None, title))
+    found = winner_predictions(study, tables)
+    if found is not None:
+        winner = cell_name(tables.top3.iloc[0].to_dict())
+        yield "confusion_matrix", png(confusion_matrix(found.confusion(), f"Confusion matrix: {winner}"))
+        worst = found.surest_mistakes()
+        figure = worst_digits(
+            found.pictures[worst], found.labels[worst], found.predicted[worst], found.sureness[worst],
+            "The winner's surest mistakes",
+        )
+        yield "worst_confused", png(figure)
 
 
 def _cells(planned: Iterable[PlannedTraining]) -> Iterable[Cell]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -13,10 +12,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tune_mnist.config import Context, PlannedTraining, StudySpec, TrainingConfig, UserError, from_mapping, training_key
-from tune_mnist.files import Corrupt, digest, read_json, remove_leftovers, set_aside, write_atomic, write_json
+from tune_mnist.files import (
+    Corrupt,
+    digest,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    set_aside,
+    write_atomic,
+    write_json,
+    writing,
+)
 
 Status = Literal["complete", "unfinished", "diverged", "failed"]
 KEPT_STATES = 2
+PROBE_BYTES = 2**20  # about what an epoch of a small model writes
+
+
+class Damaged(UserWarning):
+    """Says in one line which damaged file was set aside."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,10 @@ def _epoch(row: dict[str, Any]) -> int:
     return int(row["epoch"])
 
 
+def _state_epoch(path: Path) -> int:
+    return int(path.name[6:11])
+
+
 def finite_or_none(value: float) -> float | None:
     """`value`, or None where JSON has no number for it."""
     return value if math.isfinite(value) else None
@@ -73,25 +91,39 @@ def diverged(rows: Iterable[dict[str, Any]]) -> bool:
 class TrainingFolder:
     """One training's folder, trainings/KEY. Its writes, in order, are config, history, timings, state.
 
-    A history is written before the state that continues it, so a state always has its rows.
+    A history is written before the state that continues it, so a state always has its rows. Every file
+    names or seals the key, so that one that strayed in from another training counts as damaged. Damaged
+    files are set aside with a `Damaged` warning when they are met.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def key(self) -> str:
+        return self.folder.name
+
     def begin(self, config: TrainingConfig, context: Context) -> Progress:
-        """Make the folder if need be and read where the training stands; damaged files are set aside with a warning."""
-        self.folder.mkdir(exist_ok=True)
+        """Make the folder if need be and read where the training stands."""
+        make_folder(self.folder)
         remove_leftovers(self.folder)
+        self.describe(config, context)
+        return self.progress(with_state=True)
+
+    def repair(self, config: TrainingConfig, context: Context) -> None:
+        """Write again, if the training was ever begun, what can be without training."""
+        if self.folder.is_dir():
+            self.describe(config, context)
+
+    def describe(self, config: TrainingConfig, context: Context) -> None:
+        """Write what the training is, unless that is on disk already."""
         content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
         if self._read("config.json") != content:
             write_json(self.folder / "config.json", content)
-        return self.progress(with_state=True)
 
     def progress(self, *, with_state: bool = False) -> Progress:
         """The rows on disk and, if `with_state`, the newest intact state that continues some of them."""
-        rows = self._rows("history.json", "epochs")
-        timings = self._rows("timings.json", "epochs")
+        rows, timings = self._rows("history.json"), self._rows("timings.json")
         if not with_state:
             return Progress(rows, timings)
         state_epoch, state = self._newest_state(len(rows))
@@ -99,13 +131,25 @@ class TrainingFolder:
 
     def save(self, progress: Progress) -> None:
         """Write the rows and timings, then the state, then drop all but the newest states."""
-        write_json(self.folder / "history.json", {"epochs": progress.rows})
-        write_json(self.folder / "timings.json", {"epochs": progress.timings})
+        self._write("history.json", {"epochs": progress.rows})
+        self._write("timings.json", {"epochs": progress.timings})
         if progress.state is None:
             return
-        write_atomic(self.folder / f"state-{progress.state_epoch:05}-{digest(progress.state)}.pt", progress.state)
-        for old in self._states()[KEPT_STATES:]:
-            old.unlink(missing_ok=True)
+        write_atomic(self.folder / self.state_name(progress.state_epoch, progress.state), progress.state)
+        kept = [path for path in self._states() if _state_epoch(path) <= progress.state_epoch][:KEPT_STATES]
+        for path in set(self._states()) - set(kept):  # the old, and those whose rows were lost
+            path.unlink(missing_ok=True)
+
+    def reject(self, progress: Progress) -> Progress:
+        """Set aside the state of `progress`, which is none of the training's; return where that leaves it."""
+        if progress.state is not None:
+            name = self.state_name(progress.state_epoch, progress.state)
+            self._warn_and_set_aside(self.folder / name, f"{name} is not a state of this training")
+        return self.progress(with_state=True)
+
+    def state_name(self, epoch: int, state: bytes) -> str:
+        """The name of the file that holds `state`: it seals the content."""
+        return f"state-{epoch:05}-{digest(self.key.encode() + state)}.pt"
 
     def finish(self) -> None:
         """Keep only the newest state, from which a longer budget can go on, and forget earlier failures."""
@@ -115,16 +159,17 @@ class TrainingFolder:
 
     def fail(self, error: str, traceback: str) -> None:
         """Record that the training ended with an error: one line, and the traceback."""
-        self.folder.mkdir(exist_ok=True)
-        write_json(self.folder / "failure.json", {"error": error, "traceback": traceback})
+        make_folder(self.folder)
+        self._write("failure.json", {"error": error, "traceback": traceback})
 
     def save_score(self, epoch: int, score: dict[str, Any]) -> None:
         """Keep the test score of the model after `epoch`."""
-        write_json(self.folder / f"test-{epoch:05}.json", score)
+        self._write(f"test-{epoch:05}.json", {"score": score})
 
     def score(self, epoch: int) -> dict[str, Any] | None:
         """The test score of the model after `epoch`, if it was ever taken."""
-        return self._read(f"test-{epoch:05}.json")
+        content = self._read(f"test-{epoch:05}.json")
+        return content and content["score"]
 
     def record(self, config: TrainingConfig, epochs: int) -> TrainingRecord:
         """The training's record, `complete` meaning that it has at least `epochs` epochs."""
@@ -138,40 +183,52 @@ class TrainingFolder:
         elif failure is not None:
             status = "failed"
         error = failure["error"] if failure is not None and status == "failed" else None
-        return TrainingRecord(
-            self.folder.name, config, status, tuple(progress.rows), tuple(progress.timings), error
-        )
+        return TrainingRecord(self.key, config, status, tuple(progress.rows), tuple(progress.timings), error)
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        write_json(self.folder / name, {"training": self.key, **content})
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            return read_json(self.folder / name)
+            content = read_json(self.folder / name)
         except FileNotFoundError:
             return None
         except Corrupt as problem:
             self._warn_and_set_aside(self.folder / name, str(problem))
             return None
+        if content.get("training", self.key) != self.key:
+            self._warn_and_set_aside(self.folder / name, f"{name} belongs to training {content['training']}")
+            return None
+        return content
 
-    def _rows(self, name: str, key: str) -> list[dict[str, Any]]:
+    def _rows(self, name: str) -> list[dict[str, Any]]:
         content = self._read(name)
-        return content[key] if content else []
+        return content["epochs"] if content else []
 
     def _states(self) -> list[Path]:
-        return sorted(self.folder.glob("state-?????-*.pt"), reverse=True)
+        return sorted(self.folder.glob("state-[0-9][0-9][0-9][0-9][0-9]-*.pt"), reverse=True)
 
     def _newest_state(self, rows: int) -> tuple[int, bytes | None]:
         for path in self._states():
-            epoch, checksum = int(path.name[6:11]), path.name[12:-3]
-            data = path.read_bytes()
-            if digest(data) != checksum:
+            try:
+                epoch, data = _state_epoch(path), path.read_bytes()
+            except FileNotFoundError:  # a killed driver's last worker may still be tidying up
+                continue
+            if self.state_name(epoch, data) != path.name:
                 self._warn_and_set_aside(path, f"{path.name} does not match its checksum")
             elif epoch <= rows:
                 return epoch, data
         return 0, None
 
     def _warn_and_set_aside(self, path: Path, problem: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            aside = set_aside(path)
-            warnings.warn(f"training {self.folder.name}: {problem}; kept as {aside.name}", stacklevel=2)
+        warn_and_set_aside(path, f"training {self.key}: {problem}")
+
+
+def warn_and_set_aside(path: Path, problem: str) -> None:
+    """Keep a damaged file under another name and say so."""
+    with writing(path):
+        aside = set_aside(path)
+    warnings.warn(f"{problem}; kept as {aside.name}", Damaged, stacklevel=2)
 
 
 class Study:
@@ -189,18 +246,20 @@ class Study:
         return TrainingFolder(self.folder / "trainings" / key)
 
     def create(self) -> None:
-        """Make the folder, if need be.
+        """Make the folder's inside, if need be, and clear what killed writers left.
 
         Raises:
-            UserError: the folder cannot be made or written to.
+            UserError: the folder cannot be written to.
         """
-        try:
-            (self.folder / "trainings").mkdir(parents=True, exist_ok=True)
-            probe = self.folder / ".probe.tmp"
-            write_atomic(probe, b"x" * 4096)
-            probe.unlink()
-        except OSError as error:
-            raise UserError(f"cannot write to {self.folder}: {error.strerror}: choose another --storage") from None
+        make_folder(self.folder / "trainings")
+        remove_leftovers(self.folder)
+        self.check_writable()
+
+    def check_writable(self) -> None:
+        """Raise `WriteError` if the folder is gone, read-only or full."""
+        probe = self.folder / ".probe.tmp"
+        write_atomic(probe, bytes(PROBE_BYTES))
+        probe.unlink(missing_ok=True)
 
     def describe(self) -> dict[str, Any]:
         """study.json's content.
@@ -227,7 +286,7 @@ class Study:
             try:
                 told = read_json(path)
             except Corrupt as problem:
-                warnings.warn(f"{problem}; kept as {set_aside(path).name}", stacklevel=2)
+                warn_and_set_aside(path, str(problem))
         for name in ("protocol", "data_sha256"):
             here, there = getattr(context, name), told.get(name, getattr(context, name))
             if here != there:

@@ -144,6 +144,11 @@ def pack_bits(flags: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(np.packbits(flags).tobytes(), 9)).decode()
 
 
+def pack_bytes(values: np.ndarray) -> str:
+    """Numbers (n,) in 0…255 as base64 of their zlib-compressed bytes."""
+    return base64.b64encode(zlib.compress(values.astype(np.uint8).tobytes(), 9)).decode()
+
+
 def unpack_bits(packed: str, n: int) -> np.ndarray:
     """The n booleans that `pack_bits` packed."""
     return np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8), count=n).astype(bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class AutogradSteps(Steps):
         self.average = None
         if config.ema_decay:
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+            self.average.n_averaged.fill_(1)  # the initial weights, of which the first step would else not keep a trace
 
     def train_epoch(self, epoch: int) -> float:
         config, n = self.config, len(self.labels)
@@ -85,4 +87,4 @@ class AutogradSteps(Steps):
 
     def module(self) -> nn.Module:
         model = self.model if self.average is None else self.average.module
-        return model.to("cpu", torch.float32).eval()
+        return copy.deepcopy(model).to("cpu", torch.float32).eval()

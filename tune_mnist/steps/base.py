@@ -36,14 +36,14 @@ class Steps(ABC):
 
     @abstractmethod
     def module(self) -> nn.Module:
-        """A module with the evaluated weights: float32, on the CPU, in eval mode."""
+        """A copy of the model with the evaluated weights: float32, on the CPU, in eval mode."""
 
 
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
     """lr at optimisation step `step` (from 0): linear warm-up, then constant or cosine to 0 at the budget's end."""
     done = step / steps_per_epoch
     if done < config.warmup_epochs:
-        return config.lr * (step + 1) / max(1.0, config.warmup_epochs * steps_per_epoch)
+        return config.lr * min(1.0, (step + 1) / (config.warmup_epochs * steps_per_epoch))
     if config.schedule == "constant" or config.budget is None:
         return config.lr
     progress = (done - config.warmup_epochs) / max(1e-9, config.budget - config.warmup_epochs)

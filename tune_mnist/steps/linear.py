@@ -9,6 +9,7 @@ faster than a dense product:
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -123,18 +124,20 @@ class LinearSteps(Steps):
         """Fill `logits`; return the hidden activations (after dropout) and the dropout masks, if any."""
         hidden: list[Tensor] = []
         masks: list[Tensor] = []
-        for i, (layer, (out, _)) in enumerate(zip(self.layers[:-1], buffers, strict=True)):
+        outs = [*(activation for activation, _ in buffers), logits]
+        for i, (layer, out) in enumerate(zip(self.layers, outs, strict=True)):
             if i == 0:
                 first_layer(inputs, layer, out)
             else:
                 torch.addmm(layer.bias, hidden[-1], layer.weight, out=out)
+            if out is logits:
+                break
             out.relu_()
             if self.config.dropout:
                 kept = 1 - self.config.dropout
                 masks.append(torch.empty_like(out).bernoulli_(kept).div_(kept))
                 out = out * masks[-1]
             hidden.append(out)
-        torch.addmm(self.layers[-1].bias, hidden[-1], self.layers[-1].weight, out=logits)
         return hidden, masks
 
     def _logits_gradient(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -186,14 +189,15 @@ class LinearSteps(Steps):
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        for name, saved in state.items():
-            getattr(self, name).copy_(saved)
+        for name, own in self.state().items():
+            own.copy_(state[name])
 
     def module(self) -> nn.Module:
         flat = self.flat if self.average is None else self.average
-        for linear, layer in zip(self.model.linears, layers_of(flat, self.model.sizes), strict=True):
+        model = copy.deepcopy(self.model)
+        for linear, layer in zip(model.linears, layers_of(flat, model.sizes), strict=True):
             linear.load_state_dict({"weight": layer.weight.t(), "bias": layer.bias})
-        return self.model.eval()
+        return model.eval()
 
 
 def first_layer(inputs: Inputs, layer: Layer, out: Tensor | None = None) -> Tensor:

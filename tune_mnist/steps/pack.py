@@ -16,8 +16,10 @@ from torch.nn.utils import parameters_to_vector
 from tune_mnist.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
 from tune_mnist.config import TrainingConfig
 from tune_mnist.models import CLASSES, PIXELS, build_model
-from tune_mnist.steps.base import BETA1, BETA2, EPS, learning_rate
+from tune_mnist.steps.base import BETA1, BETA2, EPS, Steps, learning_rate
 
+# Members of a pack in use on a device. Another number sums in another order, so a change must raise ENGINE_VERSION.
+SLOTS = 4
 EVALUATION_BATCH = 500
 WARM_UPS = 3  # steps before a capture, in which the libraries pick kernels and workspaces
 ALIGNMENT = 32  # elements; every member's row starts on a boundary that the vectorised kernels like
@@ -31,10 +33,17 @@ def common_part(config: TrainingConfig) -> TrainingConfig:
 class PackSteps:
     """K trainings of one model, batch size and recipe, with lr and seed of their own, in one step.
 
-    A member's weights are one row of (K, numbers), and its order, augmentation, dropout masks and
-    learning rate are those it would have alone: its numbers differ from `AutogradSteps`'s by rounding
-    only, and neither its state nor a loss that is not finite depends on, or reaches, another member.
-    Nothing of a step waits for the device. On CUDA each size of batch is captured once.
+    A member's weights are one row of (K, numbers). Its order, augmentation and learning rate are those
+    it would have alone, its dropout masks depend on its seed and the epoch only, and no operation mixes
+    rows: so its numbers are `AutogradSteps`'s but for rounding (and for other dropout masks where those
+    of torch depend on device and layout), a state of it goes on in any pack of as many members bit for
+    bit, and a loss that is not finite stays its own.
+
+    No step waits for the device. On CUDA each size of batch is captured once, before the first epoch,
+    and replayed; then lr is rounded to float32. Not thread-safe.
+
+    Raises:
+        ValueError: the configs differ in more than lr and seed.
     """
 
     def __init__(
@@ -69,7 +78,7 @@ class PackSteps:
         n, size, device = len(train), self.config.batch_size, self.device
         self.seeds = list(dict.fromkeys(config.seed for config in self.configs))
         self.seed_of = torch.tensor([self.seeds.index(config.seed) for config in self.configs], device=device)
-        self.generators = [torch.Generator(device) for _ in self.seeds]
+        self.generators = {seed: torch.Generator(device) for seed in self.seeds if self.config.dropout}
         smoothing, labels = self.config.label_smoothing, as_tensor(train.labels).to(device)
         self.pixels = as_tensor(train.pixels).to(device)
         self.targets = F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
@@ -85,18 +94,16 @@ class PackSteps:
 
     @torch.no_grad()
     def train_epoch(self, epoch: int) -> list[float]:
-        """Train epoch number `epoch` (from 1) and return each member's mean loss over the pictures, each at its step."""
+        """Train epoch number `epoch` (from 1); return each member's mean loss over the pictures, each at its step."""
         with exact_convolutions():
             if self.device.type == "cuda" and not self.graphs:
                 self.graphs = {batch: self._capture(batch) for batch in dict.fromkeys(self.batches)}
             self._begin(epoch)
-            for step, batch in enumerate(self.batches):
+            for batch in self.batches:
                 if self.graphs:
                     self.graphs[batch].replay()
                 else:
                     self._advance(batch)
-                if self.average is not None and epoch == 1 and step == 0:
-                    self.average.copy_(self.weights)  # as AveragedModel: the average starts at the first step's weights
         return (self.total / len(self.pixels)).tolist()
 
     def _begin(self, epoch: int) -> None:
@@ -105,7 +112,7 @@ class PackSteps:
         self.order.copy_(torch.stack([epoch_order(n, seed, epoch) for seed in self.seeds]))
         if self.maps is not None:
             self.maps.copy_(torch.stack([affine_maps(n, self.config, seed, epoch) for seed in self.seeds]))
-        for own, seed in zip(self.generators, self.seeds, strict=True):
+        for seed, own in self.generators.items():
             own.manual_seed(generator(seed, epoch, "dropout").initial_seed())
         numbers = range((epoch - 1) * steps, epoch * steps)
         rates = [[learning_rate(config, number, steps) for config in self.configs] for number in numbers]
@@ -133,7 +140,7 @@ class PackSteps:
         return [
             torch.stack([
                 torch.empty(batch, *shape, dtype=self.dtype, device=self.device).bernoulli_(kept, generator=own)
-                for own in self.generators
+                for own in self.generators.values()
             ]).div_(kept)
             for shape, kept in self.mask_shapes
         ]
@@ -174,7 +181,7 @@ class PackSteps:
                 self._advance(batch)
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        for own in self.generators:
+        for own in self.generators.values():
             graph.register_generator_state(own)  # so that a replay goes on from the seed that `_begin` set
         with torch.cuda.graph(graph):
             self._advance(batch)
@@ -220,6 +227,30 @@ class PackSteps:
         return model.eval()
 
 
+class PackOfOne(Steps):
+    """One training in a pack otherwise filled with copies of it, so that its bits are those of any pack in use."""
+
+    def __init__(
+        self, config: TrainingConfig, train: Pictures, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.pack = PackSteps([config] * SLOTS, train, device, dtype)
+
+    def train_epoch(self, epoch: int) -> float:
+        return self.pack.train_epoch(epoch)[0]
+
+    def outputs(self, pictures: Pictures) -> Tensor:
+        return self.pack.outputs(pictures)[0]
+
+    def state(self) -> dict[str, Any]:
+        return self.pack.state(0)
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.pack.load(0, state)
+
+    def module(self) -> nn.Module:
+        return self.pack.module(0)
+
+
 class GivenDropout(nn.Module):
     """Stands in for every Dropout of a model: multiplies by the next of the masks it was given, if any is left."""
 
@@ -239,10 +270,10 @@ def dropouts(model: nn.Module) -> Iterable[tuple[nn.Module, str, nn.Dropout]]:
 
 
 def dropout_calls(model: nn.Module) -> list[tuple[torch.Size, float]]:
-    """Shape of one picture's activation, and share kept, of each of the meta model's calls of dropout, in their order."""
+    """Of each of the meta model's calls of dropout, in their order: the shape of one picture, and the share kept."""
     calls: list[tuple[torch.Size, float]] = []
 
-    def note(layer: nn.Module, _: Any, hidden: Tensor) -> None:
+    def note(layer: nn.Dropout, _: Any, hidden: Tensor) -> None:
         calls.append((hidden.shape[1:], 1 - layer.p))
 
     hooks = [layer.register_forward_hook(note) for _, _, layer in dropouts(model)]

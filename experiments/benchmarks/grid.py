@@ -1,0 +1,118 @@
+"""The whole 192-cell job against a plain Ray Tune script on the same machine.
+
+Ours is run whole, from the command's start to its end, in an empty folder. The plain script
+(plain_script.py) is run on a sample, every model and batch size for one epoch at one lr, and scaled:
+    (sum over the 192 cells of  epochs x seconds per epoch  +  192 x seconds per trial outside epochs) / slots.
+Run with nothing else on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import torch
+from as_scripts_do import torchvision_mnist
+from common import save, show
+
+BUDGETS, LRS = (2, 5, 10, 15), 4
+
+
+class PeakMemory(threading.Thread):
+    """Samples the memory of a process and all its descendants; shared pages count once (PSS)."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.process, self.peak_bytes, self.stop = psutil.Process(pid), 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.stop.wait(1.0):
+            total = 0
+            for process in [self.process, *self.process.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue
+            self.peak_bytes = max(self.peak_bytes, total)
+
+
+def ours(folder: Path, words: list[str]) -> dict[str, float]:
+    """Run the grid command in `folder`: wall seconds, peak GiB, share of the slots' time not spent in epochs."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "tune_mnist.grid", *words], cwd=folder)
+    memory = PeakMemory(process.pid)
+    memory.start()
+    if process.wait() != 0:
+        raise SystemExit("the grid command failed")
+    wall = time.perf_counter() - start
+    memory.stop.set()
+    timings = pd.read_csv(folder / "ray_results" / "grid" / "timings.csv")
+    slots = os.cpu_count() or 1
+    epochs = float(timings["train_seconds"].sum() + timings["eval_seconds"].sum())
+    return {
+        "wall_seconds": wall, "peak_gib": memory.peak_bytes / 2**30, "slots": slots,
+        "train_seconds": float(timings["train_seconds"].sum()), "eval_seconds": float(timings["eval_seconds"].sum()),
+        "share_outside_epochs": 1 - epochs / (slots * wall),
+    }
+
+
+def plain(root: Path) -> dict[str, Any]:
+    """Run the plain script's sample and scale it to its 192 trials."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    import ray
+    from plain_script import run
+
+    torchvision_mnist(root)
+    here = str(Path(__file__).parent)
+    ray.init(runtime_env={"env_vars": {"PYTHONPATH": here}}, log_to_driver=False, include_dashboard=False)
+    start = time.perf_counter()
+    results = run(root, [1e-3], [1])
+    wall = time.perf_counter() - start
+    ray.shutdown()
+    epoch_seconds = {
+        f"{r.config['model']} {r.config['batch_size']}": float(r.metrics["epoch_seconds"]) for r in results
+    }
+    slots = os.cpu_count() or 1
+    outside = (wall * slots - sum(epoch_seconds.values())) / len(results)
+    trials = len(results) * LRS * len(BUDGETS)
+    total = sum(epoch_seconds.values()) * LRS * sum(BUDGETS) + trials * outside
+    return {
+        "epoch_seconds": epoch_seconds, "sample_trials": len(results), "sample_wall_seconds": wall,
+        "outside_epochs_seconds_per_trial": outside, "trials": trials, "scaled_wall_seconds": total / slots,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        mine = ours(Path(folder), [])
+        script = plain(Path(folder) / "plain")
+    rows = [[name, f"{value:.4g}"] for name, value in mine.items()]
+    show("Ours, the whole job", ["figure", "value"], rows)
+    show("Plain script, seconds per epoch", ["cell", "seconds"],
+         [[name, f"{s:.3g}"] for name, s in script["epoch_seconds"].items()])
+    print(
+        f"plain script: {script['sample_trials']} one-epoch trials took {script['sample_wall_seconds']:.0f} s on "
+        f"{mine['slots']} slots, {script['outside_epochs_seconds_per_trial']:.2f} s a trial outside its epoch; "
+        f"scaled to {script['trials']} trials: {script['scaled_wall_seconds']:.0f} s"
+    )
+    ratio = script["scaled_wall_seconds"] / mine["wall_seconds"]
+    print(f"ratio plain / ours: {ratio:.1f}")
+    save(args.json, {"ours": mine, "plain": script, "ratio": ratio, "torch_threads": torch.get_num_threads()})
+    print(json.dumps({"ratio": ratio}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Fill the README's results from the curated runs: one figure, the top three, the claims' verdicts.
+
+    python experiments/readme_results.py             # rewrite what stands between the README's results markers
+    python experiments/readme_results.py --check     # exit 1 if that would change it
+
+Reads ray_results/holdout/ and ray_results/report/: their top3.csv, summary.csv and trainings. No number is typed in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from tune_mnist.claims import judge
+from tune_mnist.files import write_atomic
+from tune_mnist.results import tables_of
+from tune_mnist.standings import BEST
+from tune_mnist.store import Study
+
+ROOT = Path(__file__).resolve().parents[1]
+START, END = "<!-- results:start -->", "<!-- results:end -->"
+FIGURE = "heatmap_lr_batch_size"
+
+
+def results(studies: list[Path], root: Path) -> str:
+    """The README's results in Markdown, from the study shown first; the others supply what its claims lack."""
+    first, *others = studies
+    tables, *further = (tables_of(Study(study)) for study in studies)
+    where = Path(os.path.relpath(first, root)).as_posix()
+    best = tables.top3[tables.top3["standing"] == BEST]
+    ties = len(tables.top3) - len(best)
+    told = [f"{verdict.claim} {verdict.verdict}" for verdict in judge(tables, further)]
+    names = "".join(f" {Path(os.path.relpath(other, root)).as_posix()}" for other in others)
+    return "\n".join([
+        f"![Accuracy by learning rate and batch size]({where}/figures/{FIGURE}.png)",
+        "",
+        *_table(best),
+        "",
+        f"{len(tables.summary)} cells, {_counted(int(tables.summary['n'].max()), 'seed')} each; "
+        f"{_counted(ties, 'more cell')} not distinguishable from the third. {tables.method}",
+        "",
+        f"The report's claims: {', '.join(told)}. Why: `python -m tune_mnist.claims {where}{names}`, or the page "
+        f"[{where}/report.html]({where}/report.html).",
+    ])
+
+
+def _table(best: pd.DataFrame) -> list[str]:
+    tested = "test_accuracy" in best
+    split = "validation" if tested else "test"
+    heads = ["", "model", "lr", "batch", "epochs", f"{split} accuracy", *(["test accuracy"] if tested else [])]
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    for row in best.to_dict("records"):
+        cells = [str(row["rank"]), row["model"], f"{row['lr']:g}", str(row["batch_size"]), str(row["epochs"])]
+        cells.append(_accuracy(row["mean"], row["ci_low"], row["ci_high"]))
+        if tested:
+            cells.append(_accuracy(row["test_accuracy"], row["test_ci_low"], row["test_ci_high"]))
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _accuracy(share: float, low: float, high: float) -> str:
+    if share != share:
+        return "–"
+    return f"{100 * share:.2f}%" + (f" ({100 * low:.2f} – {100 * high:.2f})" if low == low else "")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def filled(readme: str, content: str) -> str:
+    """`readme` with `content` between its markers.
+
+    Raises:
+        ValueError: it has not each marker once.
+    """
+    if readme.count(START) != 1 or readme.count(END) != 1:
+        raise ValueError(f"the README needs {START} and {END}, once each")
+    head, _, rest = readme.partition(START)
+    return f"{head}{START}\n{content}\n{END}{rest.partition(END)[2]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="*", type=Path, help="studies, the one shown first; default: the curated")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the README is not up to date")
+    args = parser.parse_args()
+    curated = [ROOT / "ray_results" / name for name in ("holdout", "report", "cnn")]
+    studies = args.studies or [folder for folder in curated if (folder / "study.json").exists()]
+    if not studies:
+        print("error: no curated run in ray_results: name a study", file=sys.stderr)
+        return 2
+    old = args.readme.read_text(encoding="utf-8")
+    new = filled(old, results([study.resolve() for study in studies], args.readme.resolve().parent))
+    if args.check:
+        return int(old != new)
+    if old != new:
+        write_atomic(args.readme, new.encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""Tests of an epoch's batches: order, augmentation and the sparse form of the pictures."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from slices import exact, train_slice
+from tune_mnist.batches import (
+    affine_maps,
+    as_tensor,
+    epoch_order,
+    generator,
+    make_pictures,
+    normalise,
+    sparse_batches,
+    transform,
+)
+from tune_mnist.config import Recipe
+
+N = 100
+IDENTITY = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+PICTURES = normalise(torch.from_numpy(train_slice(N).pixels))
+
+
+def test_an_order_visits_each_picture_once_and_depends_on_seed_and_epoch_only() -> None:
+    orders = {(seed, epoch): epoch_order(1000, seed, epoch) for seed in range(3) for epoch in range(1, 4)}
+    torch.manual_seed(5)
+    for (seed, epoch), order in orders.items():
+        assert order.dtype == torch.int64 and order.sort().values.equal(torch.arange(1000))
+        assert torch.equal(order, epoch_order(1000, seed, epoch))
+    assert len({tuple(order.tolist()) for order in orders.values()}) == 9
+
+
+def test_generators_of_different_purposes_are_independent() -> None:
+    seeds = {
+        generator(seed, epoch, purpose).initial_seed()
+        for seed in range(20) for epoch in range(1, 21) for purpose in ("order", "augmentation", "dropout")
+    }
+    assert len(seeds) == 1200
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_drawing_an_order_or_maps_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    epoch_order(10, 0, 1)
+    affine_maps(10, Recipe(rotation=5), 0, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_normalised_pixels_go_from_minus_1_to_1() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8)
+    for dtype in (torch.float32, torch.float64):
+        values = normalise(pixels, dtype)
+        assert values.dtype == dtype and values[0] == -1 and values[-1] == 1
+        assert torch.allclose(values.double(), (pixels.double() / 255 - 0.5) / 0.5, atol=1e-6)
+    assert torch.equal(pixels, torch.arange(256, dtype=torch.uint8))
+
+
+def test_the_sparse_form_is_the_height_above_the_background() -> None:
+    pictures = train_slice(N)
+    assert len(pictures) == N and pictures.labels.dtype == np.int64
+    assert pictures.nonzero is not None and pictures.nonzero.dtype == np.float32
+    assert pictures.nonzero.nnz == np.count_nonzero(pictures.pixels)
+    assert np.abs(pictures.nonzero.toarray() - 1 - PICTURES.numpy()).max() < 1e-6
+
+
+def test_dense_pictures_have_no_sparse_form() -> None:
+    noise = np.random.default_rng(0).integers(1, 256, (20, 784), dtype=np.uint8)
+    labels = np.arange(20, dtype=np.uint8) % 10
+    assert make_pictures(noise, labels).nonzero is None
+    assert make_pictures(255 - train_slice(N).pixels, train_slice(N).labels).nonzero is None
+    assert make_pictures(np.zeros_like(noise), labels).nonzero is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 50, 64, 99, N, N + 1, 5 * N])
+def test_sparse_batches_are_the_pictures_and_their_transposes(batch_size: int, dtype: torch.dtype) -> None:
+    pictures = exact(train_slice(N)) if dtype == torch.float64 else train_slice(N)
+    order = epoch_order(N, 0, 1).numpy()
+    assert pictures.nonzero is not None
+    matrix = pictures.nonzero[order]
+    expected = torch.from_numpy(matrix.toarray()).to(dtype)
+    batches = list(sparse_batches(matrix, batch_size, dtype))
+    assert len(batches) == math.ceil(N / batch_size)
+    rows: list[Tensor] = []
+    for batch in batches:
+        size = len(batch.by_picture) - 1
+        assert size == min(batch_size, N - len(rows) * batch_size) and len(batch.by_pixel) == 785
+        assert batch.heights.dtype == batch.heights_by_pixel.dtype == dtype
+        assert all(part.dtype == torch.int32 for part in (batch.pixels, batch.pictures, *batch[1::3]))
+        by_picture = _dense(batch.by_picture, batch.pixels, batch.heights, 784)
+        assert torch.equal(_dense(batch.by_pixel, batch.pictures, batch.heights_by_pixel, size).t(), by_picture)
+        rows.append(by_picture)
+    assert torch.equal(torch.cat(rows), expected)
+    assert torch.allclose(expected - 1, normalise(torch.from_numpy(pictures.pixels[order]), dtype), atol=1e-6)
+
+
+def _dense(offsets: Tensor, indices: Tensor, values: Tensor, width: int) -> Tensor:
+    """The matrix (bags, width) with values[k] in column indices[k] of the bag that holds k."""
+    matrix = torch.zeros(len(offsets) - 1, width, dtype=values.dtype)
+    bags = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff().long())
+    assert len(bags) == len(indices) == offsets[-1] and offsets[0] == 0
+    matrix[bags, indices.long()] = values
+    return matrix
+
+
+def test_empty_pictures_make_empty_bags() -> None:
+    pixels = train_slice(6).pixels.copy()
+    pixels[[0, 3, 4]] = 0
+    nonzero = make_pictures(pixels, train_slice(6).labels).nonzero
+    for batch_size in (1, 2, 4):
+        sizes = torch.cat([batch.by_picture.diff() for batch in sparse_batches(nonzero, batch_size)])
+        assert sizes.tolist() == np.count_nonzero(pixels, axis=1).tolist()
+
+
+@pytest.mark.filterwarnings("error")
+def test_read_only_pictures_serve_without_a_warning() -> None:
+    """As they come from Ray's object store."""
+    pictures = train_slice(20)
+    assert pictures.nonzero is not None
+    pixels, nonzero = pictures.pixels.copy(), pictures.nonzero.copy()
+    for array in (pixels, nonzero.data, nonzero.indices, nonzero.indptr):
+        array.setflags(write=False)
+    torch.set_warn_always(True)  # torch tells of a read-only array only once in a process
+    try:
+        assert torch.equal(as_tensor(pixels), torch.from_numpy(pictures.pixels))
+        batches = list(sparse_batches(nonzero, 8))
+    finally:
+        torch.set_warn_always(False)
+    for batch, expected in zip(batches, sparse_batches(pictures.nonzero, 8), strict=True):
+        assert all(torch.equal(part, other) for part, other in zip(batch, expected, strict=True))
+
+
+def test_the_identity_map_changes_nothing() -> None:
+    for dtype, most in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+        pictures = PICTURES.to(dtype)
+        moved = transform(pictures, IDENTITY.expand(N, 2, 3))
+        assert moved.dtype == dtype and moved.shape == (N, 784)
+        assert (moved - pictures).abs().max() < most
+    assert torch.equal(affine_maps(5, Recipe(), 0, 1), IDENTITY.expand(5, 2, 3))
+
+
+@pytest.mark.parametrize(("right", "down"), [(1, 0), (0, 1), (-3, 0), (2, -5), (14, 14), (-14, 9)])
+def test_a_translation_by_whole_pixels_shifts_and_fills_with_background(right: int, down: int) -> None:
+    maps = IDENTITY.repeat(N, 1, 1)
+    maps[:, 0, 2], maps[:, 1, 2] = -right / 14, -down / 14  # from output to input, in half sides
+    padded = torch.nn.functional.pad(PICTURES.reshape(N, 28, 28), (14,) * 4, value=-1)
+    expected = padded[:, 14 - down : 42 - down, 14 - right : 42 - right].reshape(N, 784)
+    assert (transform(PICTURES, maps) - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("quarters", [-1, 1, 2])
+def test_a_rotation_by_right_angles_is_numpys(quarters: int) -> None:
+    angle = quarters * math.pi / 2
+    rotation = torch.tensor([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]])
+    rotated = transform(PICTURES, rotation.expand(N, 2, 3)).reshape(N, 28, 28)
+    expected = np.rot90(PICTURES.reshape(N, 28, 28).numpy(), quarters, axes=(1, 2))
+    assert np.abs(rotated.numpy() - expected).max() < 1e-4
+
+
+def test_a_scale_below_1_shrinks_the_picture() -> None:
+    white = torch.ones(1, 784)
+    shrunk = transform(white, 2 * IDENTITY.unsqueeze(0)).reshape(28, 28)
+    assert bool((shrunk[7:21, 7:21] == 1).all()) and (shrunk == -1).sum() > 28 * 28 / 2
+
+
+def parts_of(maps: Tensor) -> dict[str, Tensor]:
+    """What the maps are made of, in the recipe's units: angle and shear in degrees, relative size, shift in pixels."""
+    maps = maps.double()
+    zoom = maps[:, :, 0].norm(dim=1)
+    angle = torch.atan2(maps[:, 1, 0], maps[:, 0, 0])
+    back = torch.stack([torch.stack([angle.cos(), angle.sin()], 1), torch.stack([-angle.sin(), angle.cos()], 1)], 1)
+    sheared = (back @ maps[:, :, :2]) / zoom[:, None, None]  # [[1, tan(shear)], [0, 1]]
+    assert torch.allclose(sheared[:, 1], torch.tensor([0.0, 1], dtype=torch.float64).expand(len(maps), 2), atol=1e-5)
+    return {
+        "rotation": angle.rad2deg(), "shear": sheared[:, 0, 1].atan().rad2deg(), "scaling": 1 / zoom - 1,
+        "translation": maps[:, :, 2].flatten() * 14,
+    }
+
+
+LIMITS = {"rotation": 30.0, "shear": 20.0, "scaling": 0.25, "translation": 3.0}
+
+
+@pytest.mark.parametrize("names", [[name] for name in LIMITS] + [list(LIMITS)])
+def test_random_maps_fill_the_recipes_limits_and_only_those(names: list[str]) -> None:
+    limits: dict[str, Any] = {name: LIMITS[name] for name in names}
+    maps = affine_maps(4000, Recipe(**limits), seed=0, epoch=1)
+    assert maps.shape == (4000, 2, 3) and maps.dtype == torch.float32
+    for name, values in parts_of(maps).items():
+        if name not in names:
+            assert values.abs().max() < 1e-4
+            continue
+        limit = LIMITS[name]
+        assert 0.98 * limit < values.max() <= limit * 1.0001 and -0.98 * limit > values.min() >= -limit * 1.0001
+        assert values.mean().abs() < 0.05 * limit and values.std() == pytest.approx(limit / math.sqrt(3), rel=0.05)
+
+
+def test_random_maps_depend_on_seed_and_epoch_only() -> None:
+    recipe = Recipe(rotation=10, translation=2)
+    maps = {(seed, epoch): affine_maps(50, recipe, seed, epoch) for seed in range(2) for epoch in range(1, 4)}
+    torch.manual_seed(6)
+    assert all(torch.equal(drawn, affine_maps(50, recipe, *which)) for which, drawn in maps.items())
+    drawn = list(maps.values())
+    assert not any(torch.equal(drawn[i], drawn[j]) for i in range(6) for j in range(i))
+
+
+def test_an_augmented_picture_stays_in_range_and_keeps_most_of_its_ink() -> None:
+    recipe = Recipe(rotation=10, translation=2, scaling=0.1, shear=5)
+    moved = transform(PICTURES, affine_maps(N, recipe, 0, 1))
+    assert bool((moved >= -1 - 1e-5).all()) and bool((moved <= 1 + 1e-5).all())
+    ink = (moved + 1).sum(1) / (PICTURES + 1).sum(1)
+    assert ink.min() > 0.7 and ink.max() < 1.35 and not torch.allclose(moved, PICTURES, atol=0.1)

@@ -1,0 +1,156 @@
+"""The report's claims on made worlds in which they hold, in which they do not, and in which they cannot be told."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from studies import made_study, made_tables
+from tune_mnist import claims
+from tune_mnist.analysis import Tables
+from tune_mnist.claims import as_json, judge
+from tune_mnist.claims_models import FLOOR
+from tune_mnist.cli import parse, spec_from_argv
+from tune_mnist.config import Recipe, StudySpec, TrainingConfig
+from tune_mnist.evidence import Verdict
+from tune_mnist.grid import GridArgs
+
+GRID = StudySpec(batch_size=(16, 32, 64), seeds=3)
+REPORT = replace(GRID, protocol="report")
+CNN = StudySpec(models=("CNN",), lr=(1e-3,), batch_size=(64,), epochs=(5, 15), seeds=3, protocol="report")
+DROPOUT = StudySpec(
+    models=("ComplexNN",), lr=(1e-3,), batch_size=(32,), epochs=(15,), seeds=3, protocol="report",
+    recipe=Recipe(dropout=0.2),
+)
+
+
+def noise(config: TrainingConfig, epoch: int) -> float:
+    place = [config.seed, config.batch_size, round(1e5 * config.lr), epoch, len(config.model)]
+    return 0.0005 * float(np.random.default_rng(place).normal())
+
+
+def as_reported(config: TrainingConfig, epoch: int) -> float:
+    """Accuracies of a world in which every claim of the report holds."""
+    deep = config.model == "ComplexNN"
+    if config.model == "CNN":
+        return 0.992
+    if config.lr == 1e-1:
+        return 0.3 + 0.1 * (epoch % 2) * (epoch < 15)
+    if config.lr == 1e-2:
+        return 0.9 + 0.03 * (epoch % 2) + noise(config, epoch)
+    large = config.batch_size >= 64
+    late = 0.01 * np.log(epoch / 15)
+    if config.lr == 1e-4:
+        small = (0.97 if config.model != "MediumNN" else 0.985) - (0.004 if config.batch_size == 32 else 0)
+        return small - large * (0.02 if deep else 0.01) + late + noise(config, epoch)
+    helped = 0.02 if config.dropout else 0
+    if deep:
+        fall = 0.004 * max(0, epoch - 5) + 0.004 * (epoch % 2)
+        return 0.955 + 0.004 * large - fall * (not large) / 2 + 0.4 * late * (epoch < 5) + noise(config, epoch) + helped
+    return 0.965 - 0.003 * large + late + noise(config, epoch)
+
+
+def otherwise(config: TrainingConfig, epoch: int) -> float:
+    """Accuracies of a world in which the larger the batch and the rate the better, up to a calm 0.01 and 0.1."""
+    if config.model == "CNN":
+        return 0.9 + noise(config, epoch)
+    size = 0.005 * np.log2(config.batch_size / 16) * (-1 if config.model == "ComplexNN" and config.lr == 1e-3 else 1)
+    rate = {1e-4: -0.06, 1e-3: 0.0, 1e-2: 0.01, 1e-1: 0.01}[config.lr]
+    drift = 0.01 * np.log(epoch / 15) * (-1 if config.lr == 1e-3 and config.model != "ComplexNN" else 1)
+    hurt = 0.02 if config.dropout else 0
+    return 0.965 + size + rate + drift - hurt + 0.3 * noise(config, epoch) * (config.lr < 1e-2)
+
+
+def loss_as_reported(config: TrainingConfig, epoch: int) -> float:
+    if config.model == "CNN":
+        return 0.1 / epoch**2
+    return (FLOOR if config.head == "softmax" else 0.0) + 0.2 / epoch
+
+
+def loss_otherwise(config: TrainingConfig, epoch: int) -> float:
+    return 2.5 if config.model == "CNN" else 1.6 + 0.2 / epoch
+
+
+@functools.cache
+def world(kind: str) -> tuple[Verdict, ...]:
+    accuracy, loss = (as_reported, loss_as_reported) if kind == "as reported" else (otherwise, loss_otherwise)
+    main, *others = (made_tables(spec, accuracy, loss) for spec in (REPORT, CNN, DROPOUT))
+    return tuple(judge(main, others))
+
+
+@functools.cache
+def alone() -> Tables:
+    return made_tables(GRID, as_reported, loss_as_reported)
+
+
+@pytest.mark.parametrize("place", range(10))
+def test_a_claim_holds_where_the_world_is_as_reported(place: int) -> None:
+    verdict = world("as reported")[place]
+    assert verdict.claim == f"C{place + 1}"
+    assert verdict.verdict == "confirmed", verdict.parts
+    assert verdict.cells and all(part.detail for part in verdict.parts)
+
+
+@pytest.mark.parametrize("place", range(10))
+def test_a_claim_falls_where_the_world_is_otherwise(place: int) -> None:
+    verdict = world("otherwise")[place]
+    assert verdict.verdict == "refuted", verdict.parts
+    assert verdict.why
+
+
+def test_what_a_study_lacks_is_named_with_the_command_that_supplies_it() -> None:
+    lacking = {verdict.claim: verdict for verdict in judge(alone()) if verdict.command}
+    assert set(lacking) == {"C8", "C9", "C10"}
+    for verdict in lacking.values():
+        assert verdict.verdict == "undecided"
+        python, module, name, *words = shlex.split(verdict.command)
+        assert (python, module, name) == ("python", "-m", "tune_mnist.grid")
+        root = Path(__file__).parents[1]
+        spec, flags = spec_from_argv([str(root / word) if word.endswith(".toml") else word for word in words])
+        asked = parse(GridArgs, flags, prog="grid", description="", default=GridArgs(spec=spec)).spec
+        assert asked.seeds == 3 and asked.protocol == "holdout"
+    assert "1.461" in lacking["C8"].why and "softmax" in lacking["C8"].why
+
+
+def test_an_empty_study_decides_nothing() -> None:
+    tables = made_tables(replace(GRID, models=("CNN",), epochs=(1,)))
+    assert {verdict.verdict for verdict in judge(tables)} == {"undecided"}
+
+
+def test_one_seed_is_judged_by_picture() -> None:
+    verdicts = {one.claim: one for one in judge(made_tables(replace(GRID, seeds=1), as_reported, loss_as_reported))}
+    assert verdicts["C1"].verdict == "confirmed"
+    assert verdicts["C4"].parts[0].outcome == "confirmed"
+
+
+def test_the_softmax_floor_is_that_of_torch_s_cross_entropy() -> None:
+    import torch
+
+    sure = torch.nn.functional.one_hot(torch.tensor([3]), 10).double()
+    assert float(torch.nn.functional.cross_entropy(sure, torch.tensor([3]))) == pytest.approx(FLOOR)
+
+
+def test_the_command_prints_every_verdict_and_its_json_is_strict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = replace(GRID, models=("SimpleNN",), lr=(1e-4,), epochs=(2,), seeds=1)
+    folder = made_study(tmp_path / "study", spec).folder
+    assert claims.main([str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert all(f"C{number} " in told for number in range(1, 11)) and "McNemar" in told
+    assert claims.main([str(folder), "--json"]) == 0
+    verdicts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert [one["claim"] for one in verdicts] == [f"C{number}" for number in range(1, 11)]
+    assert json.dumps(as_json(world("as reported")[1]), allow_nan=False)
+
+
+def test_no_study_and_no_such_study_are_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert claims.main([]) == 2
+    assert claims.main(["there/is/none"]) == 2
+    assert "is not a study" in capsys.readouterr().err

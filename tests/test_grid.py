@@ -1,0 +1,109 @@
+"""The grid command end to end: real Ray, real MNIST."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from idx import random_arrays, write_folder
+from tune_mnist.analysis import analyse
+from tune_mnist.config import StudySpec
+from tune_mnist.grid import GridArgs, run_grid
+from tune_mnist.result_grid import records_from_results
+
+SMALL = ["--models", "SimpleNN", "MediumNN", "--lr", "1e-3", "1e-1", "--batch-size", "128", "--epochs", "1", "2"]
+
+
+def grid(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, in `folder`."""
+    command = [sys.executable, "-m", "tune_mnist.grid", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, env={**os.environ})
+
+
+@pytest.mark.slow
+def test_each_cell_once_and_running_twice_changes_no_byte(tmp_path: Path) -> None:
+    first = grid(tmp_path, *SMALL, "--json")
+    assert first.returncode == 0, first.stderr
+    outcome = json.loads(first.stdout)
+    assert outcome["cells"] == {"complete": 8}
+    study = tmp_path / "ray_results" / "grid"
+    results = pd.read_csv(study / "results.csv")
+    cells = results[["model", "lr", "batch_size", "epochs", "seed"]]
+    assert len(cells) == 8 and not cells.duplicated().any()
+    assert results["val_accuracy"].is_monotonic_decreasing
+    before = {path.name: path.read_bytes() for path in study.rglob("*") if path.suffix in (".csv", ".png")}
+    again = grid(tmp_path, *SMALL)
+    assert again.returncode == 0, again.stderr
+    assert "4 done" in again.stderr and "dashboard" not in again.stderr  # Ray was not even started
+    assert before == {path.name: path.read_bytes() for path in study.rglob("*") if path.suffix in (".csv", ".png")}
+
+
+@pytest.mark.slow
+def test_a_larger_grid_runs_only_what_is_missing_and_agrees_with_independent_runs(tmp_path: Path) -> None:
+    arrays = random_arrays(train=1200, test=200)
+    data = ("--data", str(write_folder(tmp_path / "data", arrays)), "--models", "SimpleNN", "--lr", "1e-3", "1e-2")
+    assert grid(tmp_path, *data, "--batch-size", "32", "--epochs", "1", "3").returncode == 0
+    larger = grid(tmp_path, *data, "--batch-size", "32", "50", "--epochs", "1", "3", "4")
+    assert larger.returncode == 0, larger.stderr
+    assert "4 trainings: 0 done, 2 to go on with, 2 to start" in larger.stderr
+    words = (*data, "--batch-size", "32", "50", "--epochs", "1", "3", "4", "--independent-epochs", "--name", "alone")
+    assert grid(tmp_path, *words).returncode == 0
+    shared, alone = (
+        pd.read_csv(tmp_path / "ray_results" / name / "results.csv")
+        for name in ("grid", "alone")
+    )
+    assert len(shared) == 12
+    pd.testing.assert_frame_equal(shared, alone, check_exact=True)
+
+
+@pytest.mark.slow
+def test_from_python_tables_and_result_grid_agree(tmp_path: Path) -> None:
+    arrays = random_arrays(train=600, test=100)
+    spec = StudySpec(
+        models=("SimpleNN",), lr=(1e-3, 1e-2), batch_size=(64,), epochs=(1, 2), seeds=2, protocol="report",
+        data=write_folder(tmp_path / "data", arrays),
+    )
+    result = run_grid(GridArgs(spec=spec, storage=tmp_path), Console(quiet=True))
+    assert result.result_grid is not None and len(result.result_grid) == 4
+    from_ray = analyse(spec.trainings(), records_from_results(result.result_grid), "report")
+    pd.testing.assert_frame_equal(from_ray.results, result.tables.results, check_exact=True)
+    assert set(result.tables.summary["n"]) == {2}
+
+
+@pytest.mark.slow
+def test_one_cell_reaches_its_accuracy(tmp_path: Path) -> None:
+    words = ["--models", "SimpleNN", "--lr", "1e-3", "--batch-size", "64", "--epochs", "3", "--json"]
+    done = grid(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    (best,) = json.loads(done.stdout)["top3"]
+    assert best["mean"] > 0.95 and best["test_accuracy"] > 0.95
+
+
+def test_bad_input_writes_nothing_and_starts_nothing(tmp_path: Path) -> None:
+    write_folder(tmp_path / "cut", random_arrays())
+    images = tmp_path / "cut" / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1])
+    before = sorted(tmp_path.rglob("*"))
+    for words, told in {
+        ("--lr", "0"): "0 < lr < inf",
+        ("--batch-size", "50001"): "batch_size <= 50000",
+        ("--cpus-per-trial", "1000"): "cpus_per_trial <=",
+        ("--gpus-per-trial", "1000"): "gpus_per_trial <=",
+        ("--data", "cut"): "train-images-idx3-ubyte",
+        ("--data", "nowhere"): "nowhere",
+        ("--name", "../up"): "name matches",
+        ("--max-failures", "-1"): "max_failures >= 0",
+        ("none.toml",): "none.toml",
+    }.items():
+        done = grid(tmp_path, *words)
+        assert done.returncode == 2, (words, done.stderr)
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+        assert told in done.stderr and done.stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before

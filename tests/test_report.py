@@ -1,0 +1,184 @@
+"""The page: self-contained, whole, escaped, repeatable; and what stands behind its figures."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from slices import mnist
+from studies import ABOUT, made_study, made_tables
+from tune_mnist import report
+from tune_mnist.cli import parse, spec_from_argv
+from tune_mnist.config import Recipe, StudySpec, TrainingConfig
+from tune_mnist.diagnostics import frontier
+from tune_mnist.grid import GridArgs
+from tune_mnist.mistakes import winner_predictions
+from tune_mnist.page import command
+from tune_mnist.results import tables_of, write_results
+from tune_mnist.selection import optimism
+from tune_mnist.slices import costs, fully_connected_and_cnn
+
+SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4), seeds=2)
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+def page(folder: Path, spec: StudySpec = SPEC, **kwargs: Any) -> str:
+    study = made_study(folder, spec, **kwargs)
+    *_, path = write_results(study, tables_of(study))
+    assert path == folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+class Outline(html.parser.HTMLParser):
+    """Checks that tags nest, and collects what a page refers to, its ids and its rows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.rows = 0
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.links += [value for name in ("src", "href") if (value := given.get(name))]
+        self.ids |= {value for value in [given.get("id")] if value}
+        self.rows += tag == "tr" and "table" in self.open and "tbody" in self.open
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_no_network(tmp_path: Path) -> None:
+    text = page(tmp_path / "study", scored=3)
+    outline = Outline(text)
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in outline.links)
+    assert {link[1:] for link in outline.links if link.startswith("#")} <= outline.ids
+    written = re.sub(r"data:image/png;base64,[\w+/=]+", "", text)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", written)
+    assert outline.rows >= 16
+    for said in ("prefers-color-scheme: dark", "@media print", "viewport", "measured once", "C10", "Holm"):
+        assert said in text
+
+
+def test_the_same_study_gives_the_same_bytes_and_another_run_another_footer(tmp_path: Path) -> None:
+    first = page(tmp_path / "a" / "study", scored=3)
+    study = made_study(tmp_path / "a" / "study", SPEC)
+    write_results(study, tables_of(study))
+    again = (tmp_path / "a" / "study" / "report.html").read_text()
+    elsewhere = page(tmp_path / "b" / "study", scored=3, seconds=2.0, about={**ABOUT, "started": "2026-02-02T00:00:00"})
+    assert first.split("<footer")[0] == again.split("<footer")[0] == elsewhere.split("<footer")[0]
+    assert first != elsewhere
+
+
+def test_what_comes_from_outside_is_escaped(tmp_path: Path) -> None:
+    hostile = {**ABOUT, "python": "<script>alert(1)</script>", "machine": {"cpu": '"><b>', "cpus": 1}}
+    text = page(tmp_path / "study", replace(SPEC, data=Path("<i>data</i>")), about=hostile)
+    assert "<script>alert" not in text and "<i>data" not in text and "&lt;i&gt;data&lt;/i&gt;" in text
+    Outline(text)
+
+
+def test_under_report_the_page_says_where_the_choice_was_made_and_compares(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "report", replace(SPEC, protocol="report"))
+    held = made_study(tmp_path / "holdout", SPEC, scored=6)
+    assert report.main([str(study.folder), str(held.folder)]) == 0
+    text = (study.folder / "report.html").read_text()
+    assert "The choice was made on the test set" in text
+    assert "The two protocols on the same test set" in text and "chosen on validation, tested once" in text
+    assert "The choice was made on the test set" not in page(tmp_path / "other")
+
+
+def test_a_study_not_begun_or_begun_in_part_has_a_page(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "study", replace(SPEC, seeds=1))
+    for history in sorted((tmp_path / "study" / "trainings").glob("*/history.json"))[1:]:
+        history.unlink()
+    *_, path = write_results(study, tables_of(study))
+    assert "missing" in path.read_text()
+    for history in (tmp_path / "study" / "trainings").glob("*/history.json"):
+        history.unlink()
+    *_, path = write_results(study, tables_of(study))
+    assert "No cell is complete yet" in path.read_text()
+    Outline(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        StudySpec(),
+        SPEC,
+        replace(SPEC, protocol="report", head="logits", independent_epochs=True, dataset="kmnist"),
+        replace(SPEC, recipe=Recipe(dropout=0.25, schedule="cosine", rotation=10)),
+    ],
+)
+def test_the_command_that_repeats_a_study_asks_for_the_very_same(spec: StudySpec) -> None:
+    *_, module = (words := shlex.split(command(spec, "mine")))[:3]
+    assert module == "tune_mnist.grid"
+    given, flags = spec_from_argv(words[3:])
+    args = parse(GridArgs, flags, prog="grid", description="", default=GridArgs(spec=given))
+    assert (args.spec, args.name) == (spec, "mine")
+
+
+def test_the_winner_s_mistakes_are_those_of_its_kept_predictions(tmp_path: Path) -> None:
+    labels = mnist().test_labels
+    study = made_study(tmp_path / "study", replace(SPEC, seeds=1), scored=3, test_labels=labels)
+    found = winner_predictions(study, tables_of(study))
+    assert found is not None
+    np.testing.assert_array_equal(found.confusion(), confusion_matrix(labels, found.predicted))
+    worst = found.surest_mistakes(5)
+    assert (found.labels[worst] != found.predicted[worst]).all()
+    assert (np.diff(found.sureness[worst]) <= 0).all()
+    paths = {path.stem for path in write_results(study, tables_of(study))}
+    assert {"confusion_matrix", "worst_confused", "cost"} <= paths
+
+
+def test_without_kept_predictions_there_is_no_confusion(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "study", SPEC)
+    assert winner_predictions(study, tables_of(study)) is None
+
+
+def test_a_choice_among_equals_flatters_and_one_of_a_clear_best_does_not() -> None:
+    def equal(config: TrainingConfig, epoch: int) -> float:
+        return 0.9
+
+    def clear(config: TrainingConfig, epoch: int) -> float:
+        return 0.99 if (config.lr, config.batch_size, epoch, config.model) == (1e-3, 16, 4, "SimpleNN") else 0.8
+
+    spec = replace(SPEC, seeds=1)
+    flattered, honest = optimism(made_tables(spec, equal)), optimism(made_tables(spec, clear))
+    assert flattered is not None and honest is not None
+    assert flattered.cells == 16 and flattered.pictures == 1000
+    assert flattered.mean > 0.002 and abs(honest.mean) < 0.001
+    assert flattered.low < flattered.mean < flattered.high
+
+
+def test_costs_are_the_seconds_to_a_cell_s_epochs() -> None:
+    table = costs(made_tables(SPEC, seconds=3.0))
+    assert len(table) == 16
+    np.testing.assert_allclose(table["seconds"], table["epochs"] * 16 * 3 / table["batch_size"])
+    front = frontier(table)
+    assert front["seconds"].is_monotonic_increasing and front["mean"].is_monotonic_increasing
+    for _, cell in front.iterrows():
+        assert (table["mean"][table["seconds"] < cell["seconds"]] < cell["mean"]).all()
+
+
+def test_the_cnn_stands_beside_the_fully_connected_best_though_of_another_study() -> None:
+    tables = made_tables(SPEC)
+    cnn = made_tables(replace(SPEC, models=("CNN",)))
+    assert fully_connected_and_cnn(tables) is None
+    curves = fully_connected_and_cnn(tables, [cnn])
+    assert isinstance(curves, pd.DataFrame)
+    assert list(curves["model"].unique()) == [tables.top3["model"].iloc[0], "CNN"]
+    assert set(curves["split"]) == {"training"} and set(curves["seed"]) == {0, 1}

@@ -1,0 +1,60 @@
+"""The top three and their ties, from the trainings' predictions to top3.csv and the winners to score."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from studies import made_study, made_tables
+from tune_mnist.config import StudySpec, TrainingConfig
+from tune_mnist.results import tables_of, winners_to_score
+from tune_mnist.standings import BEST, TIED
+
+FOUR = StudySpec(models=("SimpleNN",), lr=(1e-4, 2e-4, 3e-4, 4e-4, 5e-4), batch_size=(16,), epochs=(1,))
+
+
+def by_lr(config: TrainingConfig, epoch: int) -> float:
+    """Four cells at 98%, the fifth a full 3 points worse, with a little noise from seed to seed."""
+    return (0.95 if config.lr == 5e-4 else 0.98) + (0.0005 * ((config.seed * 7 + round(config.lr * 1e5)) % 5 - 2))
+
+
+@pytest.mark.parametrize(("seeds", "method"), [(1, "McNemar"), (3, "paired t tests over the same seeds")])
+def test_the_fourth_ties_and_the_worse_fifth_does_not(seeds: int, method: str) -> None:
+    spec = replace(FOUR, seeds=seeds)
+    tables = made_tables(spec, by_lr)
+    assert list(tables.top3["standing"]) == [BEST, BEST, BEST, TIED]
+    assert 5e-4 not in set(tables.top3["lr"])
+    assert tables.top3["p_adjusted"].isna().tolist() == [True, True, True, False]
+    assert tables.top3["difference"].iloc[3] <= 0
+    assert method in tables.method and "Holm" in tables.method
+    assert ("One seed" in tables.method) == (seeds == 1)
+    assert tables.summary["ci_low"].lt(tables.summary["mean"]).all()
+
+
+def test_the_test_set_is_for_the_three_alone(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "study", FOUR, by_lr)
+    winners = winners_to_score(study)
+    assert len(tables_of(study).top3) == 4
+    assert {config.lr for config, _ in winners} == set(tables_of(study).top3["lr"].head(3))
+    scored = made_study(tmp_path / "scored", FOUR, by_lr, scored=3)
+    assert winners_to_score(scored) == []
+    top3 = tables_of(scored).top3
+    assert top3["test_accuracy"].notna().tolist() == [True, True, True, False]
+    assert (top3["test_ci_low"] < top3["test_accuracy"]).head(3).all()
+
+
+def test_under_the_report_s_protocol_the_winner_alone_is_scored_for_what_it_predicts(tmp_path: Path) -> None:
+    spec = replace(FOUR, protocol="report", seeds=2)
+    study = made_study(tmp_path / "study", spec, by_lr)
+    best = tables_of(study).top3.iloc[0]
+    assert [(config.lr, config.seed, epochs) for config, epochs in winners_to_score(study)] == [
+        (best["lr"], 0, 1), (best["lr"], 1, 1),
+    ]
+    assert "test_accuracy" not in tables_of(made_study(tmp_path / "scored", spec, by_lr, scored=2)).top3
+
+
+def test_fewer_than_three_cells_are_all_there_is() -> None:
+    two = made_tables(replace(FOUR, lr=(1e-4, 2e-4)), by_lr)
+    assert list(two.top3["standing"]) == [BEST, BEST]

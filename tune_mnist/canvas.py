@@ -1,0 +1,79 @@
+"""The look that all figures share: style, panels, captions, legends and PNG bytes."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib.style
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from tune_mnist.config import MODEL_NAMES, Protocol
+
+WIDTH = 180 / 25.4  # inches: a printed page between its margins
+DPI = 200
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The same look whatever the user's own settings, so that the bytes are the same too."""
+    seaborn = sns.axes_style("whitegrid", {"axes.edgecolor": ".4", "grid.color": ".9"})
+    fonts = {"font.family": "DejaVu Sans", "font.size": 8.5, "axes.titlesize": 9.5}
+    lines = {"lines.linewidth": 1.3, "lines.markersize": 4.5, "axes.linewidth": 0.8, "hatch.linewidth": 0.6}
+    with matplotlib.style.context(["default", seaborn, fonts | lines]):
+        yield
+
+
+@styled()
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, of bytes that depend on the figure alone."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    return file.getvalue()
+
+
+def make_panels(down: int, across: int, height: float, sharey: Any = "row") -> tuple[Figure, Any]:
+    """A figure of `down` × `across` axes, about `height` inches each, and these as a 2-d array."""
+    figure = Figure(figsize=(WIDTH, height * down + 1.2))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(down, across, squeeze=False, sharey=sharey)
+
+
+def models_in(table: pd.DataFrame) -> list[str]:
+    """The models in a table, in the order of `MODEL_NAMES`."""
+    return [model for model in MODEL_NAMES if (table["model"] == model).any()]
+
+
+def percent(share: float, _: float = 0) -> str:
+    """A share as a tick label."""
+    return f"{round(100 * share, 3):g}%"
+
+
+def legend(figure: Figure, panel: Axes) -> None:
+    """Put the panel's legend under the figure."""
+    handles, labels = panel.get_legend_handles_labels()
+    lines = [handle[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]
+    figure.legend(lines, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
+
+
+def caption(figure: Figure, title: str, protocol: Protocol | None, notes: Sequence[str]) -> None:
+    """Write on top the title, and under it what the reader must know of the numbers; a `protocol` tells their split."""
+    split = {
+        None: "",
+        "holdout": "protocol holdout: measured on the validation split",
+        "report": "protocol report: measured on the test set, on which the choice was made too",
+    }[protocol]
+    whole = [note.replace(" ", "\N{NO-BREAK SPACE}") for note in dict.fromkeys([split, *notes]) if note]
+    lines = textwrap.wrap("; ".join(whole), int(112 * figure.get_figwidth() / WIDTH), break_on_hyphens=False)
+    inch = 1 / figure.get_figheight()
+    figure.text(0.01, 1 - 0.05 * inch, title, va="top", size=10.5, weight="bold")
+    figure.text(0.01, 1 - 0.26 * inch, "\n".join(lines), va="top", size=8, color=".3")
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - (0.33 + 0.14 * len(lines)) * inch))

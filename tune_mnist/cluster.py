@@ -1,0 +1,154 @@
+"""Ray's start and end: on loopback and behind its token, or a cluster joined."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import stat
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from tune_mnist.config import UserError
+from tune_mnist.files import writing
+from tune_mnist.resources import Resources
+from tune_mnist.signals import keeps_handler
+
+# Ray's own tables, loggers and SIGINT handling are replaced by ours; workers stay in the driver's folder.
+RAY_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    # Each trial runs in a thread of its own, for which glibc would open and keep an arena of its own.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+}
+# For a Ray of our own: ask for the token, and listen on loopback alone, as Ray does on Windows and macOS.
+OWN_RAY_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+LOOPBACK = "127.0.0.1"
+NO_TOKEN = (
+    "warning: this Ray cluster is not seen to ask for a token: whoever reaches its ports can run code on it; "
+    "start it with RAY_AUTH_MODE=token"
+)
+
+
+@contextlib.contextmanager
+def ray_session(resources: Resources, console: Console) -> Iterator[None]:
+    """Start Ray on this machine, on loopback, or join `resources.address`; shut down at the end.
+
+    Raises:
+        UserError: Ray does not start, there is no such cluster, or no node can hold a trial.
+        KeyboardInterrupt: a signal came meanwhile.
+    """
+    try:
+        with keeps_handler(signal.SIGTERM):
+            url = _start() if resources.address is None else _join(resources.address)
+        resources.check(live_nodes())
+        if url:
+            where = f"http://{url} (its token: `ray get-auth-token`)"
+            console.print(f"Ray dashboard: {where}", highlight=False, soft_wrap=True)
+        own_token = resources.address is None and os.environ["RAY_AUTH_MODE"].lower() == "token"
+        if not own_token and not asks_for_token(url):
+            console.print(NO_TOKEN, highlight=False, soft_wrap=True)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def live_nodes() -> list[Mapping[str, float]]:
+    """What each live node of the cluster has of "CPU", "GPU" and the like."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _start() -> str:
+    _set_environment(RAY_ENVIRONMENT | OWN_RAY_ENVIRONMENT)
+    # Ray read both when it was imported.
+    ray._raylet.Config.initialize("")
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
+    make_token()
+    options = {"_temp_dir": private_folder(), "dashboard_host": LOOPBACK, "include_dashboard": True}
+    try:
+        return _init(address="local", object_store_memory=512 * 2**20, **options)
+    except (ConnectionError, RuntimeError, TimeoutError) as error:
+        raise UserError(f"Ray did not start ({_one_line(error)}): see its logs in {options['_temp_dir']}") from None
+
+
+def _join(address: str) -> str:
+    _set_environment(RAY_ENVIRONMENT)
+    try:
+        return _init(address=address)
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(f"no Ray cluster to join at {address} ({_one_line(error)}): check --address") from None
+
+
+def _init(**options: Any) -> str:
+    try:
+        info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except SystemExit:  # what Ray makes of SIGTERM while it starts
+        raise KeyboardInterrupt from None
+    return info.dashboard_url or ""
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".:") or type(error).__name__
+
+
+def _set_environment(wanted: Mapping[str, str]) -> None:
+    os.environ.update({name: os.environ.get(name, value) for name, value in wanted.items()})
+
+
+def private_folder() -> str:
+    """A folder for Ray's sessions that only this user can enter; short, as socket paths must be."""
+    folder = Path(tempfile.gettempdir()) / f"tune_mnist-{os.getuid()}"
+    with writing(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{folder} is not a folder of this user's own: set TMPDIR to one")
+    folder.chmod(0o700)
+    return str(folder / "ray")  # which Ray itself makes open to all
+
+
+def make_token() -> None:
+    """Make Ray's token file, readable by its owner alone from the first moment, or make the one there so.
+
+    Ray itself would create it readable by all. A token given in the environment stays as it is.
+    """
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    with writing(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            descriptor, made = tempfile.mkstemp(dir=path.parent)  # of mode 0600
+            with open(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+            with contextlib.suppress(FileExistsError):  # another run was faster
+                os.link(made, path)
+            os.unlink(made)
+        path.chmod(0o600)
+
+
+def asks_for_token(dashboard_url: str) -> bool:
+    """Whether a cluster is in token mode, as its dashboard, if it has one, tells everyone."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"http://{dashboard_url}/api/authentication_mode", timeout=10) as answer:
+            return bool(json.load(answer)["authentication_mode"] == "token")
+    except (OSError, ValueError, KeyError):
+        return False

@@ -1,0 +1,159 @@
+"""Figures that explain a result: losses over the epochs, cost against accuracy, and the winner's mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.patheffects as patheffects
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from tune_mnist.analysis import split_name
+from tune_mnist.canvas import caption, legend, make_panels, models_in, percent, styled
+from tune_mnist.config import Protocol
+from tune_mnist.slices import floor
+
+GAP = ".45"  # grey of the overfitting gap
+
+
+@styled()
+def training_curves(
+    curves: pd.DataFrame, protocol: Protocol | None, title: str = "Loss by epoch of each model's best cell"
+) -> Figure:
+    """Training and, if there, held-out loss over the epochs, as `best_curves` gives them; bands span the seeds.
+
+    The gap between the two at the end, by which a model overfits, is marked.
+    """
+    models = models_in(curves)
+    parts = [curves[curves["model"] == model] for model in models]
+    figure, axes = make_panels(1, len(models), 2.4)
+    for part, panel in zip(parts, axes[0], strict=True):
+        splits = part["split"].nunique()
+        sns.lineplot(
+            part, x="epoch", y="loss", hue="split", style="split", markers=["o", "s"][:splits], dashes=False, ax=panel,
+            palette=sns.color_palette("colorblind", splits), errorbar=("pi", 100),
+        )
+        if curves["loss"].max() > 5 * curves["loss"].min() > 0:
+            panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_minor_locator(NullLocator())
+        panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        cell = part.iloc[0]
+        panel.set(title=f"{cell['model']}\nlr {cell['lr']:g}, batch {cell['batch_size']}", xlabel="epoch", ylabel="")
+        panel.get_legend().remove()
+        _mark_gap(panel, part)
+    axes[0][0].set_ylabel("cross entropy (nats)")
+    legend(figure, axes[0][0])
+    seeds = curves["seed"].nunique()
+    notes = [f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"]
+    if curves["split"].nunique() > 1:
+        notes.append("arrow: overfitting gap, held-out loss over training loss")
+    caption(figure, title, protocol, notes)
+    return figure
+
+
+def _mark_gap(panel: Axes, part: pd.DataFrame) -> None:
+    """Mark, at the last epoch, from the training loss up to the held-out loss and how far that is."""
+    last = part[part["epoch"] == part["epoch"].max()].groupby("split", sort=False)["loss"].mean()
+    if len(last) < 2 or last.iloc[1] <= last.iloc[0] or part["epoch"].nunique() < 2:
+        return
+    train, held, at = last.iloc[0], last.iloc[1], part["epoch"].max()
+    low, high = panel.get_xlim()
+    panel.set_xlim(low, high + 0.13 * (high - low))
+    x = at + 0.07 * (high - low)
+    look: dict[str, Any] = {"arrowstyle": "<->", "color": GAP, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+    panel.annotate("", (x, held), (x, train), arrowprops=look)
+    middle = np.sqrt(train * held) if panel.get_yscale() == "log" else (train + held) / 2
+    halo = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+    panel.annotate(
+        f"gap {held - train:.2g}", (x, middle), (-4, 0), textcoords="offset points", ha="right", va="center", size=8,
+        color=".25", path_effects=halo,
+    )
+
+
+@styled()
+def cost_figure(costs: pd.DataFrame, protocol: Protocol) -> Figure:
+    """Accuracy against seconds of training, as `slices.costs` gives them, with the line of cells that nothing beats."""
+    figure, axes = make_panels(1, 1, 2.7)
+    panel = axes[0][0]
+    least = floor(costs["mean"])
+    shown = costs[costs["mean"] >= least]
+    sns.scatterplot(
+        shown, x="seconds", y="mean", hue="model", style="model", hue_order=models_in(shown),
+        style_order=models_in(shown), palette="colorblind", ax=panel, s=26, alpha=0.8, linewidth=0.3,
+    )
+    front = frontier(shown)
+    panel.step(front["seconds"], front["mean"], where="post", color=GAP, lw=1, zorder=0, label="best for the time")
+    _name_cell(panel, front.iloc[-1])
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    panel.yaxis.set_major_formatter(percent)
+    panel.set(xlabel="seconds of training", ylabel=f"{split_name(protocol)} accuracy")
+    panel.margins(y=0.18)
+    panel.get_legend().remove()
+    legend(figure, panel)
+    left_out = len(costs) - len(shown)
+    notes = [f"{left_out} cells under {percent(round(least, 3))} not shown" if left_out else ""]
+    caption(figure, "Cost against accuracy", protocol, ["times vary from run to run", *notes])
+    return figure
+
+
+def frontier(costs: pd.DataFrame) -> pd.DataFrame:
+    """The cells that are more accurate than every cheaper one, cheapest first."""
+    ordered = costs.sort_values(["seconds", "mean"], ascending=[True, False], kind="stable")
+    return ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1.0)]
+
+
+def _name_cell(panel: Axes, cell: pd.Series) -> None:
+    """Name the most accurate cell, above it."""
+    name = f"{cell['model']}, lr {cell['lr']:g}, batch {cell['batch_size']}, {cell['epochs']} epochs"
+    panel.annotate(
+        name, (cell["seconds"], cell["mean"]), (4, 7), textcoords="offset points", ha="right", va="bottom", size=7.5,
+        color=".25",
+    )
+
+
+@styled()
+def confusion_matrix(confusion: np.ndarray, title: str) -> Figure:
+    """Counts of true class (rows) by predicted class (columns), int (10, 10); colour is for the mistakes alone."""
+    figure, axes = make_panels(1, 1, 3.6)
+    figure.set_figwidth(figure.get_figwidth() * 0.75)
+    panel = axes[0][0]
+    mistakes = confusion.astype(float)
+    np.fill_diagonal(mistakes, np.nan)
+    texts = np.where((confusion == 0) & ~np.eye(len(confusion), dtype=bool), "", confusion.astype(str))
+    sns.heatmap(
+        np.nan_to_num(mistakes), annot=texts, fmt="", cmap="Reds", cbar=False, ax=panel, linewidths=0.8,
+        annot_kws={"size": 8}, vmax=max(1.0, float(np.nanmax(mistakes)) * 1.15),
+    )
+    for text, own in zip(panel.texts, np.eye(len(confusion), dtype=bool).ravel(), strict=False):
+        text.set(color=".45" if own else text.get_color())
+    panel.set(xlabel="predicted digit", ylabel="true digit")
+    panel.tick_params(axis="y", rotation=0)
+    right = int(confusion.trace())
+    caption(figure, title, None, [f"test set: {right:,} of {int(confusion.sum()):,} right", "colour: mistakes"])
+    return figure
+
+
+@styled()
+def worst_digits(
+    pictures: np.ndarray, labels: np.ndarray, predicted: np.ndarray, sureness: np.ndarray, title: str
+) -> Figure:
+    """Pictures, uint8 (n, 28, 28), n up to 20, with their true and predicted class and how sure the model was."""
+    across = 10
+    down = max(1, -(-len(pictures) // across))
+    figure, axes = make_panels(down, across, 0.85)
+    for place, panel in enumerate(axes.flat):
+        panel.set_axis_off()
+        if place < len(pictures):
+            panel.imshow(255 - pictures[place], cmap="gray", vmin=0, vmax=255)
+            told = f"{labels[place]} as {predicted[place]}\n{100 * sureness[place]:.0f}%"
+            panel.set_title(told, size=7.5, pad=2)
+    notes = ["test set: true digit, as what it was told, and the model's probability of that"]
+    caption(figure, title, None, notes)
+    return figure

@@ -1,0 +1,241 @@
+"""What claims rest on: cells of one or more studies, contrasts between them, and verdicts with their reasons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from tune_mnist.analysis import Tables
+from tune_mnist.config import FULLY_CONNECTED, Recipe
+from tune_mnist.significance import LEVEL, Noise, Sample, by_picture, compare, estimate_noise, paired_t
+from tune_mnist.standings import of_rows
+
+Outcome = Literal["confirmed", "refuted", "undecided"]
+
+
+class Lacking(Exception):
+    """The studies lack something that a claim needs: what, and the command that supplies it."""
+
+    def __init__(self, what: str, command: str) -> None:
+        super().__init__(f"needs {what}")
+        self.command = command
+
+
+@dataclass(frozen=True)
+class Part:
+    """One statement of a claim: what came of it, and the numbers in words."""
+
+    statement: str
+    outcome: Outcome
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a claim. `numbers` are accuracies as shares and losses in nats; `cells` are those used."""
+
+    claim: str
+    text: str
+    parts: tuple[Part, ...]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    cells: tuple[str, ...] = ()
+    why: str = ""
+    """Why we differ from the report, where we do, or what the reader must know of the agreement."""
+    command: str = ""
+    """What would supply evidence that is missing."""
+
+    @property
+    def verdict(self) -> Outcome:
+        """Confirmed if every part is, refuted if any is."""
+        outcomes = {part.outcome for part in self.parts}
+        return "refuted" if "refuted" in outcomes else "undecided" if "undecided" in outcomes else "confirmed"
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Complete cells of one study: rows of its summary, best first."""
+
+    tables: Tables
+    rows: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def where(self, **fixed: Any) -> Cells:
+        """Those whose columns have these values; a list stands for any of its values."""
+        rows = self.rows
+        for name, value in fixed.items():
+            rows = rows[rows[name].isin(value if isinstance(value, list) else [value])]
+        return Cells(self.tables, rows)
+
+    def without(self, other: Cells) -> Cells:
+        """Those that are not in `other`."""
+        return Cells(self.tables, self.rows[~self.rows.index.isin(other.rows.index)])
+
+    def first(self) -> Cells:
+        """The best one."""
+        return Cells(self.tables, self.rows.head(1))
+
+    def __getitem__(self, name: str) -> Any:
+        """The best one's value in this column."""
+        return self.rows[name].iloc[0]
+
+    def samples(self) -> list[Sample]:
+        """Their scores by seed."""
+        return of_rows(self.rows[self.tables.cell_columns], self.tables.samples)
+
+    def names(self) -> tuple[str, ...]:
+        """What they are called."""
+        return tuple(cell_name(row) for row in self.rows.to_dict("records"))
+
+    def epochs(self) -> pd.DataFrame:
+        """The best one's rows of the epochs table, of all its seeds, up to its budget."""
+        shared = [name for name in self.tables.cell_columns if name in self.tables.epochs]
+        rows = self.tables.epochs.merge(self.rows.head(1)[shared], on=shared)
+        if "budget" in rows and "budget" not in shared:
+            rows = rows[rows["budget"].isna() | (rows["budget"] == self["epochs"])]
+        return rows[rows["epoch"] <= self["epochs"]]
+
+    def by_epoch(self, column: str) -> pd.Series:
+        """The best one's `column` of the epochs table, averaged over its seeds, by epoch up to its budget."""
+        return self.epochs().groupby("epoch")[column].mean()
+
+
+def cell_name(row: Mapping[str, Any]) -> str:
+    """A cell in words."""
+    epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
+    return f"{row['model']}, lr {row['lr']:g}, batch {row['batch_size']}, {epochs}"
+
+
+def complete(tables: Tables) -> Cells:
+    """A study's complete cells."""
+    return Cells(tables, tables.summary[tables.summary["status"] == "complete"])
+
+
+def plain(tables: Tables) -> Cells:
+    """A study's complete cells of the report's recipe: no dropout, no augmentation, nothing added."""
+    cells = complete(tables)
+    return Cells(tables, _plain_rows(tables, cells.rows))
+
+
+def plain_epochs(tables: Tables) -> pd.DataFrame:
+    """The rows of a study's epochs table that are of the report's recipe, each training's longest run."""
+    rows = _plain_rows(tables, tables.epochs)
+    if "budget" in rows:
+        same = [name for name in rows if name in (*tables.cell_columns, "seed") and name != "budget"]
+        rows = rows.sort_values("budget", kind="stable").drop_duplicates([*same, "epoch"], keep="last")
+    return rows
+
+
+def _plain_rows(tables: Tables, rows: pd.DataFrame) -> pd.DataFrame:
+    for setting in fields(Recipe):
+        default = setting.default
+        if setting.name in rows:
+            rows = rows[rows[setting.name] == default]
+        elif tables.settings.get(setting.name, default) != default:
+            rows = rows.head(0)
+    return rows
+
+
+def noise_of(tables: Tables) -> Noise:
+    """The seeds' noise among the study's better cells."""
+    return estimate_noise(complete(tables).samples())
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The study whose claims are judged, and others that may supply what it lacks, of its protocol first."""
+
+    main: Tables
+    others: tuple[Tables, ...] = ()
+
+    def grid(self) -> Cells:
+        """The main study's cells of the report's recipe and models."""
+        return plain(self.main).where(model=list(FULLY_CONNECTED))
+
+    def find(self, what: str, flags: str, **fixed: Any) -> Cells:
+        """The first study's plain cells with these values, or `Lacking` with the grid's `flags` that train them."""
+        for tables in (self.main, *self.others):
+            cells = plain(tables).where(**fixed)
+            if len(cells):
+                return cells
+        raise self.lacking(what, flags)
+
+    def lacking(self, what: str, flags: str) -> Lacking:
+        """That `what` is missing, and the command for it."""
+        seeds = int(self.main.summary["seeds"].max())
+        more = f" --protocol {self.main.protocol}" + (f" --seeds {seeds}" if seeds > 1 else "")
+        return Lacking(what, f"python -m tune_mnist.grid {flags}{more}")
+
+
+def versus(first: Cells, second: Cells) -> dict[str, Any]:
+    """Compare the best of `first` with the best of `second`, of whatever studies: see `significance.compare`."""
+    same = first.tables.protocol == second.tables.protocol
+    return compare(first.samples()[0], second.samples()[0], noise_of(first.tables), same_pictures=same)
+
+
+def contrast(plus: Cells, minus: Cells) -> dict[str, float]:
+    """Mean accuracy of the cells of `plus` less that of those of `minus`, of one study: difference, ci, p.
+
+    Tested over the seeds they share, or with one seed over pictures. Cells of one training count as one for the noise.
+    """
+    added, taken = plus.samples(), minus.samples()
+    seeds = sorted(set.intersection(*(set(sample) for sample in [*added, *taken])))
+    nothing = {"difference": math.nan, "ci_low": math.nan, "ci_high": math.nan, "p": math.nan}
+    if not seeds:
+        return nothing
+    accuracies = [np.mean([[s[seed].accuracy for seed in seeds] for s in part], axis=0) for part in (added, taken)]
+    if len(seeds) > 1:
+        noise = noise_of(plus.tables)
+        scale = (1 / _trainings(plus) + 1 / _trainings(minus)) / 2
+        return paired_t(accuracies[0] - accuracies[1], Noise(noise.variance * scale, noise.df, noise.pairs_df))
+    flags = [[sample[seeds[0]].correct for sample in part] for part in (added, taken)]
+    if any(one is None for part in flags for one in part):
+        return nothing | {"difference": float(accuracies[0][0] - accuracies[1][0])}
+    # Bits of different epochs may be known to different lengths only if a network was never right.
+    means = [np.mean(np.stack([one for one in part if one is not None]), axis=0) for part in flags]
+    return by_picture(means[0] - means[1])
+
+
+def _trainings(cells: Cells) -> int:
+    return len(cells.rows.drop_duplicates([name for name in cells.tables.cell_columns if name != "epochs"]))
+
+
+def decide(found: Mapping[str, Any]) -> Outcome:
+    """Confirmed if a difference is above 0 beyond noise, refuted if it is below."""
+    if not found["p"] < LEVEL:
+        return "undecided"
+    return "confirmed" if found["difference"] > 0 else "refuted"
+
+
+def part(statement: str, found: Mapping[str, Any], more: str = "") -> Part:
+    """A statement that holds if the difference `found` is above 0."""
+    return Part(statement, decide(found), f"{points(found)}{more}")
+
+
+def points(found: Mapping[str, Any]) -> str:
+    """A difference in percentage points, with its interval and p."""
+    interval = "" if math.isnan(found["ci_low"]) else f" [{100 * found['ci_low']:+.2f}, {100 * found['ci_high']:+.2f}]"
+    p = "" if math.isnan(found["p"]) else f", p {p_value(found['p'])}"
+    return f"{100 * found['difference']:+.2f} points{interval}{p}"
+
+
+def p_value(p: float) -> str:
+    """A p-value as people read it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.995 else "1"
+
+
+def percent(share: float) -> str:
+    """A share as percent, two decimals."""
+    return f"{100 * share:.2f}%"
+
+
+def verdict_of(claim: str, text: str, parts: Sequence[Part], used: Iterable[Cells], **more: Any) -> Verdict:
+    """A verdict with the names of the cells it used, each once."""
+    names = dict.fromkeys(name for cells in used for name in cells.names())
+    return Verdict(claim, text, tuple(parts), cells=tuple(names), **more)

@@ -1,0 +1,117 @@
+"""What happens to a run's trials: shown, and ended where they hang or failed for good."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from tune_mnist.cluster import live_nodes
+from tune_mnist.config import Context, TrainingConfig, UserError, training_key
+from tune_mnist.display import Display
+from tune_mnist.resources import Resources
+from tune_mnist.signals import check_stopping
+from tune_mnist.store import Study
+
+IDLE_SECONDS = 60.0  # without a running trial, after which to ask whether one can run at all
+
+
+class Watch(tune.Callback):
+    """Shows trials, records failures in the study, ends trials that hang, and stops a run that cannot go on."""
+
+    def __init__(self, display: Display, study: Study, context: Context, resources: Resources) -> None:
+        self.display, self.study, self.context, self.resources = display, study, context, resources
+        self.heard: dict[Any, float] = {}
+        """When each running trial was last heard of."""
+        self.actors: dict[str, TrainingConfig] = {}
+        """What each actor, by Ray's id, ran last."""
+        self.problem: UserError | None = None
+        """Why the run cannot go on."""
+        self.idle_since = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for a restore that never happens here
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.heard[trial] = time.monotonic()
+        self.actors[trial.temporary_state.ray_actor._actor_id.hex()] = config_of(trial.config)
+        self.display.state.start(config_of(trial.config))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.heard[trial] = time.monotonic()
+        self.display.state.epoch(config_of(trial.config), result)
+        for damage in result.get("damage", ()):
+            self.display.tell(f"warning: {damage}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial, "complete")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.heard.pop(trial, None)
+        error = error_line(error_text(trial))
+        if self._goes_on_after(error):
+            self.display.tell(f"{config_of(trial.config).label}: {error}: trying again from its last epoch")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial, "failed")
+        text = error_text(trial)
+        if self._goes_on_after(error_line(text)):
+            self.fail(config_of(trial.config), text)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        check_stopping()
+        if self.problem is not None:
+            raise self.problem
+        self.display.update()
+        now, timeout = time.monotonic(), self.resources.trial_timeout
+        for trial, heard in list(self.heard.items()):
+            if timeout is not None and now - heard > timeout:
+                del self.heard[trial]
+                self.display.tell(f"{config_of(trial.config).label}: no new epoch in {timeout:g} seconds: ending it")
+                ray.kill(trial.temporary_state.ray_actor, no_restart=True)
+        if self.heard:
+            self.idle_since = now
+        elif now - self.idle_since > IDLE_SECONDS:
+            self.idle_since = now
+            self.resources.check(live_nodes())
+
+    def fail(self, config: TrainingConfig, text: str) -> None:
+        """Record that a training failed for good."""
+        self.display.state.end(config, "failed")
+        folder = self.study.training(training_key(config, self.context))
+        folder.fail(error_line(text), text)
+
+    def _end(self, trial: Any, how: str) -> None:
+        self.heard.pop(trial, None)
+        self.display.state.end(config_of(trial.config), how)
+
+    def _goes_on_after(self, error: str) -> bool:
+        """Whether a trial's error is its own: a full disk or a removed folder fails all alike and ends the run."""
+        if error.startswith("WriteError: "):
+            # Raised at the end of the step: Tune would wrap it here.
+            self.problem = UserError(error.removeprefix("WriteError: "))
+        return self.problem is None
+
+
+def config_of(trial_config: dict[str, Any]) -> TrainingConfig:
+    """The training's config in a trial's config, which also has the epochs to run to."""
+    return TrainingConfig(**{name: value for name, value in trial_config.items() if name != "epochs"})
+
+
+def error_text(trial: Any) -> str:
+    """What a trial's newest failure left: the worker's traceback, or how Ray lost the worker."""
+    newest = Path(trial.error_file).read_text().split("Failure # ")[-1]
+    return re.sub(r"\x1b\[[0-9;]*m", "", newest.partition("\n")[2])
+
+
+def error_line(text: str) -> str:
+    """The innermost "SomeError: message" of a traceback, else the text's first line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = (re.fullmatch(r"(?:\w+\.)*(\w*(?:Error|Exception|Interrupt))(:.*)?", line) for line in reversed(lines))
+    return next((found[1] + (found[2] or "") for found in errors if found), lines[0] if lines else "unknown error")
