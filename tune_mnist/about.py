@@ -18,7 +18,7 @@ def about_run() -> dict[str, Any]:
     """The reproducibility record of a run that starts now; plain JSON values."""
     return {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
         "git": _git(Path(__file__).parent),

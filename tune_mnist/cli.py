@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tune_mnist.config import StudySpec, UserError, read_spec, require
+from tune_mnist.signals import stops_on_signals
 from tune_mnist.store import Damaged
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ def run(body: Callable[[], int]) -> int:
 
     Returns:
         What `body` returns; 0 after --help; 2 after a `UserError`, told as one line `error: …` on
-        stderr; 130 after Ctrl-C, with the `KeyboardInterrupt`'s own text, if any, as the last line;
+        stderr; 130 after Ctrl-C or SIGTERM, with the `KeyboardInterrupt`'s own text, if any, as the last line;
         1 when the reader of stdout has gone. Any other exception is a bug and keeps its traceback.
         Warnings of damaged files are one line each on stderr.
     """
     try:
-        with _one_line_warnings():
+        with stops_on_signals(), _one_line_warnings():
             return _run_and_flush(body)
     except UserError as error:
         _say(f"error: {error}")

@@ -21,7 +21,7 @@ from rich.console import Console
 from tune_mnist.config import UserError
 from tune_mnist.files import writing
 from tune_mnist.resources import Resources
-from tune_mnist.signals import keeps_handler
+from tune_mnist.signals import check_stopping, keeps_handler
 
 # Ray's own tables, loggers and SIGINT handling are replaced by ours; workers stay in the driver's folder.
 RAY_ENVIRONMENT = {
@@ -55,6 +55,7 @@ def ray_session(resources: Resources, console: Console) -> Iterator[None]:
         UserError: Ray does not start, there is no such cluster, or no node can hold a trial.
         KeyboardInterrupt: a signal came meanwhile.
     """
+    check_stopping()  # a signal while Ray was imported may have been lost
     try:
         with keeps_handler(signal.SIGTERM):
             url = _start() if resources.address is None else _join(resources.address)
@@ -78,7 +79,7 @@ def live_nodes() -> list[Mapping[str, float]]:
 def _start() -> str:
     _set_environment(RAY_ENVIRONMENT | OWN_RAY_ENVIRONMENT)
     # Ray read both when it was imported.
-    ray._raylet.Config.initialize("")
+    ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
     make_token()
     options = {"_temp_dir": private_folder(), "dashboard_host": LOOPBACK, "include_dashboard": True}
@@ -97,10 +98,22 @@ def _join(address: str) -> str:
 
 
 def _init(**options: Any) -> str:
+    """Start or join Ray and return its dashboard's address, if it has one; cut short, leave no process behind."""
+    import psutil  # Ray's own, which is found once Ray is imported
+
+    me = psutil.Process()
+    before = set(me.children(recursive=True))
     try:
         info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except SystemExit:  # what Ray makes of SIGTERM while it starts
-        raise KeyboardInterrupt from None
+        check_stopping()
+    except BaseException as error:
+        # Ray may not know yet what it has started, and some of it would live on for a minute.
+        for process in set(me.children(recursive=True)) - before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        if isinstance(error, SystemExit):  # what Ray makes of SIGTERM while it starts
+            raise KeyboardInterrupt from None
+        raise
     return info.dashboard_url or ""
 
 

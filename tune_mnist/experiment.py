@@ -20,7 +20,6 @@ from tune_mnist.files import make_folder, set_aside, writing
 from tune_mnist.lock import study_lock
 from tune_mnist.resources import Resources
 from tune_mnist.results import tables_of, winners_to_score, write_results
-from tune_mnist.signals import stops_on_signals
 from tune_mnist.store import Study
 
 if TYPE_CHECKING:
@@ -60,20 +59,19 @@ def check_experiment(spec: StudySpec, resources: Resources, *, download: bool = 
 def open_study(folder: Path, *, fresh: bool = False) -> Iterator[Study]:
     """The study in `folder`, made if need be, locked for this process; `fresh` first moves an old one aside.
 
-    Nothing is written before the lock is held. In the block a signal raises KeyboardInterrupt.
+    Nothing is written before the lock is held.
 
     Raises:
         UserError: the folder cannot be written to, or another run holds the study.
     """
-    with stops_on_signals():
-        if fresh and folder.exists():
-            with study_lock(folder), writing(folder):
-                set_aside(folder)
-        make_folder(folder, parents=True)
-        with study_lock(folder):
-            study = Study(folder)
-            study.create()
-            yield study
+    if fresh and folder.exists():
+        with study_lock(folder), writing(folder):
+            set_aside(folder)
+    make_folder(folder, parents=True)
+    with study_lock(folder):
+        study = Study(folder)
+        study.create()
+        yield study
 
 
 def run_experiment(experiment: Experiment, study: Study, console: Console) -> tuple[Tables, ResultGrid | None]:

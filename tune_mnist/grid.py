@@ -112,10 +112,13 @@ def _print_outcome(result: GridResult) -> None:
     from tune_mnist.analysis import split_name
 
     tables = result.tables
-    print_table(tables.top3, f"Top three of {len(tables.results)} cells, by {split_name(tables.protocol)} accuracy")
+    best = tables.top3.head(3).drop(columns=["standing", "difference", "p_adjusted"], errors="ignore")
+    print_table(best, f"Top three of {len(tables.results)} cells, by {split_name(tables.protocol)} accuracy")
+    if len(tables.top3) > 3:
+        print(f"{len(tables.top3) - 3} more cells are not distinguishable from the third: see top3.csv. {tables.method}")
     if len(tables.failed):
         print_table(tables.failed, "Trainings that diverged or failed")
-    print(f"Tables and figures are in {result.folder}")
+    print(f"Tables and figures are in {result.folder}; read {result.folder / 'report.html'}")
 
 
 if __name__ == "__main__":
