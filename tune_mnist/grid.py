@@ -115,7 +115,8 @@ def _print_outcome(result: GridResult) -> None:
     best = tables.top3.head(3).drop(columns=["standing", "difference", "p_adjusted"], errors="ignore")
     print_table(best, f"Top three of {len(tables.results)} cells, by {split_name(tables.protocol)} accuracy")
     if len(tables.top3) > 3:
-        print(f"{len(tables.top3) - 3} more cells are not distinguishable from the third: see top3.csv. {tables.method}")
+        ties = len(tables.top3) - 3
+        print(f"{ties} more cells are not distinguishable from the third: see top3.csv. {tables.method}")
     if len(tables.failed):
         print_table(tables.failed, "Trainings that diverged or failed")
     print(f"Tables and figures are in {result.folder}; read {result.folder / 'report.html'}")
