@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import secrets
-import signal
 import stat
 import tempfile
 import urllib.request
@@ -21,7 +20,7 @@ from rich.console import Console
 from tune_mnist.config import UserError
 from tune_mnist.files import writing
 from tune_mnist.resources import Resources
-from tune_mnist.signals import check_stopping, keeps_handler
+from tune_mnist.signals import check_stopping
 
 # Ray's own tables, loggers and SIGINT handling are replaced by ours; workers stay in the driver's folder.
 RAY_ENVIRONMENT = {
@@ -57,8 +56,7 @@ def ray_session(resources: Resources, console: Console) -> Iterator[None]:
     """
     check_stopping()  # a signal while Ray was imported may have been lost
     try:
-        with keeps_handler(signal.SIGTERM):
-            url = _start() if resources.address is None else _join(resources.address)
+        url = _start() if resources.address is None else _join(resources.address)
         resources.check(live_nodes())
         if url:
             where = f"http://{url} (its token: `ray get-auth-token`)"
@@ -104,17 +102,29 @@ def _init(**options: Any) -> str:
     me = psutil.Process()
     before = set(me.children(recursive=True))
     try:
-        info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        with _keeps_sigterm_handler():
+            info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         check_stopping()
-    except BaseException as error:
+    except BaseException:
         # Ray may not know yet what it has started, and some of it would live on for a minute.
-        for process in set(me.children(recursive=True)) - before:
+        started = set(me.children(recursive=True)) - before
+        ray.shutdown()
+        for process in started:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        if isinstance(error, SystemExit):  # what Ray makes of SIGTERM while it starts
-            raise KeyboardInterrupt from None
         raise
     return info.dashboard_url or ""
+
+
+@contextlib.contextmanager
+def _keeps_sigterm_handler() -> Iterator[None]:
+    """Keep Ray from putting a handler of its own in place of the command's."""
+    utils = ray._private.utils
+    before, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = before
 
 
 def _one_line(error: BaseException) -> str:

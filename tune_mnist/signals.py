@@ -44,14 +44,3 @@ def _stop(number: int, frame: Any) -> None:
         os._exit(STOPPED_AT_ONCE)
     _stopping.set()
     raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def keeps_handler(number: signal.Signals) -> Iterator[None]:
-    """Undo what the block does to a signal's handler, as starting Ray does to SIGTERM's."""
-    before = signal.getsignal(number)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(number, before)

@@ -46,10 +46,10 @@ class PeakMemory(threading.Thread):
             self.peak_bytes = max(self.peak_bytes, total)
 
 
-def ours(folder: Path, words: list[str]) -> dict[str, float]:
+def ours(folder: Path) -> dict[str, float]:
     """Run the grid command in `folder`: wall seconds, peak GiB, share of the slots' time not spent in epochs."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "tune_mnist.grid", *words], cwd=folder)
+    process = subprocess.Popen([sys.executable, "-m", "tune_mnist.grid"], cwd=folder)
     memory = PeakMemory(process.pid)
     memory.start()
     if process.wait() != 0:
@@ -95,9 +95,10 @@ def plain(root: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--folder", type=Path, help="existing folder to run our job in, which keeps its study")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        mine = ours(Path(folder), [])
+        mine = ours(args.folder or Path(folder))
         script = plain(Path(folder) / "plain")
     rows = [[name, f"{value:.4g}"] for name, value in mine.items()]
     show("Ours, the whole job", ["figure", "value"], rows)
