@@ -64,10 +64,10 @@ class RunState:
         if not self._seconds:
             return None
         means = {kind: sum(times) / len(times) for kind, times in self._seconds.items()}
-        overall = sum(means.values()) / len(means)
+        least = min(means.values())  # the longest go first: what was not seen yet takes no longer
         left = sum(
             (plan.epochs - self.epochs.get(plan.config, 0))
-            * means.get((plan.config.model, plan.config.batch_size), overall)
+            * means.get((plan.config.model, plan.config.batch_size), least)
             for plan in self.plans if plan.config not in self.ended
         )
         return left / max(1, len(self.running))
