@@ -14,6 +14,7 @@ COMMANDS = {
     "report": "write a study's page, report.html, again",
     "claims": "judge the report's claims by a study",
     "compare": "set two studies side by side",
+    "verify": "check a study's every checksum and table",
     "data": "show the data set's checksums and first pictures",
 }
 

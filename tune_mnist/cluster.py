@@ -20,7 +20,7 @@ from rich.console import Console
 from tune_mnist.config import UserError
 from tune_mnist.files import writing
 from tune_mnist.resources import Resources
-from tune_mnist.signals import check_stopping
+from tune_mnist.signals import deferring, unwinding
 
 # Ray's own tables, loggers and SIGINT handling are replaced by ours; workers stay in the driver's folder.
 RAY_ENVIRONMENT = {
@@ -39,6 +39,7 @@ RAY_ENVIRONMENT = {
 }
 # For a Ray of our own: ask for the token, and listen on loopback alone, as Ray does on Windows and macOS.
 OWN_RAY_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+INIT_SECONDS = 4.0
 LOOPBACK = "127.0.0.1"
 NO_TOKEN = (
     "warning: this Ray cluster is not seen to ask for a token: whoever reaches its ports can run code on it; "
@@ -54,7 +55,6 @@ def ray_session(resources: Resources, console: Console) -> Iterator[None]:
         UserError: Ray does not start, there is no such cluster, or no node can hold a trial.
         KeyboardInterrupt: a signal came meanwhile.
     """
-    check_stopping()  # a signal while Ray was imported may have been lost
     try:
         url = _start() if resources.address is None else _join(resources.address)
         resources.check(live_nodes())
@@ -64,8 +64,11 @@ def ray_session(resources: Resources, console: Console) -> Iterator[None]:
         own_token = resources.address is None and os.environ["RAY_AUTH_MODE"].lower() == "token"
         if not own_token and not asks_for_token(url):
             console.print(NO_TOKEN, highlight=False, soft_wrap=True)
-        yield
+        # Ray tells of every worker that dies on stdout, which is for results.
+        with _without(ray._private.worker, "print_to_stdstream"):
+            yield
     finally:
+        unwinding()
         ray.shutdown()
 
 
@@ -102,10 +105,11 @@ def _init(**options: Any) -> str:
     me = psutil.Process()
     before = set(me.children(recursive=True))
     try:
-        with _keeps_sigterm_handler():
+        # Interrupted in its middle, Ray may crash; and it would put its own handler of SIGTERM in place of ours.
+        with deferring(INIT_SECONDS), _without(ray._private.utils, "set_sigterm_handler"):
             info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        check_stopping()
     except BaseException:
+        unwinding()
         # Ray may not know yet what it has started, and some of it would live on for a minute.
         started = set(me.children(recursive=True)) - before
         ray.shutdown()
@@ -117,14 +121,14 @@ def _init(**options: Any) -> str:
 
 
 @contextlib.contextmanager
-def _keeps_sigterm_handler() -> Iterator[None]:
-    """Keep Ray from putting a handler of its own in place of the command's."""
-    utils = ray._private.utils
-    before, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
+def _without(module: Any, name: str) -> Iterator[None]:
+    """Let a function of Ray's do nothing."""
+    before = getattr(module, name)
+    setattr(module, name, lambda *args, **kwargs: None)
     try:
         yield
     finally:
-        utils.set_sigterm_handler = before
+        setattr(module, name, before)
 
 
 def _one_line(error: BaseException) -> str:
@@ -132,6 +136,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _set_environment(wanted: Mapping[str, str]) -> None:
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it would say is in our own tables
     os.environ.update({name: os.environ.get(name, value) for name, value in wanted.items()})
 
 

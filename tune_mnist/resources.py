@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ class Resources:
         require(self.max_failures >= 0, "max_failures >= 0", self.max_failures, "raise --max-failures")
         timeout = self.trial_timeout
         require(timeout is None or timeout > 0, "trial_timeout > 0", timeout, "raise --trial-timeout")
+        known = self.address is None or re.fullmatch(r"auto|(ray://)?[^\s/]+:\d{1,5}", self.address) is not None
+        require(known, "address is auto or HOST:PORT", repr(self.address), "change --address")
 
     @property
     def threads(self) -> int:

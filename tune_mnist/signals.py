@@ -10,37 +10,58 @@ from collections.abc import Iterator
 from typing import Any
 
 STOPPED_AT_ONCE = 130
+AGAIN_SECONDS = 1.0
 _stopping = threading.Event()
+_first_raise_seconds = 0.0
 
 
 @contextlib.contextmanager
 def stops_on_signals() -> Iterator[None]:
     """Raise KeyboardInterrupt in the block on the first SIGINT or SIGTERM, and end the process on the second.
 
-    Does nothing outside the main thread, which alone gets signals.
+    Python drops an exception raised in a destructor or while a module is imported, so it is raised
+    again every second until `unwinding` is called or the block is left. Does nothing outside the
+    main thread, which alone gets signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     _stopping.clear()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = [signal.signal(number, _stop) for number in numbers]
     try:
         yield
     finally:
+        unwinding()
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
 
 
-def check_stopping() -> None:
-    """Raise KeyboardInterrupt if a signal came: for one whose exception was lost, as in a destructor."""
+@contextlib.contextmanager
+def deferring(seconds: float) -> Iterator[None]:
+    """Let an interrupt wait for the end of the block, but no longer than `seconds`."""
+    global _first_raise_seconds
+    _first_raise_seconds = seconds
+    try:
+        yield
+    finally:
+        _first_raise_seconds = 0.0
     if _stopping.is_set():
         raise KeyboardInterrupt
 
 
+def unwinding() -> None:
+    """Leave the rest of the block in peace: the interrupt, if there was one, has been seen."""
+    if threading.current_thread() is threading.main_thread():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _stop(number: int, frame: Any) -> None:
-    if _stopping.is_set():
+    if number != signal.SIGALRM and _stopping.is_set():
         os.write(2, b"stopped at once; the same command goes on from the last finished epochs\n")
         os._exit(STOPPED_AT_ONCE)
     _stopping.set()
-    raise KeyboardInterrupt
+    wait = _first_raise_seconds if number != signal.SIGALRM else 0.0
+    signal.setitimer(signal.ITIMER_REAL, wait or AGAIN_SECONDS)
+    if not wait:
+        raise KeyboardInterrupt

@@ -14,9 +14,9 @@ from tune_mnist.cluster import live_nodes
 from tune_mnist.config import Context, TrainingConfig, UserError, training_key
 from tune_mnist.display import Display
 from tune_mnist.resources import Resources
-from tune_mnist.signals import check_stopping
 from tune_mnist.store import Study
 
+ACTOR_DIED = "The actor died"
 IDLE_SECONDS = 60.0  # without a running trial, after which to ask whether one can run at all
 
 
@@ -27,6 +27,8 @@ class Watch(tune.Callback):
         self.display, self.study, self.context, self.resources = display, study, context, resources
         self.heard: dict[Any, float] = {}
         """When each running trial was last heard of."""
+        self.killed: dict[Any, str] = {}
+        """Why a trial's worker was killed by us."""
         self.actors: dict[str, TrainingConfig] = {}
         """What each actor, by Ray's id, ran last."""
         self.problem: UserError | None = None
@@ -54,18 +56,17 @@ class Watch(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.heard.pop(trial, None)
-        error = error_line(error_text(trial))
+        error = error_line(self._error_text(trial))
         if self._goes_on_after(error):
             self.display.tell(f"{config_of(trial.config).label}: {error}: trying again from its last epoch")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._end(trial, "failed")
-        text = error_text(trial)
+        text = self._error_text(trial)
         if self._goes_on_after(error_line(text)):
             self.fail(config_of(trial.config), text)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        check_stopping()
         if self.problem is not None:
             raise self.problem
         self.display.update()
@@ -73,7 +74,7 @@ class Watch(tune.Callback):
         for trial, heard in list(self.heard.items()):
             if timeout is not None and now - heard > timeout:
                 del self.heard[trial]
-                self.display.tell(f"{config_of(trial.config).label}: no new epoch in {timeout:g} seconds: ending it")
+                self.killed[trial] = f"TimeoutError: no new epoch in {timeout:g} seconds"
                 ray.kill(trial.temporary_state.ray_actor, no_restart=True)
         if self.heard:
             self.idle_since = now
@@ -91,6 +92,12 @@ class Watch(tune.Callback):
         self.heard.pop(trial, None)
         self.display.state.end(config_of(trial.config), how)
 
+    def _error_text(self, trial: Any) -> str:
+        """What a trial's newest failure left: the worker's traceback, or how the worker was lost."""
+        newest = Path(trial.error_file).read_text().split("Failure # ")[-1].partition("\n")[2]
+        text = re.sub(r"\x1b\[[0-9;]*m", "", newest)
+        return f"{self.killed.pop(trial, 'WorkerDied: killed or crashed')}\n\n{text}" if ACTOR_DIED in text else text
+
     def _goes_on_after(self, error: str) -> bool:
         """Whether a trial's error is its own: a full disk or a removed folder fails all alike and ends the run."""
         if error.startswith("WriteError: "):
@@ -102,12 +109,6 @@ class Watch(tune.Callback):
 def config_of(trial_config: dict[str, Any]) -> TrainingConfig:
     """The training's config in a trial's config, which also has the epochs to run to."""
     return TrainingConfig(**{name: value for name, value in trial_config.items() if name != "epochs"})
-
-
-def error_text(trial: Any) -> str:
-    """What a trial's newest failure left: the worker's traceback, or how Ray lost the worker."""
-    newest = Path(trial.error_file).read_text().split("Failure # ")[-1]
-    return re.sub(r"\x1b\[[0-9;]*m", "", newest.partition("\n")[2])
 
 
 def error_line(text: str) -> str:

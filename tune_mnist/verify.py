@@ -1,0 +1,180 @@
+"""Checks a study: every checksum, every table against the trainings, one training against a second run of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from tune_mnist.cli import parse, run
+from tune_mnist.config import PREFIX, Context, StudySpec, TrainingConfig, UserError, from_mapping, require, training_key
+from tune_mnist.files import Corrupt, read_json
+from tune_mnist.lock import refuse_if_held
+from tune_mnist.store import Study, TrainingFolder, diverged
+
+
+@dataclass(frozen=True)
+class VerifyArgs:
+    """A study to check."""
+
+    study: Positional[Path]
+    """The study's folder, such as ray_results/grid."""
+    replay: str | None = None
+    """Also train this training (its folder's name under trainings/) again, and compare its metrics."""
+    data: Path | None = None
+    """Where the data of --replay is now, if not where the study found it."""
+    json: bool = False
+    """Print the outcome as one JSON object."""
+
+
+def problems(study: Study) -> Iterator[str]:
+    """What is wrong with a study, one line each; reads only.
+
+    Raises:
+        UserError: the folder is no study.
+    """
+    described = study.folder / "study.json"
+    try:
+        read_json(described)
+    except Corrupt as problem:
+        yield str(problem)
+        return
+    except FileNotFoundError:
+        raise UserError(f"{study.folder} is not a study: name a folder that holds a study.json") from None
+    damaged = [
+        f"trainings/{folder.name}: {problem}"
+        for folder in sorted((study.folder / "trainings").glob("*"))
+        for problem in training_problems(TrainingFolder(folder))
+    ]
+    # Reading the tables would set damaged files aside, and they would differ anyway.
+    yield from damaged or table_problems(study)
+
+
+def training_problems(training: TrainingFolder) -> Iterator[str]:
+    """What is wrong with one training's files, one line each."""
+    if not training.folder.is_dir():
+        yield "is not a training's folder"
+        return
+    contents: dict[str, Any] = {}
+    for path in sorted(training.folder.glob("*.json")):
+        try:
+            contents[path.name] = read_json(path)
+        except Corrupt as problem:
+            yield str(problem)
+    for name, content in contents.items():
+        if name != "config.json" and content.get("training") != training.key:
+            yield f"{name} belongs to training {content.get('training')}"
+    yield from _config_problems(training.key, contents.get("config.json"))
+    rows = contents.get("history.json", {"epochs": []})["epochs"]
+    if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+        yield f"history.json has epochs {', '.join(str(row['epoch']) for row in rows)}, not 1 to {len(rows)}"
+    if any(diverged([row]) for row in rows[:-1]):
+        yield "history.json goes on after an epoch that diverged"
+    for path in sorted(training.folder.glob("state-[0-9][0-9][0-9][0-9][0-9]-*.pt")):
+        if training.state_name(int(path.name[6:11]), path.read_bytes()) != path.name:
+            yield f"{path.name} does not match its checksum"
+
+
+def _config_problems(key: str, content: dict[str, Any] | None) -> Iterator[str]:
+    if content is None:
+        yield "config.json is missing or damaged"
+        return
+    config = from_mapping(TrainingConfig, content["config"], f"training {key}")
+    made_of = training_key(config, Context(**content["context"]))
+    if made_of != key:
+        yield f"config.json is that of training {made_of}"
+
+
+def table_problems(study: Study) -> list[str]:
+    """Which of the study's CSV files are not, byte for byte, what its trainings say."""
+    from tune_mnist.analysis import write_tables
+    from tune_mnist.results import tables_of
+
+    found: list[str] = []
+
+    def compare(path: Path, content: bytes) -> None:
+        there = path.read_bytes() if path.is_file() else None
+        if there is None:
+            found.append(f"{path.name} is missing")
+        elif there != content:
+            pairs = itertools.zip_longest(there.splitlines(), content.splitlines())
+            line = next((number for number, (a, b) in enumerate(pairs, 1) if a != b), 1)
+            found.append(f"{path.name} is not what the trainings say, from line {line} on")
+
+    write_tables(tables_of(study), study.folder, compare)
+    return found
+
+
+def replay(study: Study, key: str, data: Path | None = None) -> list[str]:
+    """Train a training again, in this process, and tell where its metrics differ from the stored ones.
+
+    Raises:
+        UserError: the study has no such training, or its data or device is not here.
+    """
+    from tune_mnist.training import Training, fit
+    from tune_mnist.trial import rows_of
+
+    require(re.fullmatch("[0-9a-f]{16}", key) is not None, "replay is 16 hex digits", repr(key), "change --replay")
+    folder = study.training(key)
+    try:
+        content = read_json(folder.folder / "config.json")
+        rows = read_json(folder.folder / "history.json")["epochs"]
+    except (FileNotFoundError, Corrupt) as problem:
+        raise UserError(f"cannot replay {key} ({problem}): name a folder in {study.name}/trainings") from None
+    config = from_mapping(TrainingConfig, content["config"], f"training {key}")
+    context = Context(**content["context"])
+    train, evaluation = _pictures(study, context, data)
+    training = Training(config, train, evaluation, device=context.device, threads=context.threads)
+    again = [rows_of(metrics, PREFIX[context.protocol])[0] for metrics in fit(training, len(rows))]
+    return [
+        f"trainings/{key}: epoch {then['epoch']}: {name} is {then.get(name)}, but {now.get(name)} when trained again"
+        for then, now in zip(rows, again, strict=True) for name in then if then[name] != now.get(name)
+    ]
+
+
+def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Any, Any]:
+    """The pictures, to train and to evaluate on, whose digest the context names."""
+    import torch
+
+    from tune_mnist.batches import make_pictures
+    from tune_mnist.data import load_dataset, training_data
+
+    if context.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("the training ran on a GPU, and there is none here: replay it where there is one")
+    spec = from_mapping(StudySpec, study.describe()["specs"][-1], study.name)
+    data = training_data(load_dataset(spec.dataset, folder or spec.data), context.protocol)
+    if data.sha256 != context.data_sha256:
+        raise UserError(f"the training's data has SHA-256 {context.data_sha256}, this {data.sha256}: give it by --data")
+    return make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check a study's every checksum and table; returns 0, 1 if something is wrong, 2 on bad input."""
+    return run(lambda: _command(argv))
+
+
+def _command(argv: Sequence[str] | None) -> int:
+    args = parse(VerifyArgs, argv, prog="python -m tune_mnist.verify", description=str(__doc__))
+    study = Study(args.study)
+    refuse_if_held(study.folder)
+    found = list(problems(study))
+    if args.replay is not None:
+        found += replay(study, args.replay, args.data)
+    trainings = len(list((study.folder / "trainings").glob("*")))
+    if args.json:
+        print(json.dumps({"folder": str(study.folder), "trainings": trainings, "problems": found}))
+    else:
+        also = f", {args.replay} trained again" if args.replay else ""
+        print("\n".join(found) or f"{study.name}: nothing is wrong: {trainings} trainings and the tables{also}")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
