@@ -16,7 +16,7 @@ from tyro.conf import Positional
 from tune_mnist.cli import parse, run
 from tune_mnist.config import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.significance import score, t_interval, wilson
-from tune_mnist.standings import Samples, keys, leaders, ranked, samples_of, summarise
+from tune_mnist.standings import BEST, Samples, keys, leaders, ranked, samples_of, summarise
 from tune_mnist.store import TrainingRecord
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
@@ -203,7 +203,10 @@ def _top3(best: pd.DataFrame, by: list[str], scores: pd.DataFrame | None) -> pd.
         return top3
     found = dict(zip(keys(scores[by]), scores.drop(columns=by).itertuples(index=False, name=None), strict=True))
     names = list(scores.columns[len(by) :])
-    rows = [found.get(cell, (math.nan,) * len(names)) for cell in keys(top3[by])]
+    # Of the others a smaller grid may have scored some, which must not show: only the best are told by the test set.
+    unknown = (math.nan,) * len(names)
+    cells = zip(keys(top3[by]), top3["standing"], strict=True)
+    rows = [found.get(cell, unknown) if standing == BEST else unknown for cell, standing in cells]
     return pd.concat([top3, pd.DataFrame(rows, columns=names, dtype=float)], axis=1)
 
 

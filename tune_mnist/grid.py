@@ -62,13 +62,15 @@ def run_grid(args: GridArgs, console: Console | None = None) -> GridResult:
         UserError: bad input, before anything is written and before Ray starts.
         KeyboardInterrupt: stopped by a signal, with how to go on as its text.
     """
+    from tune_mnist.lock import refuse_if_held
+
+    refuse_if_held(args.storage / args.name)  # before the heavy imports: a refusal should be quick
+
     from rich.console import Console
 
     from tune_mnist.experiment import check_experiment, open_study, run_experiment
-    from tune_mnist.lock import refuse_if_held
 
     console = console or Console(stderr=True)
-    refuse_if_held(args.storage / args.name)
     experiment = check_experiment(args.spec, args.resources, download=args.download)
     try:
         with open_study(args.storage / args.name, fresh=args.fresh) as study:

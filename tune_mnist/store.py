@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -111,9 +111,11 @@ class TrainingFolder:
         return self.progress(with_state=True)
 
     def repair(self, config: TrainingConfig, context: Context) -> None:
-        """Write again, if the training was ever begun, what can be without training."""
+        """If the training was ever begun, write again what can be without training, and set damaged states aside."""
         if self.folder.is_dir():
             self.describe(config, context)
+            for _ in self._intact_states():
+                pass
 
     def describe(self, config: TrainingConfig, context: Context) -> None:
         """Write what the training is, unless that is on disk already."""
@@ -209,16 +211,19 @@ class TrainingFolder:
         return sorted(self.folder.glob("state-[0-9][0-9][0-9][0-9][0-9]-*.pt"), reverse=True)
 
     def _newest_state(self, rows: int) -> tuple[int, bytes | None]:
+        return next(((epoch, data) for epoch, data in self._intact_states() if epoch <= rows), (0, None))
+
+    def _intact_states(self) -> Iterator[tuple[int, bytes]]:
+        """The states and their epochs, the newest first; damaged ones are set aside on the way."""
         for path in self._states():
             try:
                 epoch, data = _state_epoch(path), path.read_bytes()
             except FileNotFoundError:  # a killed driver's last worker may still be tidying up
                 continue
-            if self.state_name(epoch, data) != path.name:
+            if self.state_name(epoch, data) == path.name:
+                yield epoch, data
+            else:
                 self._warn_and_set_aside(path, f"{path.name} does not match its checksum")
-            elif epoch <= rows:
-                return epoch, data
-        return 0, None
 
     def _warn_and_set_aside(self, path: Path, problem: str) -> None:
         warn_and_set_aside(path, f"training {self.key}: {problem}")

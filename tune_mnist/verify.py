@@ -40,15 +40,16 @@ def problems(study: Study) -> Iterator[str]:
     Raises:
         UserError: the folder is no study.
     """
-    described = study.folder / "study.json"
+    damaged = []
     try:
-        read_json(described)
+        read_json(study.folder / "study.json")
     except Corrupt as problem:
-        yield str(problem)
-        return
-    except FileNotFoundError:
-        raise UserError(f"{study.folder} is not a study: name a folder that holds a study.json") from None
-    damaged = [
+        damaged.append(str(problem))
+    except (FileNotFoundError, NotADirectoryError):
+        if not (study.folder / "trainings").is_dir():
+            raise UserError(f"{study.folder} is not a study: name a folder that holds a study.json") from None
+        damaged.append("study.json is missing")
+    damaged += [
         f"trainings/{folder.name}: {problem}"
         for folder in sorted((study.folder / "trainings").glob("*"))
         for problem in training_problems(TrainingFolder(folder))

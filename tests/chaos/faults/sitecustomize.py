@@ -1,0 +1,150 @@
+"""Put on PYTHONPATH, this is imported by every Python process of a run: it logs epochs and makes things go wrong.
+
+The environment's CHAOS holds a JSON object with any of
+  log      a file to which each epoch's start and save is appended, as "start LABEL EPOCH" or "saved KEY EPOCH"
+  slow     seconds that each epoch takes at least
+  faults   what befalls the trainings of a label: raise, memory, hog, nan, die, hang; with "-once": only once
+  tune     arguments of Ray's TuneConfig to override
+  reverse  whether trainings are handed out in reverse order
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+CHAOS: dict[str, Any] = json.loads(os.environ.get("CHAOS", "{}"))
+HOG_BYTES = 2 * 2**30
+
+
+def log(*words: object) -> None:
+    if "log" in CHAOS:
+        descriptor = os.open(CHAOS["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, (" ".join(map(str, words)) + "\n").encode())
+        os.close(descriptor)
+
+
+def befalls(label: str) -> str:
+    """What is to befall this epoch of the training, "" for nothing."""
+    kind = str(CHAOS.get("faults", {}).get(label, ""))
+    if kind.endswith("-once"):
+        try:
+            os.close(os.open(f"{CHAOS['log']}.{label}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return ""
+    return kind.removesuffix("-once")
+
+
+def hog() -> None:
+    """Take memory until Ray kills this process, but no more than `HOG_BYTES`."""
+    taken: list[bytearray] = []
+    while len(taken) * 2**26 < HOG_BYTES:
+        taken.append(bytearray(os.urandom(2**20)) * 64)
+        time.sleep(0.05)
+    time.sleep(60)
+    raise RuntimeError("Ray did not mind the memory taken")
+
+
+def act(kind: str) -> None:
+    if kind == "raise":
+        raise RuntimeError("this training [always] fails")
+    if kind == "memory":
+        raise MemoryError
+    if kind == "hog":
+        hog()
+    if kind == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "hang":
+        time.sleep(600)
+
+
+def scoring() -> bool:
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_name == "score_training":
+            return True
+    return False
+
+
+def patch_training(module: ModuleType) -> None:
+    make, run_epoch = module.Training.__init__, module.Training.run_epoch
+
+    def init(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, config, *args, **kwargs)
+        self.label = config.label
+
+    def run(self: Any) -> Any:
+        if scoring():
+            return run_epoch(self)
+        began = time.monotonic()
+        log("start", self.label, self.epoch + 1)
+        kind = befalls(self.label)
+        act(kind)
+        metrics = run_epoch(self)
+        time.sleep(max(0.0, began + CHAOS.get("slow", 0.0) - time.monotonic()))
+        return dataclasses.replace(metrics, train_loss=math.nan) if kind == "nan" else metrics
+
+    module.Training.__init__, module.Training.run_epoch = init, run  # type: ignore[attr-defined]
+
+
+def patch_store(module: ModuleType) -> None:
+    save = module.TrainingFolder.save
+
+    def saved(self: Any, progress: Any) -> None:
+        save(self, progress)
+        log("saved", self.key, progress.state_epoch)
+
+    module.TrainingFolder.save = saved  # type: ignore[attr-defined]
+
+
+def patch_runner(module: ModuleType) -> None:
+    order, make = module.cost_order, module.tune.TuneConfig
+    if CHAOS.get("reverse"):
+        module.cost_order = lambda plan: tuple(-part for part in order(plan))  # type: ignore[attr-defined]
+    module.tune.TuneConfig = lambda **kwargs: make(**{**kwargs, **CHAOS.get("tune", {})})
+
+
+PATCHES = {
+    "tune_mnist.training": patch_training, "tune_mnist.store": patch_store, "tune_mnist.runner": patch_runner,
+}
+
+
+class Patcher(importlib.abc.MetaPathFinder):
+    """Patches modules when they have been imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in PATCHES:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            sys.meta_path.insert(0, self)
+        assert spec is not None and spec.loader is not None
+        loader, patch = spec.loader, PATCHES[fullname]
+        execute = loader.exec_module
+
+        def execute_and_patch(module: ModuleType) -> None:
+            execute(module)
+            patch(module)
+
+        loader.exec_module = execute_and_patch  # type: ignore[method-assign]
+        return spec
+
+
+if CHAOS:
+    sys.meta_path.insert(0, Patcher())

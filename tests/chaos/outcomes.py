@@ -1,0 +1,77 @@
+"""Runs whose trainings fail in different ways, and runs that differ only in how they are scheduled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from harness import Lab, Run, tables, trainings
+
+GOOD = ("1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3", "1e-2", "2e-2", "5e-2", "1e-1", "2e-1")
+DIVERGING = "1e30"
+TWELVE = ("--models", "MediumNN", "--batch-size", "32", "--lr", *GOOD, DIVERGING)
+# Above what the machine uses before the run; a run takes about 1.3 GiB, and `hog` up to 2 more.
+MARGIN_BYTES = 2.2 * 2**30
+
+ORDERS = {
+    "one at a time": {"tune": {"max_concurrent_trials": 1}},
+    "reversed": {"reverse": True},
+    "without reuse": {"tune": {"reuse_actors": False}},
+    "reversed, one at a time, without reuse": {
+        "tune": {"max_concurrent_trials": 1, "reuse_actors": False}, "reverse": True
+    },
+}
+
+
+def label(lr: str) -> str:
+    return f"MediumNN-lr{float(lr):g}-b32-s0"
+
+
+def memory_environment() -> dict[str, str]:
+    """Settings that make Ray's memory monitor kill workers when `MARGIN_BYTES` more are used than now."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    kilobytes = {line[0]: int(line[1]) for line in lines}
+    total, free = kilobytes["MemTotal:"] * 1024, kilobytes["MemAvailable:"] * 1024
+    threshold = min(0.95, (total - free + MARGIN_BYTES) / total)
+    return {"RAY_memory_usage_threshold": f"{threshold:.4f}", "RAY_memory_monitor_refresh_ms": "100"}
+
+
+def twelve(lab: Lab, count: int) -> str:
+    """Of twelve trainings let one raise, one take all memory and one diverge: the other nine are right."""
+    reference = pd.read_csv(lab.reference("twelve", *TWELVE) / "results.csv")
+    for number in range(count):
+        raises, hogs = lab.random.sample(GOOD, 2)
+        run = lab.start(
+            f"twelve-{count}-{number}", *TWELVE, "--max-failures", "1",
+            chaos={"faults": {label(raises): "raise", label(hogs): "hog"}}, env=memory_environment(),
+        )
+        check_twelve(run.wait(), lab.study(f"twelve-{count}-{number}"), reference, float(raises), float(hogs))
+        run.clear()
+    return f"{count} times: nine right, exit 1, the three named"
+
+
+def check_twelve(run: Run, study: Path, reference: pd.DataFrame, raises: float, hogs: float) -> None:
+    assert run.code == 1, f"ended with {run.code}: {run.stderr[-3000:]}"
+    results = pd.read_csv(study / "results.csv")
+    bad = [raises, hogs, float(DIVERGING)]
+    now, then = (frame[~frame["lr"].isin(bad)].drop(columns="rank") for frame in (results, reference))
+    pd.testing.assert_frame_equal(now.reset_index(drop=True), then.reset_index(drop=True), check_exact=True)
+    assert len(now) == 18 and set(now["status"]) == {"complete"}
+    statuses = results[results["lr"].isin(bad)].groupby("lr")["status"].unique().map(list).to_dict()
+    assert statuses == {raises: ["failed"], hogs: ["failed"], float(DIVERGING): ["diverged"]}
+    for told in (f"{raises:.4g} ", "this training [always] fails", f"{hogs:.4g} ", "OutOfMemoryError", "1e+30"):
+        assert told in run.stdout, f"{told} is not in {run.stdout}"
+    failures = [json.loads(path.read_text())["content"] for path in study.glob("trainings/*/failure.json")]
+    assert any("Traceback" in told["traceback"] or "run_epoch" in told["traceback"] for told in failures)
+
+
+def schedule(lab: Lab, count: int) -> str:
+    """Run the same spec one or two trainings at a time, in another order, with and without reused actors."""
+    reference = lab.reference()
+    for order, chaos in list(ORDERS.items())[-count:]:
+        name = order.replace(", ", "-").replace(" ", "-")
+        lab.run(name, chaos=chaos)
+        assert tables(lab.study(name)) == tables(reference), order
+        assert trainings(lab.study(name)) == trainings(reference), order
+    return f"{count} other schedules: tables, histories and states have the same bytes"

@@ -1,0 +1,22 @@
+"""The short version of every ordeal of chaos.py, on one set of reference studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from harness import Lab
+
+from chaos import ORDEALS
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(Path(tmp_path_factory.mktemp("chaos")), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ORDEALS)
+def test_ordeal(lab: Lab, name: str) -> None:
+    ordeal = ORDEALS[name]
+    print(ordeal.undergo(lab, ordeal.short))  # what holds is asserted within
