@@ -33,14 +33,14 @@ class Ordeal:
 
 
 ORDEALS = {
-    "drivers": Ordeal(deaths.kill_drivers, 20, 3),
+    "drivers": Ordeal(deaths.kill_drivers, 20, 2),
     "workers": Ordeal(deaths.kill_workers, 20, 4),
     "stops": Ordeal(deaths.stop, 20, 3),
     "two-drivers": Ordeal(deaths.two_drivers, 5, 1),
     "writes": Ordeal(deaths.kill_writes, 1, 1),
     "corruptions": Ordeal(damage.corrupt, 100, 10),
     "hostile": Ordeal(damage.plant, 10, 3),
-    "disk": Ordeal(damage.refuse_writes, 3, 2),
+    "disk": Ordeal(damage.refuse_writes, 3, 1),
     "malformed": Ordeal(inputs.malformed, 60, 6),
     "twelve": Ordeal(outcomes.twelve, 3, 1),
     "schedules": Ordeal(outcomes.schedule, 4, 1),

@@ -135,10 +135,8 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
 def refuse_writes(lab: Lab, count: int) -> str:
     """Fill the disk, make it read-only, and remove the study in the middle of a study, and go on after each."""
     reference = lab.reference()
-    told = [removed(lab, reference)]
-    if os.geteuid() == 0:
-        told += [full(lab, reference), read_only(lab, reference)]
-    return "; ".join(told[:count]) + "; same bytes on going on"
+    ways = [removed, full, read_only] if os.geteuid() == 0 else [removed]
+    return "; ".join(way(lab, reference) for way in ways[:count]) + "; same bytes on going on"
 
 
 def check_one_line(run: Any, says: str) -> None:
