@@ -20,7 +20,7 @@ from rich.console import Console
 from tune_mnist.config import UserError
 from tune_mnist.files import writing
 from tune_mnist.resources import Resources
-from tune_mnist.signals import deferring, unwinding
+from tune_mnist.signals import deferring, reinstate, unwinding
 
 # Ray's own tables, loggers and SIGINT handling are replaced by ours; workers stay in the driver's folder.
 RAY_ENVIRONMENT = {
@@ -108,6 +108,7 @@ def _init(**options: Any) -> str:
         # Interrupted in its middle, Ray may crash; and it would put its own handler of SIGTERM in place of ours.
         with deferring(INIT_SECONDS), _without(ray._private.utils, "set_sigterm_handler"):
             info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+            reinstate()  # Ray's crash handler takes SIGTERM for a crash, and a second one ends the process there
     except BaseException:
         unwinding()
         # Ray may not know yet what it has started, and some of it would live on for a minute.

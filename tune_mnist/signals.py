@@ -50,6 +50,13 @@ def deferring(seconds: float) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def reinstate() -> None:
+    """Put Python's handling of SIGTERM back where a library has put its own beneath it, unseen by Python."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)
+
+
 def unwinding() -> None:
     """Leave the rest of the block in peace: the interrupt, if there was one, has been seen."""
     if threading.current_thread() is threading.main_thread():

@@ -118,6 +118,8 @@ class Lab:
 
     folder: Path
     seed: int = 0
+    spec: tuple[str, ...] = ()
+    """Words that make a run without words of its own smaller than 48 trainings."""
     random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,8 +135,10 @@ class Lab:
     def start(
         self, name: str, *words: str, chaos: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None
     ) -> Run:
-        """Start the grid command on the small data; without further words: 48 trainings of two epochs."""
+        """Start the grid command on the small data; without further words: `spec`, two epochs."""
         command = ["-m", "tune_mnist.grid", "--data", "data", "--name", name]
+        if "--models" not in words:
+            command += self.spec
         if "--epochs" not in words:
             command += ["--epochs", *map(str, range(1, EPOCHS + 1))]
         return Run([*command, *words], self.folder, chaos or {}, env or {})
