@@ -10,7 +10,7 @@ import json
 import math
 import numbers
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -162,6 +162,19 @@ class PlannedTraining:
     def epochs(self) -> int:
         """Epochs to run: the largest budget."""
         return max(self.budgets)
+
+
+def trial_config(plans: Sequence[PlannedTraining]) -> dict[str, Any]:
+    """A Ray trial's config: of one training its fields and `epochs`; of a pack those of each, under `pack`."""
+    members = [{**dataclasses.asdict(plan.config), "epochs": plan.epochs} for plan in plans]
+    return members[0] if len(members) == 1 else {"pack": members}
+
+
+def trainings_of(trial_config: dict[str, Any]) -> list[tuple[TrainingConfig, int]]:
+    """The trainings of a Ray trial, and the epochs to run each to."""
+    names = [f.name for f in dataclasses.fields(TrainingConfig)]
+    members = trial_config.get("pack", [trial_config])
+    return [(TrainingConfig(**{n: member[n] for n in names if n in member}), member["epochs"]) for member in members]
 
 
 @dataclass(frozen=True, kw_only=True)

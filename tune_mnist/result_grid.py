@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import traceback
 from typing import Any
 
 import pandas as pd
 
-from tune_mnist.config import TrainingConfig
+from tune_mnist.config import TrainingConfig, trainings_of
 from tune_mnist.store import Status, TrainingRecord, finite_or_none
 
 
@@ -19,22 +18,23 @@ def records_from_results(result_grid: Any) -> list[TrainingRecord]:
     Each trial's config holds the fields of `TrainingConfig` and `epochs`, the budget to run to. Of an epoch that
     was reported twice, after a retry, the last report counts. The key is empty where nothing was reported.
     """
-    return [_record(result_grid[i]) for i in range(len(result_grid))]
+    results = [result_grid[i] for i in range(len(result_grid))]
+    return [_record(result, k, *member) for result in results for k, member in enumerate(trainings_of(result.config))]
 
 
-def _record(result: Any) -> TrainingRecord:
-    names = [field.name for field in dataclasses.fields(TrainingConfig)]
-    config = TrainingConfig(**{name: result.config[name] for name in names if name in result.config})
+def _record(result: Any, k: int, config: TrainingConfig, epochs: int) -> TrainingRecord:
     frame = result.metrics_dataframe
     if frame is None or "epoch" not in frame:
         frame = pd.DataFrame(columns=["epoch", "key", "diverged"])
+    if "member" in frame:
+        frame = frame[frame["member"] == k]
     frame = frame.drop_duplicates("epoch", keep="last").sort_values("epoch")
     metrics = [name for name in frame if name == "train_loss" or str(name).startswith(("val_", "test_"))]
     seconds = [name for name in frame if name in ("train_seconds", "eval_seconds")]
     return TrainingRecord(
         key="" if frame.empty else str(frame["key"].iloc[-1]),
         config=config,
-        status=_status(result.error, frame, result.config["epochs"]),
+        status=_status(result.error, frame, epochs),
         epochs=_rows(frame[["epoch", *metrics]]),
         timings=_rows(frame[["epoch", *seconds]]),
         error=None if result.error is None else _one_line(result.error),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import secrets
 import time
@@ -17,13 +16,14 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from tune_mnist.batches import Pictures
-from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig
+from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, trial_config
 from tune_mnist.display import Display, RunState
 from tune_mnist.models import MODELS
 from tune_mnist.resources import Resources
+from tune_mnist.steps.pack import SLOTS, common_part
 from tune_mnist.store import Study
 from tune_mnist.trial import TrialData, run_trial, score_training
-from tune_mnist.watch import Watch, config_of
+from tune_mnist.watch import Watch, configs_of, label_of
 
 
 class Listed(Searcher):
@@ -50,6 +50,16 @@ def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
     """Sort key that puts long trainings first, so that no core idles at the end."""
     config = plan.config
     return (-list(MODELS).index(config.model), config.batch_size, -plan.epochs, config.lr, config.seed)
+
+
+def packed(plans: Sequence[PlannedTraining], slots: int) -> list[list[PlannedTraining]]:
+    """The plans in groups of at most `slots` that one pack can train, in the order of each group's first."""
+    groups: dict[TrainingConfig, list[PlannedTraining]] = {}
+    if slots == 1:
+        return [[plan] for plan in plans]
+    for plan in plans:
+        groups.setdefault(common_part(plan.config), []).append(plan)
+    return [group[i : i + slots] for group in groups.values() for i in range(0, len(group), slots)]
 
 
 def run_trainings(
@@ -92,7 +102,7 @@ class OutOfMemory(Exception):
 
 
 def _fit(trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, at_once: int | None) -> tune.ResultGrid:
-    configs = [{**dataclasses.asdict(plan.config), "epochs": plan.epochs} for plan in plans]
+    configs = [trial_config(group) for group in packed(plans, SLOTS if watch.context.device == "cuda" else 1)]
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -121,8 +131,9 @@ def _count_kills(
     error: OutOfMemory, watch: Watch, left: list[TrainingConfig], kills: Counter[TrainingConfig]
 ) -> None:
     """Count a kill for the trainings whose workers `error` names, else for all that may have been meant."""
-    named = {watch.actors.get(actor) for actor in re.findall(r"Selected to kill: \(Actor\((\w+)\)", str(error))}
-    running = [config_of(trial.config) for trial in watch.heard]
+    killed = re.findall(r"Selected to kill: \(Actor\((\w+)\)", str(error))
+    named = {config for actor in killed for config in watch.actors.get(actor, ())}
+    running = [config for trial in watch.heard for config in configs_of(trial)]
     line = "OutOfMemoryError: Ray ended its worker because the machine ran out of memory"
     for config in [config for config in left if config in named] or running or left:
         kills[config] += 1
@@ -134,7 +145,7 @@ def _count_kills(
 
 def trial_name(trial: Any) -> str:
     """A readable and unique name: the config's label and the trial's number."""
-    return f"{config_of(trial.config).label}-{trial.trial_id.split('_')[-1]}"
+    return f"{label_of(trial)}-{trial.trial_id.split('_')[-1]}"
 
 
 def score_winners(

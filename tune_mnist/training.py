@@ -7,7 +7,7 @@ import io
 import math
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from tune_mnist.batches import Pictures, as_tensor
 from tune_mnist.config import TrainingConfig
 from tune_mnist.models import CLASSES
 from tune_mnist.steps import make_steps
+from tune_mnist.steps.pack import SLOTS, PackSteps
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ class Training:
 
     def state(self) -> bytes:
         """The state after the last epoch, as torch.save writes it; holds tensors and plain values only."""
-        buffer = io.BytesIO()
-        torch.save({"epoch": self.epoch, "steps": self.steps.state()}, buffer)
-        return buffer.getvalue()
+        return state_to_bytes(self.epoch, self.steps.state())
 
     def load(self, state: bytes) -> None:
         """Go on from a state of a training of the same config.
@@ -98,9 +97,58 @@ class Training:
         Raises:
             Exception: of whatever kind torch raises, if `state` is not such a state; no code in it is run.
         """
-        saved: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True)
-        self.steps.load(saved["steps"])
-        self.epoch = int(saved["epoch"])
+        self.epoch, steps = state_from_bytes(state)
+        self.steps.load(steps)
+
+
+class PackTraining:
+    """Trainings that differ in lr and seed only, trained together in the slots of one pack, at most `SLOTS`.
+
+    Which epoch comes next is the caller's business: each training must have been trained or loaded up to the
+    epoch before; slots of trainings that are further on, or that have ended, just run along.
+    """
+
+    def __init__(
+        self, configs: Sequence[TrainingConfig], train: Pictures, evaluation: Pictures, *,
+        device: str = "cuda", threads: int = 1,
+    ) -> None:
+        torch.set_num_threads(threads)
+        self.size = len(configs)
+        # Filled up with copies, as the number of slots decides the bits.
+        self.steps = PackSteps([*configs, *[configs[-1]] * (SLOTS - self.size)], train, device)
+        self.evaluation = evaluation
+
+    def run_epoch(self, epoch: int) -> list[EpochMetrics]:
+        """Train epoch number `epoch` and evaluate; the seconds are each training's share of the pack's."""
+        torch.set_flush_denormal(True)
+        start = time.perf_counter()
+        losses = self.steps.train_epoch(epoch)
+        trained = time.perf_counter()
+        outputs = self.steps.outputs(self.evaluation)[: self.size]
+        evaluations = [evaluate(own, self.evaluation.labels) for own in outputs]
+        shares = (trained - start) / self.size, (time.perf_counter() - trained) / self.size
+        return [EpochMetrics(epoch, losses[k], own, *shares) for k, own in enumerate(evaluations)]
+
+    def state(self, k: int, epoch: int) -> bytes:
+        """Training k's state after `epoch`, as `Training.state` gives it on the same device."""
+        return state_to_bytes(epoch, self.steps.state(k))
+
+    def load(self, k: int, state: bytes) -> None:
+        """Let training k go on from a state."""
+        self.steps.load(k, state_from_bytes(state)[1])
+
+
+def state_to_bytes(epoch: int, steps: dict[str, Any]) -> bytes:
+    """A state of steps after `epoch`, as torch.save writes it."""
+    buffer = io.BytesIO()
+    torch.save({"epoch": epoch, "steps": steps}, buffer)
+    return buffer.getvalue()
+
+
+def state_from_bytes(state: bytes) -> tuple[int, dict[str, Any]]:
+    """What `state_to_bytes` wrote. Raises whatever torch raises if it is not that; no code in it is run."""
+    saved: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True)
+    return int(saved["epoch"]), saved["steps"]
 
 
 def fit(training: Training, epochs: int) -> Iterator[EpochMetrics]:

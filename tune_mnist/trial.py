@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 from ray import tune
 
 from tune_mnist.batches import Pictures
-from tune_mnist.config import PREFIX, Context, TrainingConfig, training_key
+from tune_mnist.config import PREFIX, Context, TrainingConfig, training_key, trainings_of
 from tune_mnist.store import Damaged, Progress, TrainingFolder, diverged, finite_or_none
-from tune_mnist.training import EpochMetrics, Training, evaluate, fit, pack_bytes
+from tune_mnist.training import EpochMetrics, PackTraining, Training, evaluate, fit, pack_bytes
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,20 @@ class TrialData:
 
 
 def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trainings: str) -> None:
-    """Train one config to `config["epochs"]`, resuming from and saving to its folder under `trainings`.
+    """Train a trial's config, or its pack of them, resuming from and saving to each one's folder under `trainings`.
 
-    Reports one row per epoch: those of the store first, so that Ray sees every trial whole.
+    Reports one row per training and epoch, with the training's key and its number in the trial as `member`:
+    those of the store first, so that Ray sees every trial whole.
     """
-    config = dict(config)
-    epochs = config.pop("epochs")
-    training_config = TrainingConfig(**config)
-    key = training_key(training_config, context)
-    for row in run_training(training_config, epochs, data, context, TrainingFolder(Path(trainings) / key)):
-        tune.report({"key": key, "diverged": diverged([row]), **_metrics(row)})
+    members = trainings_of(config)
+    keys = [training_key(member, context) for member, _ in members]
+    folders = [TrainingFolder(Path(trainings) / key) for key in keys]
+    if len(members) > 1:
+        rows = run_pack(members, data, context, folders)
+    else:
+        rows = ((0, row) for row in run_training(*members[0], data, context, folders[0]))
+    for k, row in rows:
+        tune.report({"key": keys[k], "member": k, "diverged": diverged([row]), **_metrics(row)})
 
 
 def run_training(
@@ -50,12 +54,10 @@ def run_training(
     with noting_damage() as damage:
         training, progress = resumed(config, data, context, folder)
     notes = {"damage": damage} if damage else {}
-    seconds = {timing["epoch"]: timing for timing in progress.timings}
-    ended = diverged(progress.rows)
-    for row in progress.rows if ended else progress.rows[: progress.state_epoch]:
-        yield {**row, **seconds.get(row["epoch"], {}), **notes}
+    for row in saved_rows(progress):
+        yield {**row, **notes}
         notes = {}
-    if ended:
+    if diverged(progress.rows):
         return
     for metrics in fit(training, epochs):
         row, timing = rows_of(metrics, PREFIX[context.protocol])
@@ -80,6 +82,86 @@ def resumed(
             return training, progress
         except Exception:  # torch raises many kinds; what else is wrong comes back in training
             progress = folder.reject(progress)
+
+
+def run_pack(
+    members: Sequence[tuple[TrainingConfig, int]], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Run trainings that differ in lr and seed only, each to its epochs, as `run_training` does one.
+
+    Yields each one's rows with its number. What was found damaged is listed in the first row of all.
+    """
+    with noting_damage() as damage:
+        pack, progresses = resumed_pack([config for config, _ in members], data, context, folders)
+    notes = {"damage": damage} if damage else {}
+    for k, progress in enumerate(progresses):
+        for row in saved_rows(progress):
+            yield k, {**row, **notes}
+            notes = {}
+    going = {
+        k: progress for k, progress in enumerate(progresses)
+        if not diverged(progress.rows) and progress.state_epoch < members[k][1]
+    }
+    for k, metrics in fit_pack(pack, going):
+        progress, folder = going[k], folders[k]
+        row, timing = rows_of(metrics, PREFIX[context.protocol])
+        progress.add(row, timing, pack.state(k, metrics.epoch))
+        folder.save(progress)
+        if metrics.diverged or metrics.epoch == members[k][1]:
+            folder.finish()
+            del going[k]
+        yield k, {**row, **timing, **notes}
+        notes = {}
+
+
+def resumed_pack(
+    configs: Sequence[TrainingConfig], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
+) -> tuple[PackTraining, list[Progress]]:
+    """A pack whose members' newest states can be loaded, as `resumed` has it, with what is known of each."""
+    progresses = [folder.begin(config, context) for folder, config in zip(folders, configs, strict=True)]
+    while True:
+        pack = PackTraining(configs, data.train, data.evaluation, device=context.device, threads=context.threads)
+        bad = [k for k, progress in enumerate(progresses) if not loads(pack, k, progress.state)]
+        if not bad:
+            return pack, progresses
+        for k in bad:
+            progresses[k] = folders[k].reject(progresses[k])
+
+
+def loads(pack: PackTraining, k: int, state: bytes | None) -> bool:
+    """Whether a saved state of member k, if there is one, can be loaded; it then is."""
+    try:
+        if state is not None:
+            pack.load(k, state)
+    except Exception:  # torch raises many kinds
+        return False
+    return True
+
+
+def fit_pack(pack: PackTraining, going: Mapping[int, Progress]) -> Iterator[tuple[int, EpochMetrics]]:
+    """Train on, epoch by epoch, as long as the caller leaves some in `going`; yields the metrics of each of them.
+
+    The pack starts where the least advanced stands. The others join, from their saved state, at their own epoch.
+    """
+    epoch = min((progress.state_epoch for progress in going.values()), default=0)
+    joined: set[int] = set()
+    while going:
+        for k, progress in going.items():
+            if progress.state_epoch == epoch and k not in joined:
+                joined.add(k)
+                if progress.state is not None:
+                    pack.load(k, progress.state)
+        epoch += 1
+        for k, metrics in enumerate(pack.run_epoch(epoch)):
+            if k in joined and k in going:
+                yield k, metrics
+
+
+def saved_rows(progress: Progress) -> Iterator[dict[str, Any]]:
+    """The rows, with their timings, of the epochs that are not trained again."""
+    seconds = {timing["epoch"]: timing for timing in progress.timings}
+    for row in progress.rows if diverged(progress.rows) else progress.rows[: progress.state_epoch]:
+        yield {**row, **seconds.get(row["epoch"], {})}
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import ray
 from ray import tune
 
 from tune_mnist.cluster import live_nodes
-from tune_mnist.config import Context, TrainingConfig, UserError, training_key
+from tune_mnist.config import Context, TrainingConfig, UserError, training_key, trainings_of
 from tune_mnist.display import Display
 from tune_mnist.resources import Resources
 from tune_mnist.store import Study
@@ -29,7 +29,7 @@ class Watch(tune.Callback):
         """When each running trial was last heard of."""
         self.killed: dict[Any, str] = {}
         """Why a trial's worker was killed by us."""
-        self.actors: dict[str, TrainingConfig] = {}
+        self.actors: dict[str, list[TrainingConfig]] = {}
         """What each actor, by Ray's id, ran last."""
         self.problem: UserError | None = None
         """Why the run cannot go on."""
@@ -40,14 +40,18 @@ class Watch(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.heard[trial] = time.monotonic()
-        self.actors[trial.temporary_state.ray_actor._actor_id.hex()] = config_of(trial.config)
-        self.display.state.start(config_of(trial.config))
+        self.actors[trial.temporary_state.ray_actor._actor_id.hex()] = configs_of(trial)
+        for config in configs_of(trial):
+            self.display.state.start(config)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self.heard[trial] = time.monotonic()
-        self.display.state.epoch(config_of(trial.config), result)
+        config, epochs = trainings_of(trial.config)[result["member"]]
+        self.display.state.epoch(config, result)
+        if result["epoch"] == epochs:
+            self.display.state.end(config, "complete")
         for damage in result.get("damage", ()):
             self.display.tell(f"warning: {damage}")
 
@@ -58,13 +62,15 @@ class Watch(tune.Callback):
         self.heard.pop(trial, None)
         error = error_line(self._error_text(trial))
         if self._goes_on_after(error):
-            self.display.tell(f"{config_of(trial.config).label}: {error}: trying again from its last epoch")
+            self.display.tell(f"{label_of(trial)}: {error}: trying again from its last epoch")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        unfinished = [config for config in configs_of(trial) if config not in self.display.state.ended]
         self._end(trial, "failed")
         text = self._error_text(trial)
         if self._goes_on_after(error_line(text)):
-            self.fail(config_of(trial.config), text)
+            for config in unfinished:
+                self.fail(config, text)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self.problem is not None:
@@ -90,7 +96,9 @@ class Watch(tune.Callback):
 
     def _end(self, trial: Any, how: str) -> None:
         self.heard.pop(trial, None)
-        self.display.state.end(config_of(trial.config), how)
+        for config in configs_of(trial):
+            if config not in self.display.state.ended:
+                self.display.state.end(config, how)
 
     def _error_text(self, trial: Any) -> str:
         """What a trial's newest failure left: the worker's traceback, or how the worker was lost."""
@@ -106,9 +114,15 @@ class Watch(tune.Callback):
         return self.problem is None
 
 
-def config_of(trial_config: dict[str, Any]) -> TrainingConfig:
-    """The training's config in a trial's config, which also has the epochs to run to."""
-    return TrainingConfig(**{name: value for name, value in trial_config.items() if name != "epochs"})
+def configs_of(trial: Any) -> list[TrainingConfig]:
+    """The configs of the trial's trainings."""
+    return [config for config, _ in trainings_of(trial.config)]
+
+
+def label_of(trial: Any) -> str:
+    """A short readable name of the trial: its first training's, and how many more there are."""
+    first, *others = configs_of(trial)
+    return f"{first.label}+{len(others)}" if others else first.label
 
 
 def error_line(text: str) -> str:

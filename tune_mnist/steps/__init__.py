@@ -10,6 +10,7 @@ from tune_mnist.models import FullyConnected, build_model
 from tune_mnist.steps.autograd import AutogradSteps
 from tune_mnist.steps.base import Steps
 from tune_mnist.steps.linear import LinearSteps
+from tune_mnist.steps.pack import PackOfOne
 
 __all__ = ["AutogradSteps", "LinearSteps", "Steps", "make_steps"]
 
@@ -19,4 +20,6 @@ def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> 
     model = build_model(config)
     if isinstance(model, FullyConnected) and torch.device(device).type == "cpu":
         return LinearSteps(config, model, train)
+    if torch.device(device).type == "cuda":
+        return PackOfOne(config, train, device)
     return AutogradSteps(config, model, train, device)

@@ -1,0 +1,109 @@
+"""Tests of packs as trials: each member's own folder, rows and state, however it was packed and interrupted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tune_mnist.batches import make_pictures
+from tune_mnist.config import (
+    Context,
+    PlannedTraining,
+    StudySpec,
+    TrainingConfig,
+    training_key,
+    trainings_of,
+    trial_config,
+)
+from tune_mnist.data import load_dataset, training_data
+from tune_mnist.runner import packed
+from tune_mnist.steps.pack import SLOTS
+from tune_mnist.store import TrainingFolder
+from tune_mnist.trial import TrialData, run_pack
+
+CONTEXT = Context(protocol="holdout", data_sha256="0" * 64)
+MEMBERS = [
+    TrainingConfig(model="SimpleNN", lr=lr, batch_size=32, seed=seed) for lr, seed in ((1e-3, 0), (1e-2, 1), (1e30, 0))
+]
+
+
+@pytest.fixture(scope="module")
+def data() -> TrialData:
+    whole = training_data(load_dataset(), "holdout")
+    train = make_pictures(whole.train_images[:300], whole.train_labels[:300])
+    return TrialData(train, make_pictures(whole.eval_images[:100], whole.eval_labels[:100]))
+
+
+def run(
+    folder: Path, data: TrialData, members: Sequence[tuple[TrainingConfig, int]], stop_after: int | None = None
+) -> list[tuple[int, dict[str, Any]]]:
+    folder.mkdir(exist_ok=True)
+    folders = [TrainingFolder(folder / training_key(config, CONTEXT)) for config, _ in members]
+    return list(itertools.islice(run_pack(members, data, CONTEXT, folders), stop_after))
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    """Every member's history and states."""
+    files = [path for path in folder.rglob("*") if path.name == "history.json" or path.name.startswith("state-")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if ".aside-" not in path.name}
+
+
+def test_every_member_has_its_rows_and_a_diverged_one_ends(tmp_path: Path, data: TrialData) -> None:
+    rows = run(tmp_path, data, [(config, 3) for config in MEMBERS])
+    assert [row["epoch"] for k, row in rows if k == 0] == [row["epoch"] for k, row in rows if k == 1] == [1, 2, 3]
+    (diverged,) = (row for k, row in rows if k == 2)
+    assert diverged["epoch"] == 1 and diverged["train_loss"] is None
+
+
+@pytest.mark.parametrize("stop_after", range(1, 7))
+def test_interrupted_anywhere_and_gone_on_equals_undisturbed(tmp_path: Path, data: TrialData, stop_after: int) -> None:
+    members = [(config, 3) for config in MEMBERS]
+    run(tmp_path / "whole", data, members)
+    run(tmp_path / "cut", data, members, stop_after)
+    rows = run(tmp_path / "cut", data, members)
+    assert len(rows) == 7  # those of the store come first
+    assert kept(tmp_path / "whole") == kept(tmp_path / "cut")
+
+
+def test_members_join_where_they_stand_whoever_they_are_packed_with(tmp_path: Path, data: TrialData) -> None:
+    run(tmp_path / "whole", data, [(config, 3) for config in MEMBERS])
+    run(tmp_path / "parts", data, [(MEMBERS[1], 2), (MEMBERS[2], 3)])
+    run(tmp_path / "parts", data, [(MEMBERS[0], 3), (MEMBERS[1], 3)])
+    assert kept(tmp_path / "whole") == kept(tmp_path / "parts")
+
+
+@pytest.mark.filterwarnings("ignore::tune_mnist.store.Damaged")
+def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(tmp_path: Path, data: TrialData) -> None:
+    members = [(config, 3) for config in MEMBERS[:2]]
+    run(tmp_path / "whole", data, members)
+    run(tmp_path / "bad", data, [(config, 2) for config in MEMBERS[:2]])
+    folder = TrainingFolder(tmp_path / "bad" / training_key(MEMBERS[1], CONTEXT))
+    for path in folder.folder.glob("state-*"):
+        path.unlink()
+    torch.save({"epoch": 2, "steps": {"weights": torch.zeros(3)}}, tmp_path / "foreign.pt")
+    state = (tmp_path / "foreign.pt").read_bytes()
+    (folder.folder / folder.state_name(2, state)).write_bytes(state)
+    rows = run(tmp_path / "bad", data, members)
+    assert any("is not a state of this training" in note for _, row in rows for note in row.get("damage", ()))
+    assert kept(tmp_path / "whole") == kept(tmp_path / "bad")
+
+
+def test_plans_are_packed_by_what_they_have_in_common_and_each_once() -> None:
+    plans = StudySpec(seeds=3).trainings()
+    packs = packed(plans, SLOTS)
+    assert sorted(map(plans.index, (plan for pack in packs for plan in pack))) == list(range(len(plans)))
+    assert len(packs) == len(plans) / SLOTS
+    for pack in packs:
+        assert len({(plan.config.model, plan.config.batch_size) for plan in pack}) == 1
+    assert packed(plans, 1) == [[plan] for plan in plans]
+
+
+def test_a_trials_config_tells_its_trainings() -> None:
+    plans = [PlannedTraining(config, (2, 5)) for config in MEMBERS]
+    for some in (plans[:1], plans):
+        assert trainings_of(trial_config(some)) == [(plan.config, 5) for plan in some]
