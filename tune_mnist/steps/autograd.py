@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,12 +13,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tune_mnist.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
 from tune_mnist.config import TrainingConfig
-from tune_mnist.steps.base import BETA1, BETA2, EPS, Steps, learning_rate
+from tune_mnist.steps.base import BETA1, BETA2, EPS, CheckpointedSteps, learning_rate
 
 EVALUATION_BATCH = 1000
 
 
-class AutogradSteps(Steps):
+class AutogradSteps(CheckpointedSteps):
     """Steps of any model on any device; convolutions run channels-last, in bf16 if the config says so."""
 
     def __init__(
@@ -35,20 +36,24 @@ class AutogradSteps(Steps):
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
             self.average.n_averaged.fill_(1)  # the initial weights, of which the first step would else not keep a trace
 
-    def train_epoch(self, epoch: int) -> float:
+    def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
         config, n = self.config, len(self.labels)
         order = epoch_order(n, config.seed, epoch).to(self.device)
         maps = affine_maps(n, config, config.seed, epoch).to(self.device) if config.augments else None
-        torch.manual_seed(generator(config.seed, epoch, "dropout").initial_seed())
         self.model.train()
         batches = order.split(config.batch_size)
         losses = torch.empty(len(batches), dtype=self.dtype, device=self.device)
-        for i, batch in enumerate(batches):
+        begin = self._begin(generator(config.seed, epoch, "dropout").initial_seed(), losses)
+        for i, batch in enumerate(batches[begin:], begin):
             pictures = normalise(self.pixels[batch], self.dtype)
             if maps is not None:
                 pictures = transform(pictures, maps[i * config.batch_size :][: len(batch)])
             rate = learning_rate(config, (epoch - 1) * len(batches) + i, len(batches))
             losses[i] = self._step(pictures, self.labels[batch], rate)
+            if after_step is not None:
+                self._note(i + 1, losses[: i + 1])
+                after_step(i + 1)
+        self.middle = None
         sizes = torch.tensor([len(batch) for batch in batches], device=self.device)
         return float((losses * sizes).sum() / n)
 
@@ -77,13 +82,14 @@ class AutogradSteps(Steps):
 
     def state(self) -> dict[str, Any]:
         average = {} if self.average is None else {"average": self.average.state_dict()}
-        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), **average}
+        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), **average, **self._middle()}
 
     def load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        self.middle = state.get("middle")
 
     def module(self) -> nn.Module:
         model = self.model if self.average is None else self.average.module

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tune_mnist.batches import Pictures
@@ -37,6 +39,42 @@ class Steps(ABC):
     @abstractmethod
     def module(self) -> nn.Module:
         """A copy of the model with the evaluated weights: float32, on the CPU, in eval mode."""
+
+
+class CheckpointedSteps(Steps):
+    """Steps whose state can also be taken, and gone on from, in the middle of an epoch."""
+
+    device = torch.device("cpu")
+    middle: dict[str, Any] | None = None
+    """Of the epoch under way: its steps done, what its loss is made of, and the state of dropout's generator."""
+
+    @abstractmethod
+    def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
+        """Train epoch number `epoch`, or what is left of it after `load` of a state from its middle.
+
+        `after_step`, called with the number of the epoch's steps done, may take such a `state()`.
+        """
+
+    def _begin(self, seed: int, record: Tensor) -> int:
+        """Seed dropout, or go on from `middle`, whose part of the `record` is filled in; return the steps done."""
+        torch.manual_seed(seed)
+        if self.middle is None:
+            return 0
+        record[: len(self.middle["record"])] = self.middle["record"]
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(self.middle["generator"], self.device)
+        else:
+            torch.set_rng_state(self.middle["generator"])
+        return int(self.middle["steps"])
+
+    def _note(self, steps: int, record: Tensor) -> None:
+        cuda = self.device.type == "cuda"
+        generator = torch.cuda.get_rng_state(self.device) if cuda else torch.get_rng_state()
+        self.middle = {"steps": steps, "record": record, "generator": generator}
+
+    def _middle(self) -> dict[str, Any]:
+        """What `state()` has besides, in the middle of an epoch."""
+        return {} if self.middle is None else {"middle": {**self.middle, "record": self.middle["record"].clone()}}
 
 
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +31,7 @@ from tune_mnist.batches import (
 )
 from tune_mnist.config import TrainingConfig
 from tune_mnist.models import CLASSES, FullyConnected
-from tune_mnist.steps.base import BETA1, BETA2, EPS, Steps, learning_rate
+from tune_mnist.steps.base import BETA1, BETA2, EPS, CheckpointedSteps, learning_rate
 
 EVALUATION_BATCH = 500
 Inputs = Tensor | SparseBatch
@@ -51,7 +51,7 @@ def layers_of(flat: Tensor, sizes: Sequence[int]) -> list[Layer]:
     return [Layer(parts[2 * i].view(shape), parts[2 * i + 1]) for i, shape in enumerate(shapes)]
 
 
-class LinearSteps(Steps):
+class LinearSteps(CheckpointedSteps):
     """Steps of any stack of Linear and ReLU, with either head, with dropout and augmentation, on the CPU."""
 
     def __init__(
@@ -69,21 +69,25 @@ class LinearSteps(Steps):
         self.buffers: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     @torch.no_grad()
-    def train_epoch(self, epoch: int) -> float:
+    def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
         config = self.config
         order = epoch_order(len(self.labels), config.seed, epoch)
-        torch.manual_seed(generator(config.seed, epoch, "dropout").initial_seed())
         labels = self.labels[order]
         # The epoch's logits are kept, so that its loss is one operation instead of one a step.
         logits = torch.empty(len(labels), CLASSES, dtype=self.dtype)
+        begin = self._begin(generator(config.seed, epoch, "dropout").initial_seed(), logits)
         batches = zip(
             self._batches(order, epoch), logits.split(config.batch_size),
             self.targets(labels).split(config.batch_size), strict=True,
         )
         steps = -(-len(labels) // config.batch_size)
-        for step, batch in enumerate(batches, start=(epoch - 1) * steps):
+        for i, batch in enumerate(itertools.islice(batches, begin, None), begin):
             self.backward(*batch)
-            self._update(learning_rate(config, step, steps))
+            self._update(learning_rate(config, (epoch - 1) * steps + i, steps))
+            if after_step is not None:
+                self._note(i + 1, logits[: (i + 1) * config.batch_size])
+                after_step(i + 1)
+        self.middle = None
         scores = logits.softmax(1) if config.head == "softmax" else logits
         return float(F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing))
 
@@ -183,14 +187,18 @@ class LinearSteps(Steps):
         return logits.softmax(1) if self.config.head == "softmax" else logits
 
     def state(self) -> dict[str, Any]:
+        return {**self._tensors(), **self._middle()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name, own in self._tensors().items():
+            own.copy_(state[name])
+        self.middle = state.get("middle")
+
+    def _tensors(self) -> dict[str, Tensor]:
         average = {} if self.average is None else {"average": self.average}
         return {
             "flat": self.flat, "means": self.means, "squares": self.squares, "step_count": self.step_count, **average
         }
-
-    def load(self, state: dict[str, Any]) -> None:
-        for name, own in self.state().items():
-            own.copy_(state[name])
 
     def module(self) -> nn.Module:
         flat = self.flat if self.average is None else self.average
