@@ -10,11 +10,13 @@ from tune_mnist.cli import BAD_INPUT
 
 COMMANDS = {
     "grid": "train, analyse and draw every cell of a grid",
+    "status": "say where a study stands, running or not",
     "analysis": "write a study's tables and figures again",
     "report": "write a study's page, report.html, again",
     "claims": "judge the report's claims by a study",
     "compare": "set two studies side by side",
     "verify": "check a study's every checksum and table",
+    "doctor": "say whether this machine or a cluster is ready",
     "data": "show the data set's checksums and first pictures",
 }
 

@@ -93,6 +93,21 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def view(state: RunState) -> Group:
+    """A run's bar, its running trainings and its summary, for a terminal."""
+    bar = Progress(TextColumn("{task.percentage:3.0f}%"), BarColumn(None), TextColumn("{task.description}"))
+    bar.add_task(f"{state.done_epochs}/{state.total_epochs} model-epochs", total=state.total_epochs,
+                 completed=state.done_epochs)
+    table = Table("model", "lr", "batch", "seed", "epoch", "train loss", state.accuracy, box=None)
+    for config, row in list(state.running.items())[:SHOWN]:
+        loss, accuracy = row.get("train_loss"), row.get(state.accuracy)
+        table.add_row(
+            config.model, f"{config.lr:g}", str(config.batch_size), str(config.seed), str(row.get("epoch", "-")),
+            "-" if loss is None else f"{loss:.4f}", "-" if accuracy is None else f"{accuracy:.2%}",
+        )
+    return Group(bar, table, state.summary())
+
+
 class Display:
     """Shows a `RunState` while it changes. Use as a context manager; call `update` after each change."""
 
@@ -118,24 +133,10 @@ class Display:
             return
         self._shown = now
         if self.live is not None:
-            self.live.update(self._view(), refresh=True)
+            self.live.update(view(self.state), refresh=True)
         else:
             self.console.print(self.state.summary(), highlight=False, soft_wrap=True)
 
     def tell(self, line: str) -> None:
         """Show a line that stays."""
         self.console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-    def _view(self) -> Group:
-        state = self.state
-        bar = Progress(TextColumn("{task.percentage:3.0f}%"), BarColumn(None), TextColumn("{task.description}"))
-        bar.add_task(f"{state.done_epochs}/{state.total_epochs} model-epochs", total=state.total_epochs,
-                     completed=state.done_epochs)
-        table = Table("model", "lr", "batch", "seed", "epoch", "train loss", state.accuracy, box=None)
-        for config, row in list(state.running.items())[:SHOWN]:
-            loss, accuracy = row.get("train_loss"), row.get(state.accuracy)
-            table.add_row(
-                config.model, f"{config.lr:g}", str(config.batch_size), str(config.seed), str(row.get("epoch", "-")),
-                "-" if loss is None else f"{loss:.4f}", "-" if accuracy is None else f"{accuracy:.2%}",
-            )
-        return Group(bar, table, state.summary())
