@@ -1,0 +1,178 @@
+"""Gauges and counters of a run for Prometheus and the Ray dashboard, and workers named by what they train."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter as Count
+from typing import Any
+
+from ray import tune
+from ray._raylet import setproctitle  # type: ignore[attr-defined]
+from ray.tune.trainable.function_trainable import wrap_function
+from ray.util.metrics import Counter, Gauge
+
+from tune_mnist.config import TrainingConfig, training_key, trainings_of
+from tune_mnist.display import RunState
+from tune_mnist.look import SeenFolder
+from tune_mnist.watch import Watch, configs_of, label_of
+
+REFRESH_SECONDS = 2.0  # Ray forgets a gauge that is not set again within its report interval, 10 seconds
+STATES = ("waiting", "running", "complete", "diverged", "failed")
+TRAINING = ("study", "training", "model", "lr", "batch", "seed")
+
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "tune_mnist_trainings": ("Trainings of the run by state", ("study", "state")),
+    "tune_mnist_progress": ("Share of the run's model-epochs that is behind it, 0 to 1", ("study",)),
+    "tune_mnist_eta_seconds": ("Seconds the run will still take, from the epochs seen so far", ("study",)),
+    "tune_mnist_best_accuracy": ("Best accuracy of any epoch so far, 0 to 1", (*TRAINING, "metric")),
+    "tune_mnist_training_epoch": ("Last epoch of a training that runs", TRAINING),
+    "tune_mnist_training_loss": ("Training loss of a running training's last epoch", TRAINING),
+    "tune_mnist_training_accuracy": ("Accuracy after a running training's last epoch, 0 to 1", (*TRAINING, "metric")),
+}
+COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "tune_mnist_epochs": ("Model-epochs trained, those read back from the study not counted", ("study", "model")),
+}
+
+
+def exported_names() -> set[str]:
+    """The names under which Prometheus gets the metrics: Ray puts ray_ before and _total after a counter's."""
+    return {f"ray_{name}" for name in GAUGES} | {f"ray_{name}_total" for name in COUNTERS}
+
+
+class TrainingEvents(tune.Callback):
+    """Tune's events of trials, each of one training or a pack of them, told as events of trainings."""
+
+    def __init__(self) -> None:
+        self.over: set[TrainingConfig] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for a restore that never happens here
+
+    def started(self, config: TrainingConfig) -> None:
+        """A training was started, or started again after a failure."""
+
+    def epoch(self, config: TrainingConfig, row: dict[str, Any]) -> None:
+        """A training reported an epoch, perhaps one of an earlier run or try."""
+
+    def ended(self, config: TrainingConfig, failed: bool) -> None:
+        """A training ended."""
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        for config in configs_of(trial):
+            if config not in self.over:
+                self.started(config)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "member" not in result:
+            return
+        config, epochs = trainings_of(trial.config)[result["member"]]
+        if config not in self.over:
+            self.epoch(config, result)
+            if result["epoch"] == epochs or result["diverged"]:
+                self._end(config, failed=False)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        for config in configs_of(trial):
+            self._end(config, failed=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        for config in configs_of(trial):
+            self._end(config, failed=True)
+
+    def _end(self, config: TrainingConfig, failed: bool) -> None:
+        if config not in self.over:
+            self.over.add(config)
+            self.ended(config, failed)
+
+
+class Monitor(TrainingEvents):
+    """Keeps Ray's metrics as the run's state is: set at each epoch, and every two seconds while they hold.
+
+    Ray exports a gauge's last value once and forgets it after two more report intervals, so a training's
+    last epoch is seen, and its series ends half a minute after it does.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self.watch, self.state = watch, watch.display.state
+        self.gauges = {name: Gauge(name, text, tags) for name, (text, tags) in GAUGES.items()}
+        self.counters = {name: Counter(name, text, tags) for name, (text, tags) in COUNTERS.items()}
+        self.saved: dict[TrainingConfig, int] = {}
+        self.diverged: set[TrainingConfig] = set()
+        self.refreshed = -math.inf
+
+    def started(self, config: TrainingConfig) -> None:
+        folder = self.watch.study.training(training_key(config, self.watch.context)).folder
+        self.saved[config] = len(SeenFolder(folder).progress().rows)
+
+    def epoch(self, config: TrainingConfig, row: dict[str, Any]) -> None:
+        if row["epoch"] > self.saved.get(config, 0):
+            self.saved[config] = row["epoch"]
+            self.counters["tune_mnist_epochs"].inc(1, {"study": self.watch.study.name, "model": config.model})
+        if row["diverged"]:
+            self.diverged.add(config)
+        self._set_training(config, row)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if time.monotonic() - self.refreshed >= REFRESH_SECONDS:
+            self._refresh()
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.refreshed = time.monotonic()
+        state, study = self.state, {"study": self.watch.study.name}
+        for kind, count in counts(state, self.diverged).items():
+            self.gauges["tune_mnist_trainings"].set(count, {**study, "state": kind})
+        self.gauges["tune_mnist_progress"].set(state.done_epochs / max(1, state.total_epochs), study)
+        self.gauges["tune_mnist_eta_seconds"].set(state.eta_seconds(), study)
+        if state.best is not None:
+            tags = self._tags(state.best[1]) | {"metric": state.accuracy}
+            self.gauges["tune_mnist_best_accuracy"].set(state.best[0], tags)
+        for config, row in state.running.items():
+            if row and config not in self.over:
+                self._set_training(config, row)
+
+    def _set_training(self, config: TrainingConfig, row: dict[str, Any]) -> None:
+        tags, metric = self._tags(config), {"metric": self.state.accuracy}
+        self.gauges["tune_mnist_training_epoch"].set(row["epoch"], tags)
+        if math.isfinite(row["train_loss"]):
+            self.gauges["tune_mnist_training_loss"].set(row["train_loss"], tags)
+        self.gauges["tune_mnist_training_accuracy"].set(row[self.state.accuracy], tags | metric)
+
+    def _tags(self, config: TrainingConfig) -> dict[str, str]:
+        return {
+            "study": self.watch.study.name, "training": config.label, "model": config.model,
+            "lr": f"{config.lr:g}", "batch": str(config.batch_size), "seed": str(config.seed),
+        }
+
+
+def counts(state: RunState, diverged: set[TrainingConfig]) -> dict[str, int]:
+    """How many of the run's trainings are in each of `STATES`; a diverged one is not complete as well."""
+    found = Count("diverged" if config in diverged else how for config, how in state.ended.items())
+    found["running"] = len(state.running.keys() - state.ended.keys())
+    found["waiting"] = len(state.plans) - found.total()
+    return {kind: found[kind] for kind in STATES}
+
+
+def named(trainable: Any) -> type[tune.Trainable]:
+    """A function trainable as a class whose workers tell what they train.
+
+    A worker's process title is its current training's label: that is its name on the dashboard's cluster page,
+    in Ray's own per-process metrics, and in top. Tune reuses a worker for many trainings and Ray asks an actor
+    for its name but once: on the dashboard's actors page it is the first one's.
+    """
+
+    class Training(wrap_function(trainable)):  # type: ignore[misc]
+        def __repr__(self) -> str:
+            return f"from {label_of(self)} on"
+
+        def step(self) -> Any:
+            setproctitle(f"ray::{label_of(self)}")  # until the epoch's end, when Ray sets its own
+            return super().step()
+
+    return Training
