@@ -7,8 +7,10 @@ import json
 import logging
 import os
 import secrets
+import socket
 import stat
 import tempfile
+import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from rich.console import Console
 
 from tune_mnist.config import UserError
 from tune_mnist.files import writing
+from tune_mnist.nodes import check_storage, live_nodes, waiting_line
 from tune_mnist.resources import Resources
 from tune_mnist.signals import deferring, reinstate, unwinding
 
@@ -40,6 +43,8 @@ RAY_ENVIRONMENT = {
 # For a Ray of our own: ask for the token, and listen on loopback alone, as Ray does on Windows and macOS.
 OWN_RAY_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 INIT_SECONDS = 4.0
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
 NO_TOKEN = (
     "warning: this Ray cluster is not seen to ask for a token: whoever reaches its ports can run code on it; "
@@ -48,16 +53,25 @@ NO_TOKEN = (
 
 
 @contextlib.contextmanager
-def ray_session(resources: Resources, console: Console) -> Iterator[None]:
+def ray_session(resources: Resources, console: Console, folder: Path | None = None) -> Iterator[None]:
     """Start Ray on this machine, on loopback, or join `resources.address`; shut down at the end.
 
+    Every node of a cluster that may get a trial must read and write `folder`, if one is given.
+
     Raises:
-        UserError: Ray does not start, there is no such cluster, or no node can hold a trial.
+        UserError: Ray does not start, there is no such cluster, no node can hold a trial, or one does not
+            see the folder.
         KeyboardInterrupt: a signal came meanwhile.
     """
     try:
         url = _start() if resources.address is None else _join(resources.address)
-        resources.check(live_nodes())
+        nodes = live_nodes()
+        resources.check(nodes)
+        if folder is not None and resources.address is not None:
+            check_storage(folder, filter(resources.can_hold, nodes))
+        full = waiting_line(resources, nodes)
+        if full and resources.address is not None:
+            console.print(full, highlight=False, soft_wrap=True)
         if url:
             where = f"http://{url} (its token: `ray get-auth-token`)"
             console.print(f"Ray dashboard: {where}", highlight=False, soft_wrap=True)
@@ -72,9 +86,18 @@ def ray_session(resources: Resources, console: Console) -> Iterator[None]:
         ray.shutdown()
 
 
-def live_nodes() -> list[Mapping[str, float]]:
-    """What each live node of the cluster has of "CPU", "GPU" and the like."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+@contextlib.contextmanager
+def joined(address: str) -> Iterator[str]:
+    """Join the cluster at `address` for the block, which gets its dashboard's address, "" if it has none.
+
+    Raises:
+        UserError: there is no such cluster.
+    """
+    try:
+        yield _join(address)
+    finally:
+        unwinding()
+        ray.shutdown()
 
 
 def _start() -> str:
@@ -93,9 +116,48 @@ def _start() -> str:
 def _join(address: str) -> str:
     _set_environment(RAY_ENVIRONMENT)
     try:
-        return _init(address=address)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError, ray.exceptions.RayError) as error:
-        raise UserError(f"no Ray cluster to join at {address} ({_one_line(error)}): check --address") from None
+        host_port = ray._private.services.canonicalize_bootstrap_address(address)
+        if host_port is None:
+            raise ConnectionError("no Ray runs on this machine")
+        _answers(host_port)
+        return _init(address=host_port, runtime_env=worker_environment())
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(f"no Ray cluster to join at {address} ({_one_line(error)}): {_remedy(error)}") from None
+
+
+def worker_environment() -> dict[str, Any]:
+    """What a cluster's workers need of us: this very package, installed there or not, and Ray's settings."""
+    package = Path(__file__).parent
+    return {"py_modules": [str(package)], "excludes": ["**/__pycache__"],
+            "env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
+
+
+def _answers(host_port: str) -> None:
+    """Raise unless a Ray of our version answers there soon: Ray itself tries for a minute, then ends the process."""
+    host, port = host_port.rsplit(":", 1)
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            client = ray._raylet.GcsClient(address=host_port)  # type: ignore[attr-defined]
+            client.internal_kv_get(b"CLUSTER_METADATA", b"cluster")
+        except BaseException as error:
+            failed.append(error)
+
+    asking = threading.Thread(target=ask, name="ray-answers", daemon=True)
+    asking.start()
+    asking.join(ANSWER_SECONDS)
+    if failed:
+        raise failed[0]
+    if asking.is_alive():
+        raise TimeoutError(f"what listens there does not answer as Ray does in {ANSWER_SECONDS:g} s")
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, ray.exceptions.AuthenticationError):
+        return "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the cluster's token"
+    return "check --address"
 
 
 def _init(**options: Any) -> str:

@@ -247,6 +247,14 @@ def check_study_name(name: str) -> str:
     return name
 
 
+def check_storage_name(storage: Path) -> Path:
+    """Return `storage` if it names a folder, else raise `UserError`: a study needs atomic renames, fsync and locks."""
+    is_uri = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(storage)) is not None
+    remedy = "object stores have no atomic rename, fsync or lock: mount a shared folder (NFS, Lustre, EFS, Filestore)"
+    require(not is_uri, "storage is a folder", storage, remedy)
+    return storage
+
+
 def read_spec(path: Path) -> StudySpec:
     """Read a study's spec from a TOML file.
 

@@ -106,7 +106,7 @@ def _run_on_ray(
         make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
     )
     results = None
-    with ray_session(experiment.resources, console):
+    with ray_session(experiment.resources, console, study.folder):
         if missing:
             results = run_trainings(missing, trial_data, experiment.context, study, experiment.resources, console)
         winners = winners_to_score(study)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_mnist.cli import parse, print_table, run, spec_from_argv
-from tune_mnist.config import StudySpec, check_study_name
+from tune_mnist.config import StudySpec, check_storage_name, check_study_name
 from tune_mnist.resources import Resources
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class GridArgs:
 
     def __post_init__(self) -> None:
         check_study_name(self.name)
+        check_storage_name(self.storage)
 
 
 @dataclass(frozen=True)

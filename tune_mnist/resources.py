@@ -5,9 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tune_mnist.config import require
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A live node: its address, what it has in all and free of "CPU", "GPU" and the like, and its labels."""
+
+    address: str
+    total: Mapping[str, float]
+    free: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +28,11 @@ class Resources:
     cpus_per_trial: float = 1.0
     """CPUs per trial; its number of threads is this rounded down, at least 1."""
     gpus_per_trial: float = 0.0
-    """GPUs per trial, fractions allowed."""
+    """GPUs per trial, fractions allowed: 0.25 puts four trials on a GPU, each with its share of the memory."""
+    accelerator_type: str | None = None
+    """Run trials only on nodes with this accelerator, by Ray's name for it (H100, A100, L4, …)."""
+    labels: tuple[str, ...] = ()
+    """Run trials only on nodes with these Ray labels, each KEY=VALUE."""
     address: str | None = None
     """A running Ray cluster to join (auto or HOST:PORT) instead of starting Ray on this machine."""
     max_failures: int = 3
@@ -31,8 +46,12 @@ class Resources:
         require(self.max_failures >= 0, "max_failures >= 0", self.max_failures, "raise --max-failures")
         timeout = self.trial_timeout
         require(timeout is None or timeout > 0, "trial_timeout > 0", timeout, "raise --trial-timeout")
-        known = self.address is None or re.fullmatch(r"auto|(ray://)?[^\s/]+:\d{1,5}", self.address) is not None
+        known = self.address is None or re.fullmatch(r"auto|[^\s/]+:\d{1,5}", self.address) is not None
         require(known, "address is auto or HOST:PORT", repr(self.address), "change --address")
+        wrong = [label for label in self.labels if not re.fullmatch(r"[^=\s]+=\S*", label)]
+        require(not wrong, "each label is KEY=VALUE", ", ".join(wrong), "change --labels")
+        chosen = not (self.accelerator_type or self.labels) or self.address is not None
+        require(chosen, "accelerator types and labels are a cluster's", "no --address", "give --address")
 
     @property
     def threads(self) -> int:
@@ -43,6 +62,22 @@ class Resources:
     def device(self) -> str:
         """Device type of a trial."""
         return "cuda" if self.gpus_per_trial else "cpu"
+
+    @property
+    def demand(self) -> dict[str, float]:
+        """What one trial takes of a node, by Ray's names."""
+        demand = {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial}
+        return {name: amount for name, amount in (demand | self.special).items() if amount}
+
+    @property
+    def special(self) -> dict[str, float]:
+        """What of the demand is neither CPUs nor GPUs: a token amount of what marks the accelerator's nodes."""
+        return {f"accelerator_type:{self.accelerator_type}": 0.001} if self.accelerator_type else {}
+
+    @property
+    def label_selector(self) -> dict[str, str]:
+        """The labels that a node must have."""
+        return dict(label.split("=", 1) for label in self.labels)
 
     def check_this_machine(self) -> None:
         """Check that this machine can hold one trial, unless a cluster is to be joined, which only Ray can ask.
@@ -57,16 +92,37 @@ class Resources:
             import torch
 
             gpus = float(torch.cuda.device_count())
-        self.check([{"CPU": float(os.cpu_count() or 1), "GPU": gpus}])
+        self.check([Node("this machine", {"CPU": float(os.cpu_count() or 1), "GPU": gpus})])
 
-    def check(self, nodes: Iterable[Mapping[str, float]]) -> None:
-        """Check that some node, given as its amounts of "CPU" and "GPU", can hold one trial.
+    def check(self, nodes: Iterable[Node]) -> None:
+        """Check that some node can hold one trial.
 
         Raises:
-            UserError: none has as many CPUs or GPUs as one trial asks for; Ray would wait for ever.
+            UserError: none has the accelerator, the labels, or as many CPUs or GPUs as one trial asks for;
+                Ray would wait for ever.
         """
-        nodes = list(nodes)
+        nodes = [node for node in nodes if self.label_selector.items() <= node.labels.items()]
+        require(bool(nodes or not self.labels), f"a node has {' and '.join(self.labels)}", "none", "change --labels")
+        for name in self.special:
+            kinds = {kind for node in nodes for kind in node.total if kind.startswith("accelerator_type:")}
+            told = ", ".join(kind.split(":")[1] for kind in sorted(kinds)) or "none"
+            require(name in kinds, f"a node has accelerator {self.accelerator_type}", told, "change --accelerator-type")
+            nodes = [node for node in nodes if name in node.total]
         for name, kind in (("cpus_per_trial", "CPU"), ("gpus_per_trial", "GPU")):
-            most = max((node.get(kind, 0.0) for node in nodes), default=0.0)
+            most = max((node.total.get(kind, 0.0) for node in nodes), default=0.0)
             wanted, flag = getattr(self, name), name.replace("_", "-")
             require(wanted <= most, f"{name} <= {most:g}", f"{wanted:g}", f"lower --{flag}: no node has more {kind}s")
+        told = ", ".join(f"{amount:g} {name}" for name, amount in self.demand.items())
+        require(any(self.can_hold(node) for node in nodes), f"one node has {told}", "none", "ask less per trial")
+
+    def can_hold(self, node: Node) -> bool:
+        """Whether the node, were it idle, could hold a trial."""
+        return self._fits(node, node.total)
+
+    def has_room(self, node: Node) -> bool:
+        """Whether the node could take one more trial now."""
+        return self._fits(node, node.free)
+
+    def _fits(self, node: Node, amounts: Mapping[str, float]) -> bool:
+        labelled = self.label_selector.items() <= node.labels.items()
+        return labelled and all(amounts.get(name, 0.0) >= wanted for name, wanted in self.demand.items())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -19,11 +20,12 @@ from tune_mnist.batches import Pictures
 from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, trial_config
 from tune_mnist.display import Display, RunState
 from tune_mnist.models import MODELS
+from tune_mnist.monitor import Monitor, named
 from tune_mnist.resources import Resources
 from tune_mnist.steps.pack import SLOTS, common_part
 from tune_mnist.store import Study
 from tune_mnist.trial import TrialData, run_trial, score_training
-from tune_mnist.watch import Watch, configs_of, label_of
+from tune_mnist.watch import Watch, configs_of, error_line, label_of
 
 
 class Listed(Searcher):
@@ -69,7 +71,8 @@ def run_trainings(
     """Run the trainings in an open `ray_session`; results go to the study as they come.
 
     Trainings whose worker Ray killed for want of memory are tried again at the end, one at a time: they
-    may have been killed for another's appetite.
+    may have been killed for another's appetite. Those that ran out of their share of a GPU are tried again
+    with twice the share, up to a whole one.
 
     Returns:
         Ray's results of the last round; there are several only after running out of memory.
@@ -78,23 +81,49 @@ def run_trainings(
         UserError: the study cannot be written to, or no node can hold a trial any more.
         KeyboardInterrupt: a signal came; every finished epoch is in the study.
     """
-    trainable = tune.with_resources(
-        tune.with_parameters(run_trial, data=data, context=context, trainings=str(study.folder / "trainings")),
-        {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+    trainable = tune.with_parameters(
+        run_trial, data=data, context=context, trainings=str(study.folder / "trainings")
     )
     left, kills, results = sorted(plans, key=cost_order), Counter[TrainingConfig](), None
+    shares = {plan.config: resources.gpus_per_trial for plan in plans}
     with Display(RunState(left, f"{PREFIX[context.protocol]}_accuracy"), console) as display:
         while left:
-            watch = Watch(display, study, context, resources)
-            together = [plan for plan in left if not kills[plan.config]]
+            now = next_round(left, kills, shares)
+            share = shares[now[0].config]
+            watch = Watch(display, study, context, dataclasses.replace(resources, gpus_per_trial=share))
             try:
-                results = _fit(trainable, together or left, watch, at_once=None if together else 1)
-                ended = {plan.config for plan in together or left}
+                results = _fit(trainable, now, watch, at_once=1 if kills[now[0].config] else None)
+                ended = {plan.config for plan in now} - _give_more(watch, shares)
             except OutOfMemory as error:
+                _give_more(watch, shares)
                 ended = set(display.state.ended)
                 _count_kills(error, watch, [plan.config for plan in left if plan.config not in ended], kills)
             left = [plan for plan in left if plan.config not in ended | set(display.state.ended)]
     return results
+
+
+def next_round(
+    left: Sequence[PlannedTraining], kills: Mapping[TrainingConfig, int], shares: Mapping[TrainingConfig, float]
+) -> list[PlannedTraining]:
+    """The plans to run next: the killed ones last, and of the others those with the smallest share of a GPU first."""
+    first = [plan for plan in left if not kills[plan.config]] or left
+    least = min(shares[plan.config] for plan in first)
+    return [plan for plan in first if shares[plan.config] == least]
+
+
+def _give_more(watch: Watch, shares: dict[TrainingConfig, float]) -> set[TrainingConfig]:
+    """Double the share of those that ran out of GPU memory and return them; one that had a whole GPU has failed."""
+    again = set()
+    for trial, error in watch.starved.items():
+        for config in [config for config in configs_of(trial) if config not in watch.display.state.ended]:
+            if shares[config] >= 1:
+                watch.fail(config, error)
+                continue
+            shares[config] = min(1.0, 2 * shares[config])
+            again.add(config)
+            line = f"{error_line(error)}: trying again with {shares[config]:g} of a GPU"
+            watch.display.tell(f"{config.label}: {line}")
+    return again
 
 
 class OutOfMemory(Exception):
@@ -103,8 +132,10 @@ class OutOfMemory(Exception):
 
 def _fit(trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, at_once: int | None) -> tune.ResultGrid:
     configs = [trial_config(group) for group in packed(plans, SLOTS if watch.context.device == "cuda" else 1)]
+    resources = watch.resources
+    place: dict[str, Any] = {"bundle_label_selector": [resources.label_selector]} if resources.labels else {}
     tuner = tune.Tuner(
-        trainable,
+        named(tune.with_resources(trainable, tune.PlacementGroupFactory([resources.demand], **place))),
         tune_config=tune.TuneConfig(
             search_alg=Listed(configs), num_samples=len(configs), reuse_actors=True, max_concurrent_trials=at_once,
             trial_name_creator=trial_name, trial_dirname_creator=trial_name,
@@ -112,8 +143,8 @@ def _fit(trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, at_once
         run_config=tune.RunConfig(
             storage_path=str(watch.study.folder / "ray"), verbose=0,
             name=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
-            callbacks=[JsonLoggerCallback(), watch],
-            failure_config=tune.FailureConfig(max_failures=watch.resources.max_failures),
+            callbacks=[JsonLoggerCallback(), watch, Monitor(watch)],
+            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
         ),
     )
     try:
@@ -154,7 +185,8 @@ def score_winners(
 ) -> None:
     """Score trainings at the given epochs on the test set, in parallel in an open `ray_session`, into the study."""
     remote = ray.remote(
-        num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=resources.max_failures
+        num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, resources=resources.special,
+        label_selector=resources.label_selector, max_retries=resources.max_failures,
     )(score_training)
     shared = ray.put(data), ray.put(test)
     trainings = str(study.folder / "trainings")

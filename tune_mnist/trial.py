@@ -5,18 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 
 from tune_mnist.batches import Pictures
 from tune_mnist.config import PREFIX, Context, TrainingConfig, training_key, trainings_of
 from tune_mnist.store import Damaged, Progress, TrainingFolder, diverged, finite_or_none
 from tune_mnist.training import EpochMetrics, PackTraining, Training, evaluate, fit, pack_bytes
+
+CONTEXTS = 0.1
+OUT_OF_MEMORY = "out_of_memory"
+"""In what a trial reports last when its share of the GPU was too small: the traceback."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,20 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trai
         rows = run_pack(members, data, context, folders)
     else:
         rows = ((0, row) for row in run_training(*members[0], data, context, folders[0]))
-    for k, row in rows:
-        tune.report({"key": keys[k], "member": k, "diverged": diverged([row]), **_metrics(row)})
+    share_gpu(tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0), context.device)
+    try:
+        for k, row in rows:
+            tune.report({"key": keys[k], "member": k, "diverged": diverged([row]), **_metrics(row)})
+    except torch.OutOfMemoryError:  # of the GPU: no use in trying again with the same share
+        tune.report({OUT_OF_MEMORY: traceback.format_exc()})
+    finally:
+        torch.cuda.empty_cache()  # the actor may live on with another trial
+
+
+def share_gpu(share: float, device: str) -> None:
+    """Hold this process to its share of the GPU's memory; the CUDA contexts of all get a tenth of it."""
+    if device == "cuda" and share < 1:
+        torch.cuda.set_per_process_memory_fraction(share * (1 - CONTEXTS))
 
 
 def run_training(

@@ -10,14 +10,16 @@ from typing import Any
 import ray
 from ray import tune
 
-from tune_mnist.cluster import live_nodes
 from tune_mnist.config import Context, TrainingConfig, UserError, training_key, trainings_of
 from tune_mnist.display import Display
+from tune_mnist.nodes import live_nodes, waiting_line
 from tune_mnist.resources import Resources
 from tune_mnist.store import Study
+from tune_mnist.trial import OUT_OF_MEMORY
 
 ACTOR_DIED = "The actor died"
-IDLE_SECONDS = 60.0  # without a running trial, after which to ask whether one can run at all
+WAITING_SECONDS = 10.0  # without a running trial, after which to say what it waits for
+IDLE_SECONDS = 60.0  # after which to ask whether one can run at all
 
 
 class Watch(tune.Callback):
@@ -33,7 +35,9 @@ class Watch(tune.Callback):
         """What each actor, by Ray's id, ran last."""
         self.problem: UserError | None = None
         """Why the run cannot go on."""
-        self.idle_since = time.monotonic()
+        self.starved: dict[Any, str] = {}
+        """The trials that ran out of GPU memory, and the error of each."""
+        self.idle_since = self.asked = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that never happens here
@@ -48,6 +52,9 @@ class Watch(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self.heard[trial] = time.monotonic()
+        if OUT_OF_MEMORY in result:
+            self.starved[trial] = result[OUT_OF_MEMORY]
+            return
         config, epochs = trainings_of(trial.config)[result["member"]]
         self.display.state.epoch(config, result)
         if result["epoch"] == epochs:
@@ -84,9 +91,18 @@ class Watch(tune.Callback):
                 ray.kill(trial.temporary_state.ray_actor, no_restart=True)
         if self.heard:
             self.idle_since = now
-        elif now - self.idle_since > IDLE_SECONDS:
-            self.idle_since = now
-            self.resources.check(live_nodes())
+        elif now - self.idle_since > WAITING_SECONDS and now - self.asked > WAITING_SECONDS:
+            self.asked = now
+            self._wait(now - self.idle_since)
+
+    def _wait(self, idle_seconds: float) -> None:
+        """Say what the run waits for, and end it if that has not been there for a while."""
+        nodes = live_nodes()
+        if idle_seconds > IDLE_SECONDS:
+            self.resources.check(nodes)
+        line = waiting_line(self.resources, nodes)
+        if line is not None:
+            self.display.tell(line)
 
     def fail(self, config: TrainingConfig, text: str) -> None:
         """Record that a training failed for good."""
@@ -97,7 +113,11 @@ class Watch(tune.Callback):
     def _end(self, trial: Any, how: str) -> None:
         self.heard.pop(trial, None)
         for config in configs_of(trial):
-            if config not in self.display.state.ended:
+            if config in self.display.state.ended:
+                continue
+            if trial in self.starved:  # to be tried again
+                self.display.state.running.pop(config, None)
+            else:
                 self.display.state.end(config, how)
 
     def _error_text(self, trial: Any) -> str:

@@ -1,0 +1,166 @@
+"""What a machine or a cluster must have for a study, each looked at and told with a remedy; no Ray for one machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from tune_mnist.config import UserError
+from tune_mnist.files import write_atomic
+
+TOLD = ("torch", "ray", "optuna")
+GIB = 2**30
+LEAST_DISK_GIB, LEAST_MEMORY_GIB, LEAST_SHARED_GIB = 1.0, 2.0, 0.5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: what it is, how it stands, and what to do about it, None if nothing."""
+
+    name: str
+    value: str
+    remedy: str | None = None
+
+
+def machine_checks(storage: Path) -> Iterator[Check]:
+    """This machine: Python, packages, cores, memory, GPUs, the data, `storage`, the token."""
+    facts = machine_facts()
+    old = sys.version_info < (3, 10)
+    yield Check("Python", facts["python"], "install Python 3.10 or newer" if old else None)
+    yield from package_checks(facts["packages"])
+    yield Check("cores", str(facts["cores"]))
+    yield _enough("memory", facts["memory_gib"], "free of", facts["memory_free_gib"], LEAST_MEMORY_GIB, "free some")
+    yield _enough("shared memory", facts["shared_gib"], "free of", facts["shared_free_gib"], LEAST_SHARED_GIB,
+                  "enlarge /dev/shm (docker run --shm-size=2g): Ray would use the disk instead")
+    yield _gpus(facts["gpus"])
+    yield _attempt("MNIST", _mnist, "install the package again")
+    yield _attempt("storage", lambda: _storage(storage), "choose another --storage")
+    yield _token()
+
+
+def machine_facts() -> dict[str, Any]:
+    """The machine that this runs on, as plain JSON values: python, packages, cores, memory, shared memory, gpus."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    shared = shutil.disk_usage("/dev/shm") if Path("/dev/shm").is_dir() else None
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version_of(name) for name in TOLD},
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": memory.total / GIB, "memory_free_gib": memory.available / GIB,
+        "shared_gib": shared.total / GIB if shared else None, "shared_free_gib": shared.free / GIB if shared else None,
+        "gpus": gpus(),
+    }
+
+
+def gpus() -> list[dict[str, Any]] | None:
+    """Each GPU that torch can use, by name and memory in GiB; None if there are some that it cannot."""
+    import torch
+
+    if torch.cuda.is_available():
+        found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        return [{"name": gpu.name, "memory_gib": gpu.total_memory / GIB} for gpu in found]
+    return None if Path("/dev/nvidia0").exists() else []
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a package, None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def package_checks(versions: Mapping[str, str | None]) -> Iterator[Check]:
+    """The packages worth naming, and those of the others that are missing or too old."""
+    lacking = dict(_lacking("tune-mnist", set()))
+    for name, version in versions.items():
+        remedy = f'pip install "{lacking.pop(name)}"' if name in lacking else None
+        yield Check(name, version or "missing", remedy if version else remedy or f"pip install {name}")
+    for name, requirement in lacking.items():
+        yield Check(name, version_of(name) or "missing", f'pip install "{requirement}"')
+
+
+def _lacking(package: str, extras: set[str]) -> Iterator[tuple[str, str]]:
+    """What `package` with `extras` asks for that is not there, by name; and so on for what it wants with extras."""
+    try:
+        wanted = metadata.requires(package) or []
+    except metadata.PackageNotFoundError:  # a source folder: there is nothing to compare with
+        return
+    for requirement in map(Requirement, wanted):
+        applies = [requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in extras or {""}]
+        if not any(applies):
+            continue
+        version = version_of(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            yield requirement.name, str(requirement).partition(";")[0].strip()
+        elif requirement.extras:
+            yield from _lacking(requirement.name, requirement.extras)
+
+
+def _enough(name: str, total: float | None, of: str, free: float | None, least: float, remedy: str) -> Check:
+    if total is None or free is None:
+        return Check(name, "unknown")
+    short = f"at least {least:g} GiB should be free: {remedy}" if free < least else None
+    return Check(name, f"{free:.1f} GiB {of} {total:.1f} GiB", short)
+
+
+def _gpus(found: list[dict[str, Any]] | None) -> Check:
+    if found is None:
+        remedy = "install a CUDA build of torch, or a newer driver"
+        return Check("GPUs", "there is one, but torch cannot use it", remedy)
+    return Check("GPUs", gpu_names(found) or "none: trials run on the CPUs")
+
+
+def gpu_names(found: Iterable[Mapping[str, Any]]) -> str:
+    """GPUs as text."""
+    return ", ".join(f"{gpu['name']} ({gpu['memory_gib']:.0f} GiB)" for gpu in found)
+
+
+def _attempt(name: str, body: Callable[[], str], remedy: str) -> Check:
+    try:
+        return Check(name, body())
+    except UserError as error:
+        return Check(name, str(error), remedy)
+
+
+def _mnist() -> str:
+    from tune_mnist.data import load_dataset
+
+    dataset = load_dataset()
+    return f"{len(dataset.train_labels):,} + {len(dataset.test_labels):,} pictures, checksums right"
+
+
+def _storage(storage: Path) -> str:
+    folder = storage.absolute()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    probe = there / ".doctor.tmp"
+    write_atomic(probe, b"probe")
+    probe.unlink()
+    free = shutil.disk_usage(there).free / GIB
+    if free < LEAST_DISK_GIB:
+        raise UserError(f"{folder} has {free:.1f} GiB free of the {LEAST_DISK_GIB:g} GiB that a study may take")
+    return f"{folder} can be written to, {free:.0f} GiB free"
+
+
+def _token() -> Check:
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return Check("token", "from RAY_AUTH_TOKEN")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if not path.exists():
+        given = "RAY_AUTH_TOKEN_PATH" in os.environ
+        return Check("token", f"no {path}" if given else "none yet: the first run makes one",
+                     "correct RAY_AUTH_TOKEN_PATH" if given else None)
+    open_to_others = stat.S_IMODE(path.stat().st_mode) & 0o077
+    return Check("token", str(path), f"chmod 600 {path}: others can read it" if open_to_others else None)
