@@ -1,0 +1,134 @@
+"""Any picture file to upright grey pixels, and nothing but a picture file."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tune_mnist.config import UserError, require
+
+FORMATS = (
+    "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA", "PCX", "QOI",
+)
+"""What is read, by Pillow's names. Not EPS, which starts Ghostscript, nor what needs another program or data file."""
+
+MOST_BYTES = 2**27
+MOST_PIXELS = 2**26
+WORK_SIDE = 512
+"""Larger pictures are reduced to a longer side of this to twice this many pixels."""
+CONTRAST_OF_ITS_OWN = 0.2  # of a transparent picture's opaque part: above it, that part has both ink and paper
+
+Grey = NDArray[np.float32]
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; `UserError` if it is no such file, unreadable, or larger than `MOST_BYTES`."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would wait for ever
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UserError("not a file: name a picture file or a folder of them")
+            return read_stream(file)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror or error}: name a picture file") from None
+
+
+def read_stream(stream: BinaryIO) -> bytes:
+    """All of a stream's bytes; `UserError` if they are more than `MOST_BYTES`."""
+    data = stream.read(MOST_BYTES + 1)
+    require(len(data) <= MOST_BYTES, f"a picture file has at most {MOST_BYTES} bytes", "more", "shrink it")
+    return data
+
+
+def suffixes() -> set[str]:
+    """The suffixes, in lower case with their dot, of files of `FORMATS`."""
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+
+
+def open_picture(data: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
+    """The first picture in a file's bytes, upright by its EXIF tag, reduced to at most 2 × `WORK_SIDE` pixels a side.
+
+    Returns:
+        A picture of mode L, LA, RGB or RGBA of 8 bits, or F of grey levels in 0…1 where the file has more bits.
+
+    Raises:
+        UserError: no bytes, no picture of `FORMATS`, a damaged one, or one of more than `most_pixels`.
+    """
+    require(len(data) > 0, "a picture file has bytes", 0, "name a picture")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata; large pictures are an error here
+        try:
+            return _opened(data, most_pixels)
+        except UserError:
+            raise
+        except UnidentifiedImageError:
+            raise UserError(f"not a picture: give one of {', '.join(FORMATS)}") from None
+        except Image.DecompressionBombError:
+            raise UserError(_too_large("more than that", most_pixels)) from None
+        # A damaged file can make a decoder raise nearly anything.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"a damaged picture ({reason}): give a whole one") from None
+
+
+def grey_levels(picture: Image.Image) -> Grey:
+    """The luminance (h, w), 0 black to 1 white, of a picture of `open_picture`; transparent parts become paper."""
+    if picture.mode == "F":
+        return np.asarray(picture, np.float32)
+    if picture.mode not in ("LA", "RGBA"):
+        return np.asarray(picture.convert("L"), np.float32) / np.float32(255)
+    levels, alpha = np.moveaxis(np.asarray(picture.convert("LA"), np.float32) / np.float32(255), 2, 0)
+    paper = _paper_behind(levels, alpha)
+    return np.asarray(levels * alpha + paper * (1 - alpha), np.float32)
+
+
+def _opened(data: bytes, most_pixels: int) -> Image.Image:
+    Image.init()
+    picture: Image.Image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+    width, height = picture.size
+    if width * height > most_pixels:
+        raise UserError(_too_large(f"{width} × {height}", most_pixels))
+    picture.draft(None, (2 * WORK_SIDE, 2 * WORK_SIDE))  # a large JPEG is decoded at a fraction of its size
+    picture.load()
+    picture = _plain(picture)
+    factor = max(picture.size) // WORK_SIDE
+    return picture.reduce(factor) if factor > 1 else picture
+
+
+def _too_large(size: str, most_pixels: int) -> str:
+    return f"`width × height <= {most_pixels}` must hold, but got {size}: shrink the picture"
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):
+        return Image.fromarray(_deep_levels(np.asarray(upright)))
+    if upright.has_transparency_data:
+        return upright.convert("RGBA")
+    return upright if upright.mode in ("L", "RGB") else upright.convert("L" if upright.mode == "1" else "RGB")
+
+
+def _deep_levels(values: NDArray[np.generic]) -> Grey:
+    """Levels in 0…1 of pixels of more than 8 bits: integers, or floats of any common range."""
+    levels = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    most = float(levels.max(initial=0.0))
+    whole = 65535.0 if values.dtype == np.uint16 else next((top for top in (1.0, 255.0, 65535.0) if most <= top), most)
+    return np.asarray((levels / whole).clip(0, 1), np.float32)
+
+
+def _paper_behind(levels: Grey, alpha: Grey) -> float:
+    """The level to lay behind a transparent picture, so that its ink is seen."""
+    opaque = levels[alpha > 0.5 * alpha.max()]
+    if not len(opaque):
+        return 1.0
+    dark, middle, light = np.percentile(opaque, [2, 50, 98])
+    if light - dark > CONTRAST_OF_ITS_OWN:
+        return float(middle)
+    return 1.0 if middle <= 0.5 else 0.0

@@ -1,0 +1,255 @@
+"""The predict command: the digit on each picture, how sure that is, and what else it might be."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from tune_mnist.cli import parse, run
+from tune_mnist.config import UserError, require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tune_mnist.idx import Bytes
+    from tune_mnist.trained import Trained
+
+DESCRIPTION = """Tell the digit on each picture: the most probable, its probability and the runner-up.
+
+Pictures may be of any size and colours, dark on light or light on dark, and need not be centred.
+Exit status: 0 all answered, 1 some could not be, 2 bad input or no model."""
+
+STDIN = Path("-")
+MOST_DRAWN = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictArgs:
+    """Which pictures to tell the digits of, and by which model."""
+
+    images: Positional[tuple[Path, ...]]
+    """Picture files, folders of them (searched with their subfolders), or - for one picture on stdin."""
+    model: Path | None = None
+    """Folder of a trained model, as retrain writes it; the one that comes with the package if not given."""
+    json: bool = False
+    """Print one JSON object a line: path, digit, probability, runner_up, its probability; or path and error."""
+    figure: Path | None = None
+    """File to draw each picture, the network's view of it and the probabilities into."""
+
+    def __post_init__(self) -> None:
+        require(len(self.images) > 0, "a picture is named", "none", "name picture files, folders, or - for stdin")
+        require(self.images.count(STDIN) <= 1, "stdin is named once", "- twice", "drop one")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture file that is still to be read; `read` may raise `UserError`."""
+
+    path: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a picture shows: ten probabilities and the network's view uint8 (28, 28), or why there is no answer."""
+
+    path: str
+    probabilities: tuple[float, ...] = ()
+    view: Bytes | None = field(default=None, repr=False)
+    error: str = ""
+
+    @cached_property
+    def ranking(self) -> list[int]:
+        """Digits from the most to the least probable; empty after an error."""
+        return sorted(range(len(self.probabilities)), key=lambda digit: -self.probabilities[digit])
+
+    @property
+    def digit(self) -> int | None:
+        """The most probable digit, None after an error."""
+        return self.ranking[0] if self.ranking else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values: path, digit, probability, runner_up, runner_up_probability; or path and error."""
+        if self.error:
+            return {"path": self.path, "error": self.error}
+        first, second = self.ranking[:2]
+        return {
+            "path": self.path, "digit": first, "probability": self.probabilities[first],
+            "runner_up": second, "runner_up_probability": self.probabilities[second],
+        }
+
+
+def predict_files(paths: Iterable[Path], trained: Trained | None = None) -> list[Answer]:
+    """The answers to picture files, in order; all go through the network as one batch.
+
+    `trained` is the package's own model if not given. A file that cannot be answered has its `error` set.
+    """
+    from tune_mnist.trained import PRETRAINED, load_trained
+
+    return answer([_file(path) for path in paths], trained or load_trained(PRETRAINED))
+
+
+def answer(sources: Sequence[Source], trained: Trained, **limits: int) -> list[Answer]:
+    """The answers to `sources`, in order; `limits` are those of `open_picture`."""
+    import numpy as np
+
+    views = [_view(source, limits) for source in sources]
+    seen = [view for view in views if not isinstance(view, UserError)]
+    rows = iter(trained.probabilities(np.stack(seen)).tolist() if seen else [])
+    return [
+        Answer(source.path, error=str(view)) if isinstance(view, UserError) else Answer(source.path, next(rows), view)
+        for source, view in zip(sources, views, strict=True)
+    ]
+
+
+def _view(source: Source, limits: dict[str, int]) -> Bytes | UserError:
+    from tune_mnist.digits import to_digit
+    from tune_mnist.pictures import grey_levels, open_picture
+
+    try:
+        return to_digit(grey_levels(open_picture(source.read(), **limits)))
+    except UserError as error:
+        return error
+
+
+def find_sources(named: Iterable[Path]) -> Iterator[Source]:
+    """The pictures that were named: folders give their files with a picture's suffix, in the order of their names."""
+    for path in named:
+        if path == STDIN:
+            # Read once: the figure wants it again.
+            yield Source("-", _once(_read_stdin))
+        elif path.is_dir():
+            inside = list(_pictures_in(path))
+            yield from map(_file, inside)
+            if not inside:
+                yield Source(str(path), _failing("no picture in this folder: name one with pictures"))
+        else:
+            yield _file(path)
+
+
+def _file(path: Path) -> Source:
+    from tune_mnist.pictures import read_file
+
+    return Source(str(path), lambda: read_file(path))
+
+
+def _pictures_in(folder: Path) -> Iterator[Path]:
+    from tune_mnist.pictures import suffixes
+
+    known = suffixes()
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(names) if Path(name).suffix.lower() in known)
+
+
+def _read_stdin() -> bytes:
+    from tune_mnist.pictures import read_stream
+
+    return read_stream(sys.stdin.buffer)
+
+
+def _once(read: Callable[[], bytes]) -> Callable[[], bytes]:
+    kept: list[bytes] = []
+
+    def reread() -> bytes:
+        kept[:] = kept or [read()]
+        return kept[0]
+
+    return reread
+
+
+def _failing(reason: str) -> Callable[[], bytes]:
+    def fail() -> bytes:
+        raise UserError(reason)
+
+    return fail
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns 0, 1 if some pictures could not be answered, 2 on bad input, 130 if interrupted."""
+    return run(lambda: _command(parse(PredictArgs, argv, prog="python -m tune_mnist.predict", description=DESCRIPTION)))
+
+
+def _command(args: PredictArgs) -> int:
+    from tune_mnist.trained import PRETRAINED, load_trained
+
+    if args.figure is not None:
+        _check_figure(args.figure)
+    trained = load_trained(args.model or PRETRAINED)
+    sources = list(find_sources(args.images))
+    answers = answer(sources, trained)
+    for one in answers:
+        if args.json:
+            print(json.dumps(one.as_json()))
+        elif one.error:
+            print(f"error: {one.path}: {one.error}", file=sys.stderr)
+        else:
+            print(_line(one))
+    if args.figure is not None:
+        _draw(sources, answers, args.figure)
+    return int(any(one.error for one in answers))
+
+
+def _line(one: Answer) -> str:
+    first, second = one.ranking[:2]
+    p, q = one.probabilities[first], one.probabilities[second]
+    return f"{one.path}: {first} ({p:.1%}), or else {second} ({q:.1%})"
+
+
+def _check_figure(path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    known = FigureCanvasAgg.get_supported_filetypes()
+    require(path.suffix[1:].lower() in known, f"figure ends in one of .{', .'.join(known)}", path, "change --figure")
+    require(path.parent.is_dir(), "the figure's folder exists", path.parent, "make it or change --figure")
+
+
+def _draw(sources: Sequence[Source], answers: Sequence[Answer], path: Path) -> None:
+    import io
+
+    from tune_mnist.canvas import DPI, styled
+    from tune_mnist.files import write_atomic
+
+    pairs = [pair for pair in zip(sources, answers, strict=True) if not pair[1].error]
+    if len(pairs) > MOST_DRAWN:
+        print(f"{path} shows the first {MOST_DRAWN} of {len(pairs)} pictures", file=sys.stderr)
+    if not pairs:
+        print(f"{path} is not drawn: no picture was answered", file=sys.stderr)
+        return
+    buffer = io.BytesIO()
+    with styled():
+        figure = draw_answers(pairs[:MOST_DRAWN])
+        figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=DPI)
+    write_atomic(path, buffer.getvalue())
+
+
+def draw_answers(pairs: Sequence[tuple[Source, Answer]]) -> Figure:
+    """A row for each picture: itself, the network's view of it and the probabilities; called under `styled`."""
+    from tune_mnist.canvas import make_panels
+    from tune_mnist.pictures import open_picture
+
+    figure, panels = make_panels(len(pairs), 3, 1.1, sharey=False)
+    for row, (source, one) in zip(panels, pairs, strict=True):
+        shown = open_picture(source.read())
+        row[0].imshow(shown, cmap="gray", vmin=0, vmax=255 if shown.mode != "F" else 1)
+        row[0].set_title(Path(one.path).name, loc="left")
+        row[1].imshow(one.view, cmap="gray", vmin=0, vmax=255)
+        row[1].set_title("the network's view", loc="left")
+        row[2].bar(range(10), one.probabilities, color=["C0" if digit == one.digit else ".7" for digit in range(10)])
+        row[2].set(xticks=range(10), ylim=(0, 1), title=_line(one).removeprefix(f"{one.path}: "))
+        for axes in row[:2]:
+            axes.set(xticks=[], yticks=[])
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(main())
