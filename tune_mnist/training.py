@@ -148,7 +148,8 @@ def state_to_bytes(epoch: int, steps: dict[str, Any]) -> bytes:
 def state_from_bytes(state: bytes) -> tuple[int, dict[str, Any]]:
     """What `state_to_bytes` wrote. Raises whatever torch raises if it is not that; no code in it is run."""
     saved: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True)
-    return int(saved["epoch"]), saved["steps"]
+    steps: dict[str, Any] = saved["steps"]
+    return int(saved["epoch"]), steps
 
 
 def fit(training: Training, epochs: int) -> Iterator[EpochMetrics]:
