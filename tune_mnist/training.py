@@ -97,8 +97,9 @@ class Training:
         Raises:
             Exception: of whatever kind torch raises, if `state` is not such a state; no code in it is run.
         """
-        self.epoch, steps = state_from_bytes(state)
+        epoch, steps = state_from_bytes(state)
         self.steps.load(steps)
+        self.epoch = epoch
 
 
 class PackTraining:
