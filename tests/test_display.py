@@ -1,0 +1,38 @@
+"""Tests of a run's state: what is left, and how long that takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tune_mnist.config import FULLY_CONNECTED, PlannedTraining, StudySpec
+from tune_mnist.display import RunState
+
+# Seconds of an epoch on one core, in microseconds of a step times its steps, by the benchmark of steps.
+STEP_MICROSECONDS = {
+    "SimpleNN": (343, 418, 518, 796), "MediumNN": (560, 712, 1020, 1560), "ComplexNN": (1190, 1630, 2540, 4510),
+}
+
+
+def seconds(plan: PlannedTraining) -> float:
+    size = plan.config.batch_size
+    return STEP_MICROSECONDS[plan.config.model][(16, 32, 64, 128).index(size)] * 1e-6 * 50_000 / size
+
+
+def test_after_the_first_kind_the_time_left_is_guessed_within_a_factor() -> None:
+    plans = StudySpec(models=FULLY_CONNECTED).trainings()
+    truth = sum(seconds(plan) * plan.epochs for plan in plans)
+    first = next(plan for plan in plans if plan.config.model == "ComplexNN" and plan.config.batch_size == 16)
+    state = RunState(plans, "val_accuracy")
+    assert state.eta_seconds() is None
+    row = {"epoch": 1, "val_accuracy": 0.5, "train_seconds": seconds(first), "eval_seconds": 0.0}
+    state.epoch(first.config, row)
+    left = state.eta_seconds()
+    assert left is not None and truth / 1.5 < left < truth * 1.5
+
+
+def test_a_kind_that_was_seen_is_not_guessed() -> None:
+    plan, *_ = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), epochs=(5,)).trainings()
+    state = RunState([plan], "val_accuracy")
+    state.start(plan.config)
+    state.epoch(plan.config, {"epoch": 2, "val_accuracy": 0.5, "train_seconds": 2.0, "eval_seconds": 0.5})
+    assert state.eta_seconds() == pytest.approx(3 * 2.5)
