@@ -33,8 +33,9 @@ def stops_on_signals() -> Iterator[None]:
         yield
     finally:
         unwinding()
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        if not _stopping.is_set():  # else the process is about to end, and a second signal still means at once
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
 
 
 @contextlib.contextmanager

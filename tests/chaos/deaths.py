@@ -53,7 +53,8 @@ def kill_workers(lab: Lab, count: int) -> str:
     """SIGKILL random worker processes of one run."""
     reference = lab.reference()
     name, log = f"worker-kills-{count}", lab.folder / f"worker-kills-{count}.log"
-    run = lab.start(name, chaos={"log": str(log), "slow": 0.6})
+    # Chance may hit one training more often than the default allows.
+    run = lab.start(name, "--max-failures", str(count), chaos={"log": str(log), "slow": 0.6})
     run.wait_for(log.exists)
     for _ in range(count):
         time.sleep(lab.random.uniform(0.2, 1.2))
