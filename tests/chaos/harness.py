@@ -28,7 +28,7 @@ __all__ = ["NAMES", "Lab", "Run", "random_arrays", "write_folder"]
 
 TABLES = ("epochs.csv", "results.csv", "summary.csv", "top3.csv")
 EPOCHS = 2
-SECONDS = 240.0  # after which a run counts as hung
+SECONDS = 600.0  # after which a run counts as hung
 
 
 class Run:
