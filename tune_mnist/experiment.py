@@ -21,6 +21,7 @@ from tune_mnist.lock import study_lock
 from tune_mnist.resources import Resources
 from tune_mnist.results import tables_of, winners_to_score, write_results
 from tune_mnist.store import Study
+from tune_mnist.tracking import Tracking
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
@@ -74,7 +75,9 @@ def open_study(folder: Path, *, fresh: bool = False) -> Iterator[Study]:
         yield study
 
 
-def run_experiment(experiment: Experiment, study: Study, console: Console) -> tuple[Tables, ResultGrid | None]:
+def run_experiment(
+    experiment: Experiment, study: Study, console: Console, tracking: Tracking | None = None
+) -> tuple[Tables, ResultGrid | None]:
     """Run in the opened `study` what it lacks, score its winners, and write its tables and figures.
 
     Returns:
@@ -87,14 +90,15 @@ def run_experiment(experiment: Experiment, study: Study, console: Console) -> tu
     missing = missing_trainings(study, experiment.spec.trainings(), experiment.context, console)
     results = None
     if missing or winners_to_score(study):
-        results = _run_on_ray(experiment, study, missing, console)
+        results = _run_on_ray(experiment, study, missing, console, tracking)
     tables = tables_of(study)
     write_results(study, tables)
     return tables, results
 
 
 def _run_on_ray(
-    experiment: Experiment, study: Study, missing: Sequence[PlannedTraining], console: Console
+    experiment: Experiment, study: Study, missing: Sequence[PlannedTraining], console: Console,
+    tracking: Tracking | None,
 ) -> ResultGrid | None:
     # Only here is Ray needed: a finished study is analysed again without it.
     from tune_mnist.cluster import ray_session
@@ -108,7 +112,9 @@ def _run_on_ray(
     results = None
     with ray_session(experiment.resources, console, study.folder):
         if missing:
-            results = run_trainings(missing, trial_data, experiment.context, study, experiment.resources, console)
+            results = run_trainings(
+                missing, trial_data, experiment.context, study, experiment.resources, console, tracking
+            )
         winners = winners_to_score(study)
         if winners:
             console.print(f"scoring {len(winners)} winners on the test set", highlight=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tune_mnist.cli import parse, print_table, run, spec_from_argv
 from tune_mnist.config import StudySpec, check_storage_name, check_study_name
 from tune_mnist.resources import Resources
+from tune_mnist.tracking import Tracking
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +31,7 @@ class GridArgs:
 
     spec: StudySpec = field(default_factory=StudySpec)
     resources: Resources = field(default_factory=Resources)
+    tracking: Tracking = field(default_factory=Tracking)
     name: str = "grid"
     """The study's name; its results land in STORAGE/NAME."""
     storage: Path = Path("ray_results")
@@ -72,10 +74,11 @@ def run_grid(args: GridArgs, console: Console | None = None) -> GridResult:
     from tune_mnist.experiment import check_experiment, open_study, run_experiment
 
     console = console or Console(stderr=True)
+    args.tracking.check()
     experiment = check_experiment(args.spec, args.resources, download=args.download)
     try:
         with open_study(args.storage / args.name, fresh=args.fresh) as study:
-            tables, results = run_experiment(experiment, study, console)
+            tables, results = run_experiment(experiment, study, console, args.tracking)
     except KeyboardInterrupt:
         told = f"stopped; every finished epoch is in {args.storage / args.name}: the same command goes on from there"
         raise KeyboardInterrupt(told) from None

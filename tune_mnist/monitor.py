@@ -175,4 +175,5 @@ def named(trainable: Any) -> type[tune.Trainable]:
             setproctitle(f"ray::{label_of(self)}")  # until the epoch's end, when Ray sets its own
             return super().step()
 
+    Training.__qualname__ = "Training"  # which the dashboard shows
     return Training

@@ -24,6 +24,7 @@ from tune_mnist.monitor import Monitor, named
 from tune_mnist.resources import Resources
 from tune_mnist.steps.pack import SLOTS, common_part
 from tune_mnist.store import Study
+from tune_mnist.tracking import Tracking
 from tune_mnist.trial import TrialData, run_trial, score_training
 from tune_mnist.watch import Watch, configs_of, error_line, label_of
 
@@ -66,9 +67,9 @@ def packed(plans: Sequence[PlannedTraining], slots: int) -> list[list[PlannedTra
 
 def run_trainings(
     plans: Sequence[PlannedTraining], data: TrialData, context: Context, study: Study, resources: Resources,
-    console: Console,
+    console: Console, tracking: Tracking | None = None,
 ) -> tune.ResultGrid | None:
-    """Run the trainings in an open `ray_session`; results go to the study as they come.
+    """Run the trainings in an open `ray_session`; results go to the study as they come, and where `tracking` says.
 
     Trainings whose worker Ray killed for want of memory are tried again at the end, one at a time: they
     may have been killed for another's appetite. Those that ran out of their share of a GPU are tried again
@@ -92,7 +93,8 @@ def run_trainings(
             share = shares[now[0].config]
             watch = Watch(display, study, context, dataclasses.replace(resources, gpus_per_trial=share))
             try:
-                results = _fit(trainable, now, watch, at_once=1 if kills[now[0].config] else None)
+                at_once = 1 if kills[now[0].config] else None
+                results = _fit(trainable, now, watch, tracking or Tracking(), at_once)
                 ended = {plan.config for plan in now} - _give_more(watch, shares)
             except OutOfMemory as error:
                 _give_more(watch, shares)
@@ -130,7 +132,9 @@ class OutOfMemory(Exception):
     """Ray killed workers for want of memory, and Tune gave up."""
 
 
-def _fit(trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, at_once: int | None) -> tune.ResultGrid:
+def _fit(
+    trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, tracking: Tracking, at_once: int | None
+) -> tune.ResultGrid:
     configs = [trial_config(group) for group in packed(plans, SLOTS if watch.context.device == "cuda" else 1)]
     resources = watch.resources
     place: dict[str, Any] = {"bundle_label_selector": [resources.label_selector]} if resources.labels else {}
@@ -143,7 +147,7 @@ def _fit(trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, at_once
         run_config=tune.RunConfig(
             storage_path=str(watch.study.folder / "ray"), verbose=0,
             name=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
-            callbacks=[JsonLoggerCallback(), watch, Monitor(watch)],
+            callbacks=[JsonLoggerCallback(), watch, Monitor(watch), *tracking.callbacks(watch)],
             failure_config=tune.FailureConfig(max_failures=resources.max_failures),
         ),
     )
