@@ -180,7 +180,7 @@ def test_a_tracker_that_fails_is_told_once_and_left_alone(watch: Watch) -> None:
         def setup(self) -> None:
             raise ConnectionError("the server\nhas gone")
 
-    tracker = Tracker("MLflow", Broken(), watch)
+    tracker = Tracker("MLflow", Broken, watch)
     feed(tracker)
     told = watch.display.console.file.getvalue()  # type: ignore[attr-defined]
     assert told == "warning: MLflow failed and gets no more (ConnectionError: the server has gone)\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,41 +45,46 @@ class AsTrial:
 
 
 class Tracker(TrainingEvents):
-    """Feeds one of Ray's logger callbacks; when that fails the run goes on without it."""
+    """Feeds one of Ray's logger callbacks, made by `make`; when that fails the run goes on without it."""
 
-    def __init__(self, name: str, logger: Any, watch: Watch) -> None:
+    def __init__(self, name: str, make: Callable[[], Any], watch: Watch) -> None:
         super().__init__()
-        self.name, self.logger, self.watch = name, logger, watch
+        self.name, self.make, self.watch = name, make, watch
+        self.logger: Any = None
         self.logged: dict[TrainingConfig, int] = {}
         self.gone = False
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
-        self._try("setup", *args, **kwargs)
+        def made() -> None:
+            self.logger = self.make()
+            self.logger.setup(*args, **kwargs)
+
+        self._try(made)
 
     def started(self, config: TrainingConfig) -> None:
         if config not in self.logged:  # another try goes on in the same file or run
             self.logged[config] = 0
-            self._try("log_trial_start", self._trial(config))
+            self._try(lambda: self.logger.log_trial_start(self._trial(config)))
 
     def epoch(self, config: TrainingConfig, row: dict[str, Any]) -> None:
         if row["epoch"] > self.logged[config]:
             self.logged[config] = row["epoch"]
             metrics = {name: row[name] for name in row if name == "train_loss" or name.startswith(("val_", "test_"))}
             result = {**metrics, "training_iteration": row["epoch"]}
-            self._try("log_trial_result", row["epoch"], self._trial(config), result)
+            self._try(lambda: self.logger.log_trial_result(row["epoch"], self._trial(config), result))
 
     def ended(self, config: TrainingConfig, failed: bool) -> None:
-        self._try("log_trial_end", self._trial(config), failed=failed)
+        self._try(lambda: self.logger.log_trial_end(self._trial(config), failed=failed))
 
     def _trial(self, config: TrainingConfig) -> AsTrial:
         key = training_key(config, self.watch.context)
         return AsTrial(config, self.watch.study.folder / "tensorboard" / f"{config.label}-{key[:6]}")
 
-    def _try(self, method: str, *args: Any, **kwargs: Any) -> None:
+    def _try(self, action: Callable[[], None]) -> None:
         if self.gone:
             return
         try:
-            getattr(self.logger, method)(*args, **kwargs)
+            action()
         except Exception as error:  # of whatever kind the client's are: the study itself is not touched by it
             self.gone = True
             line = " ".join(str(error).split())[:200]
@@ -87,15 +93,22 @@ class Tracker(TrainingEvents):
 
 def tensorboard_tracker(watch: Watch) -> Tracker:
     """Event files in the study's folder tensorboard, one folder per training, flushed at each epoch."""
-    from ray.tune.logger import TBXLoggerCallback
 
-    return Tracker("TensorBoard", TBXLoggerCallback(), watch)
+    def make() -> Any:
+        from ray.tune.logger import TBXLoggerCallback
+
+        return TBXLoggerCallback()
+
+    return Tracker("TensorBoard", make, watch)
 
 
 def mlflow_tracker(watch: Watch, uri: str) -> Tracker:
     """A run per training in an experiment of the study's name; a resumed training is a new run, whole."""
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    os.environ.update({name: os.environ.get(name, value) for name, value in MLFLOW_ENVIRONMENT.items()})
-    logger = MLflowLoggerCallback(tracking_uri=uri, experiment_name=watch.study.name)
-    return Tracker("MLflow", logger, watch)
+    def make() -> Any:
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        os.environ.update({name: os.environ.get(name, value) for name, value in MLFLOW_ENVIRONMENT.items()})
+        return MLflowLoggerCallback(tracking_uri=uri, experiment_name=watch.study.name)
+
+    return Tracker("MLflow", make, watch)
