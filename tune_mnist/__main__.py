@@ -17,6 +17,9 @@ COMMANDS = {
     "compare": "set two studies side by side",
     "verify": "check a study's every checksum and table",
     "doctor": "say whether this machine or a cluster is ready",
+    "retrain": "train the best config on all pictures, test it once, and keep the model",
+    "predict": "tell the digits on pictures",
+    "serve": "open a page to draw digits on",
     "data": "show the data set's checksums and first pictures",
 }
 

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from tune_mnist.config import StudySpec, UserError, read_spec, require
 from tune_mnist.signals import stops_on_signals
@@ -75,6 +75,7 @@ def parse(cls: type[T], argv: Sequence[str] | None, *, prog: str, description: s
     except SystemExit as stop:
         if not stop.code:
             raise
+        _refuse_unknown_flags(cls, sys.argv[1:] if argv is None else argv)
         raise _user_error_behind(stop) or UserError(_one_line(box.getvalue())) from None
     if unknown:
         raise UserError(_unknown(unknown, args))
@@ -163,6 +164,15 @@ def _one_line(box: str) -> str:
     return f"{message}: use `{usage[1]}`" if usage else f"{message}: see --help"
 
 
+def _refuse_unknown_flags(cls: type, words: Sequence[str]) -> None:
+    """Raise `UserError` for the first unknown flag: what else is wrong may only follow from it."""
+    known = {*_flags(cls), "--help"}
+    known |= {flag.replace("--", "--no-", 1) for flag in known}
+    for word in words:
+        if word.startswith("--") and word.split("=")[0].replace("_", "-") not in known and word != "--":
+            raise UserError(_unknown([word], cls))
+
+
 def _unknown(tokens: Sequence[str], args: Any) -> str:
     token = next((token for token in tokens if token.startswith("-")), None)
     if token is None:
@@ -173,9 +183,11 @@ def _unknown(tokens: Sequence[str], args: Any) -> str:
 
 
 def _flags(args: Any) -> Iterator[str]:
-    for field in dataclasses.fields(args):
-        value = getattr(args, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _flags(value)
+    """The flags of a dataclass, or of an instance of one, and of the dataclasses in it."""
+    cls = args if isinstance(args, type) else type(args)
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from _flags(hints[field.name])
         else:
             yield "--" + field.name.replace("_", "-")

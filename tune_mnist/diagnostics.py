@@ -152,3 +152,31 @@ def worst_digits(
     notes = ["test set: true digit, as what it was told, and the model's probability of that"]
     caption(figure, title, None, notes)
     return figure
+
+
+@styled()
+def robustness_figure(table: pd.DataFrame) -> Figure:
+    """Accuracy against each distortion's level, a line per way of training, as `robustness.measure` gives it."""
+    kinds = list(table["distortion"].unique())
+    trainings = list(table["training"].unique())
+    across = 4
+    figure, axes = make_panels(-(-len(kinds) // across), across, 1.9)
+    for panel in axes.flat[len(kinds) :]:
+        panel.set_visible(False)
+    for kind, panel in zip(kinds, axes.flat, strict=False):
+        part = table[table["distortion"] == kind]
+        sns.lineplot(
+            part, x="level", y="accuracy", hue="training", style="training", hue_order=trainings, dashes=False,
+            style_order=trainings, markers=["o", "s"][: len(trainings)], ax=panel, errorbar=None,
+            palette=sns.color_palette("colorblind", len(trainings)),
+        )
+        levels = sorted(part["level"].unique())
+        panel.set_xticks(levels, [f"{level:g}" for level in levels])
+        panel.set(title=kind, ylabel="", xlabel=part["unit"].iloc[0])
+        panel.yaxis.set_major_formatter(percent)
+        panel.get_legend().remove()
+    for row in axes:
+        row[0].set_ylabel("test accuracy")
+    legend(figure, axes[0][0])
+    caption(figure, "Accuracy on distorted test pictures", None, [f"{table['n'].iloc[0]:,} pictures each"])
+    return figure
