@@ -1,0 +1,103 @@
+"""Tests of predict: pictures of every kind to digits, by the model that comes with the package."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from tune_mnist.data import load_dataset
+from tune_mnist.predict import main, predict_files
+
+COUNT = 60
+
+
+def digits(count: int) -> list[tuple[Image.Image, int]]:
+    """MNIST's first test digits, light on black, enlarged."""
+    dataset = load_dataset()
+    return [
+        (Image.fromarray(picture).resize((84, 84), Image.Resampling.BICUBIC), int(label))
+        for picture, label in zip(dataset.test_images[:count], dataset.test_labels[:count], strict=True)
+    ]
+
+
+def saved(picture: Image.Image, kind: str, path: Path) -> Path:
+    """The picture as a file of one of the kinds that users have."""
+    dark = ImageOps.invert(picture)
+    if kind == "rotated":
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned by 90 degrees for the eye
+        dark.rotate(90, expand=True).convert("RGB").save(path := path.with_suffix(".jpg"), exif=exif, quality=90)
+    elif kind == "16-bit":
+        wide = Image.fromarray(np.asarray(dark).astype(np.uint16) * 257)
+        wide.save(path := path.with_suffix(".png"))
+    elif kind == "transparent":
+        clear = Image.new("RGBA", picture.size, (20, 20, 120, 0))
+        clear.putalpha(picture)
+        clear.save(path := path.with_suffix(".png"))
+    elif kind == "palette":
+        ImageOps.colorize(picture, "#ffeecc", "#662200").quantize(32).save(path := path.with_suffix(".gif"))
+    else:
+        wide = Image.new("L", (400, 260), 0)
+        wide.paste(picture, (20, 150))
+        wide.save(path := path.with_suffix(".webp"), lossless=True)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["rotated", "16-bit", "transparent", "palette", "off-centre"])
+def test_digits_as_real_files_are_read(kind: str, tmp_path: Path) -> None:
+    labelled = [(saved(picture, kind, tmp_path / f"{n}"), label) for n, (picture, label) in enumerate(digits(COUNT))]
+    answers = predict_files([path for path, _ in labelled])
+    right = sum(one.digit == label for one, (_, label) in zip(answers, labelled, strict=True))
+    assert right >= 0.95 * COUNT, f"{right} of {COUNT}"
+    for one in answers:
+        assert sum(one.probabilities) == pytest.approx(1, abs=1e-5)
+        assert one.view is not None and one.view.shape == (28, 28)
+
+
+def test_what_is_no_digit_is_told_in_a_line_and_the_rest_is_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (picture, label), = digits(1)
+    good = saved(picture, "16-bit", tmp_path / "a-good")
+    (tmp_path / "b-empty.png").write_bytes(b"")
+    (tmp_path / "c-cut.png").write_bytes(good.read_bytes()[:-60])
+    (tmp_path / "d-text.png").write_text("no picture")
+    Image.new("L", (50, 50), 255).save(tmp_path / "e-blank.png")
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
+    (tmp_path / "f-bomb.png").write_bytes(bomb.getvalue())
+    assert main([str(tmp_path), str(tmp_path / "nowhere.png"), "--json"]) == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told[0]["digit"] == label and {"probability", "runner_up"} <= told[0].keys()
+    assert len(told) == 7 and all(set(line) == {"path", "error"} and "\n" not in line["error"] for line in told[1:])
+
+
+def test_stdin_and_a_figure(tmp_path: Path) -> None:
+    (picture, label), = digits(1)
+    path = saved(picture, "palette", tmp_path / "one")
+    command = [sys.executable, "-m", "tune_mnist.predict", "-", "--figure", "seen.png"]
+    done = subprocess.run(command, input=path.read_bytes(), cwd=tmp_path, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().startswith(f"-: {label} (") and done.stdout.count(b"\n") == 1
+    with Image.open(tmp_path / "seen.png") as figure:
+        assert figure.width > 300
+
+
+@pytest.mark.parametrize(("words", "told"), {
+    (): "a picture is named", ("a.png", "--modle", "x"): "unknown flag `--modle`", ("a.png", "--model", "none"): "none",
+}.items())
+def test_bad_input_is_one_line(
+    words: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1 and told in said.err
