@@ -45,6 +45,10 @@ def deferring(seconds: float) -> Iterator[None]:
     _first_raise_seconds = seconds
     try:
         yield
+    except Exception:
+        if _stopping.is_set():  # Ctrl-C reaches child processes too, and what fails then fails for want of them
+            raise KeyboardInterrupt from None
+        raise
     finally:
         _first_raise_seconds = 0.0
     if _stopping.is_set():
