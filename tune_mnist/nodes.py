@@ -29,6 +29,12 @@ def live_nodes() -> list[Node]:
     ]
 
 
+def slots(resources: Resources, nodes: Iterable[Node]) -> int:
+    """How many trials the nodes could hold at once."""
+    able = [node for node in nodes if resources.can_hold(node)]
+    return sum(int(min(node.total[kind] / wanted for kind, wanted in resources.demand.items()) + 1e-6) for node in able)
+
+
 def waiting_line(resources: Resources, nodes: Iterable[Node]) -> str | None:
     """What a trial waits for while no node has room for one; None if one has."""
     able = [node for node in nodes if resources.can_hold(node)]

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tune_mnist.config import require
+from tune_mnist.config import UserError, require
+
+CONNECT_SECONDS = 5.0
+
+
+def reach(address: str) -> None:
+    """Raise `UserError` unless something listens at HOST:PORT."""
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise UserError(f"no Ray cluster to join at {address} ({told}): check --address") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +93,14 @@ class Resources:
         return dict(label.split("=", 1) for label in self.labels)
 
     def check_this_machine(self) -> None:
-        """Check that this machine can hold one trial, unless a cluster is to be joined, which only Ray can ask.
+        """Check that this machine can hold one trial or, of a cluster to be joined, that something listens there.
 
         Raises:
-            UserError: the machine has fewer CPUs or GPUs than one trial asks for.
+            UserError: the machine has fewer CPUs or GPUs than one trial asks for, or nobody listens.
         """
         if self.address is not None:
+            if self.address != "auto":
+                reach(self.address)
             return
         gpus = 0.0
         if self.gpus_per_trial:

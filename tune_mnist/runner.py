@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.logger import JsonLoggerCallback
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from rich.console import Console
 
@@ -21,12 +24,15 @@ from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, 
 from tune_mnist.display import Display, RunState
 from tune_mnist.models import MODELS
 from tune_mnist.monitor import Monitor, named
+from tune_mnist.nodes import live_nodes, slots
 from tune_mnist.resources import Resources
 from tune_mnist.steps.pack import SLOTS, common_part
 from tune_mnist.store import Study
 from tune_mnist.tracking import Tracking
 from tune_mnist.trial import TrialData, run_trial, score_training
 from tune_mnist.watch import Watch, configs_of, error_line, label_of
+
+PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 
 class Listed(Searcher):
@@ -136,12 +142,43 @@ def _fit(
     trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, tracking: Tracking, at_once: int | None
 ) -> tune.ResultGrid:
     configs = [trial_config(group) for group in packed(plans, SLOTS if watch.context.device == "cuda" else 1)]
+    with starting_together(slots(watch.resources, live_nodes())):
+        return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
+
+
+@contextlib.contextmanager
+def starting_together(count: int) -> Iterator[None]:
+    """Let Tune start so many workers at a time.
+
+    It starts one after the other for a searcher, and gives up the one that starts when an earlier one is free
+    again: trials shorter than a worker's start would run one at a time for ever.
+    """
+    ours = PENDING not in os.environ
+    os.environ.setdefault(PENDING, str(max(1, count)))
+    try:
+        yield
+    finally:
+        if ours:
+            del os.environ[PENDING]
+
+
+def fit_trials(
+    trainable: Any, searcher: Searcher, trials: int, watch: Watch, tracking: Tracking, at_once: int | None,
+    scheduler: TrialScheduler | None = None,
+) -> tune.ResultGrid:
+    """Run up to `trials` trials of the searcher's configs, `at_once` of them, in an open `ray_session`.
+
+    Raises:
+        OutOfMemory: Ray killed a worker for want of memory.
+        UserError: the study cannot be written to, or no node can hold a trial any more.
+    """
     resources = watch.resources
     place: dict[str, Any] = {"bundle_label_selector": [resources.label_selector]} if resources.labels else {}
     tuner = tune.Tuner(
         named(tune.with_resources(trainable, tune.PlacementGroupFactory([resources.demand], **place))),
         tune_config=tune.TuneConfig(
-            search_alg=Listed(configs), num_samples=len(configs), reuse_actors=True, max_concurrent_trials=at_once,
+            search_alg=searcher, scheduler=scheduler, num_samples=trials, reuse_actors=True,
+            max_concurrent_trials=at_once,
             trial_name_creator=trial_name, trial_dirname_creator=trial_name,
         ),
         run_config=tune.RunConfig(
