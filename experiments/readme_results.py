@@ -3,7 +3,7 @@
     python experiments/readme_results.py             # rewrite what stands between the README's results markers
     python experiments/readme_results.py --check     # exit 1 if that would change it
 
-Reads ray_results/holdout/ and ray_results/report/: their top3.csv, summary.csv and trainings. No number is typed in.
+Reads the curated studies in ray_results/: their top3.csv, summary.csv and trainings. No number is typed in.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main() -> int:
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the README is not up to date")
     args = parser.parse_args()
-    curated = [ROOT / "ray_results" / name for name in ("holdout", "report", "cnn")]
+    curated = [ROOT / "ray_results" / name for name in ("holdout", "report", "eased", "cnn")]
     studies = args.studies or [folder for folder in curated if (folder / "study.json").exists()]
     if not studies:
         print("error: no curated run in ray_results: name a study", file=sys.stderr)
