@@ -10,6 +10,7 @@ from tune_mnist.cli import BAD_INPUT
 
 COMMANDS = {
     "grid": "train, analyse and draw every cell of a grid",
+    "search": "search for the best training with Optuna",
     "status": "say where a study stands, running or not",
     "analysis": "write a study's tables and figures again",
     "report": "write a study's page, report.html, again",

@@ -91,11 +91,16 @@ def spec_from_argv(argv: Sequence[str] | None) -> tuple[StudySpec, list[str]]:
     Raises:
         UserError: two such arguments, or the file cannot be read as a spec.
     """
+    path, words = toml_from_argv(argv)
+    return StudySpec() if path is None else read_spec(path), words
+
+
+def toml_from_argv(argv: Sequence[str] | None) -> tuple[Path | None, list[str]]:
+    """Take the one argument that ends in .toml, if any, out of `argv`; `UserError` if there are two."""
     words = list(sys.argv[1:] if argv is None else argv)
     named = [word for word in words if word.endswith(".toml") and not word.startswith("-")]
     require(len(named) <= 1, "at most one spec is named", ", ".join(named), "name one TOML file")
-    spec = read_spec(Path(named[0])) if named else StudySpec()
-    return spec, [word for word in words if word not in named]
+    return Path(named[0]) if named else None, [word for word in words if word not in named]
 
 
 def print_table(frame: pd.DataFrame, title: str) -> None:

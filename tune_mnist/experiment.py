@@ -26,6 +26,8 @@ from tune_mnist.tracking import Tracking
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
 
+    from tune_mnist.trial import TrialData
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -102,25 +104,36 @@ def _run_on_ray(
 ) -> ResultGrid | None:
     # Only here is Ray needed: a finished study is analysed again without it.
     from tune_mnist.cluster import ray_session
-    from tune_mnist.runner import run_trainings, score_winners
-    from tune_mnist.trial import TrialData
+    from tune_mnist.runner import run_trainings
 
-    data = experiment.data
-    trial_data = TrialData(
-        make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
-    )
-    results = None
+    trial_data, results = shared_data(experiment.data), None
     with ray_session(experiment.resources, console, study.folder):
         if missing:
             results = run_trainings(
                 missing, trial_data, experiment.context, study, experiment.resources, console, tracking
             )
-        winners = winners_to_score(study)
-        if winners:
-            console.print(f"scoring {len(winners)} winners on the test set", highlight=False)
-            test = test_pictures(experiment.dataset)
-            score_winners(winners, trial_data, test, experiment.context, study, experiment.resources)
+        score(experiment, study, trial_data, console)
     return results
+
+
+def shared_data(data: TrainingData) -> TrialData:
+    """The pictures that every trial needs."""
+    from tune_mnist.trial import TrialData
+
+    return TrialData(
+        make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
+    )
+
+
+def score(experiment: Experiment, study: Study, data: TrialData, console: Console) -> None:
+    """Score the study's winners that have no test score yet, in an open `ray_session`."""
+    from tune_mnist.runner import score_winners
+
+    winners = winners_to_score(study)
+    if winners:
+        console.print(f"scoring {len(winners)} winners on the test set", highlight=False)
+        test = test_pictures(experiment.dataset)
+        score_winners(winners, data, test, experiment.context, study, experiment.resources)
 
 
 def test_pictures(dataset: Dataset) -> Pictures:

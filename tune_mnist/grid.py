@@ -99,7 +99,7 @@ def _command(argv: Sequence[str] | None) -> int:
     if args.json:
         print(json.dumps(outcome(result)))
     else:
-        _print_outcome(result)
+        print_tables(result.folder, result.tables)
     return int((result.tables.failed["status"] == "failed").any())
 
 
@@ -114,10 +114,10 @@ def outcome(result: GridResult) -> dict[str, Any]:
     }
 
 
-def _print_outcome(result: GridResult) -> None:
+def print_tables(folder: Path, tables: Tables) -> None:
+    """Print the top three, what failed, and where everything is."""
     from tune_mnist.analysis import split_name
 
-    tables = result.tables
     best = tables.top3.head(3).drop(columns=["standing", "difference", "p_adjusted"], errors="ignore")
     print_table(best, f"Top three of {len(tables.results)} cells, by {split_name(tables.protocol)} accuracy")
     if len(tables.top3) > 3:
@@ -125,7 +125,7 @@ def _print_outcome(result: GridResult) -> None:
         print(f"{ties} more cells are not distinguishable from the third: see top3.csv. {tables.method}")
     if len(tables.failed):
         print_table(tables.failed, "Trainings that diverged or failed")
-    print(f"Tables and figures are in {result.folder}; read {result.folder / 'report.html'}")
+    print(f"Tables and figures are in {folder}; read {folder / 'report.html'}")
 
 
 if __name__ == "__main__":

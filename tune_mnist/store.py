@@ -279,8 +279,8 @@ class Study:
         except Corrupt as problem:
             raise UserError(f"{self.folder}: {problem}: restore it, or run the study's command again") from None
 
-    def add(self, spec: StudySpec, context: Context, about: dict[str, Any]) -> None:
-        """Record that `spec` belongs to the study, with what is known of the run (`about`).
+    def add(self, spec: StudySpec | None, context: Context, about: dict[str, Any] | None = None) -> None:
+        """Record that `spec` belongs to the study, and what is known of a run that begins (`about`); None adds nothing.
 
         Raises:
             UserError: the study was made under another protocol or on other data.
@@ -298,10 +298,10 @@ class Study:
                 raise UserError(
                     f"study {self.name} has {name} {there}, but this run has {here}: choose another --name"
                 )
-        as_json = json.loads(json.dumps(dataclasses.asdict(spec), default=str))
-        specs = told["specs"] + ([] if as_json in told["specs"] else [as_json])
+        as_json = [] if spec is None else [json.loads(json.dumps(dataclasses.asdict(spec), default=str))]
         told |= {"protocol": context.protocol, "data_sha256": context.data_sha256}
-        told |= {"specs": specs, "context": dataclasses.asdict(context), "runs": [*told["runs"], about]}
+        told |= {"context": dataclasses.asdict(context), "runs": told["runs"] + ([] if about is None else [about])}
+        told["specs"] += [made for made in as_json if made not in told["specs"]]
         write_json(path, told)
 
     def planned(self) -> list[PlannedTraining]:

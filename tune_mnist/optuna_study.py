@@ -1,0 +1,320 @@
+"""A search's trials in Optuna's storage, which the driver alone writes: opened, begun, answered, ended.
+
+A trial's training is in the study's folder under its key; what is told to Optuna is read from there. A trial
+that a kill left running is failed if the store has none of its epochs. If it has some, the very same trial is
+queued again, so that it goes on from there, counts once, and a kill costs the search no trial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import secrets
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tune_mnist.config import Context, PlannedTraining, TrainingConfig, UserError, require, training_key
+from tune_mnist.files import Corrupt, read_json, write_json
+from tune_mnist.search_spec import SearchSpec
+from tune_mnist.store import Study, TrainingRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DATABASE = "optuna.db"
+LOCKED_SECONDS = 60.0  # how long to wait for a reader, such as a dashboard, to let go of an SQLite file
+KEY, WARM, FROM = "training", "warm_start", "answered_from"
+"""Names of a trial's user attributes: its training's key; the study that a warm-start trial is from; where from."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial that is running, and the training that answers it."""
+
+    trial: Trial
+    plan: PlannedTraining
+    key: str
+
+
+class Exhaustive(BruteForceSampler):
+    """Every combination once, whatever was tried before."""
+
+    def after_trial(self, *args: Any, **kwargs: Any) -> None:
+        """There is no loop of Optuna's to stop at the end."""
+
+
+class Trials:
+    """The trials of one search. Use in the one process that holds the study's lock."""
+
+    def __init__(self, study: Study, spec: SearchSpec, context: Context, url: str | None = None) -> None:
+        """Open the search's Optuna study, or make it, and end what a kill left running.
+
+        Raises:
+            UserError: the storage cannot be opened, or holds another search, or one with another purpose.
+        """
+        self.study, self.spec, self.context = study, spec, context
+        self.deadline = math.inf if spec.timeout is None else time.monotonic() + spec.timeout
+        self.storage = open_storage(url or f"sqlite:///{study.folder / DATABASE}")
+        with _quiet(), _storage_errors():
+            self.optuna = optuna.create_study(
+                storage=self.storage, study_name=study.name, directions=spec.directions, load_if_exists=True
+            )
+            check_purpose(self.optuna, spec, context, owner_of(study))
+            self.optuna.sampler = make_sampler(spec, len(self.all()))
+        self.running: dict[str, Asked] = {}
+        self.followers: list[Asked] = []
+        self.settle()
+
+    def all(self) -> list[FrozenTrial]:
+        """Every trial, in order."""
+        return self.optuna.get_trials(deepcopy=False)
+
+    def counts(self) -> Counter[str]:
+        """How many of the search's own trials are complete, pruned, fail, running and waiting."""
+        return Counter(trial.state.name.lower() for trial in self.all() if WARM not in trial.user_attrs)
+
+    def over(self) -> bool:
+        """Whether no further trial is to be begun."""
+        counts = self.counts()
+        begun = sum(counts.values()) - counts["waiting"]
+        if begun >= self.spec.trials or time.monotonic() >= self.deadline:
+            return True
+        return self.spec.sampler == "grid" and not counts["waiting"] and self._tried() >= self.spec.space.size()
+
+    def next(self) -> Asked | None:
+        """Begin the next trial whose training has to be run; those that the store can answer are ended on the way.
+
+        None if there is none to begin, or none before one that is running has ended, as it answers another too.
+        """
+        while not self.followers and not self.over():
+            asked = self._ask()
+            record = self._record(asked)
+            if asked.key in self.running:
+                self.followers.append(asked)
+            elif record.status in ("complete", "diverged"):
+                asked.trial.set_user_attr(FROM, "store")
+                self._tell(asked, record)
+            else:
+                self.running[asked.key] = asked
+                return asked
+        return None
+
+    def report(self, asked: Asked, epoch: int, row: Mapping[str, Any]) -> None:
+        """Note a running trial's epoch, unless there are several objectives, of which Optuna keeps no course."""
+        value = row.get(self.spec.goals[0])
+        if self.spec.by_epoch and value is not None and math.isfinite(value):
+            known = self.storage.get_trial(asked.trial._trial_id).intermediate_values
+            if epoch not in known:
+                asked.trial.report(value, epoch)
+
+    def end(self, asked: Asked, *, failed: bool = False) -> None:
+        """End a running trial by what the store has: complete, diverged (told as failed), or stopped early (pruned)."""
+        del self.running[asked.key]
+        self._tell(asked, self._record(asked), failed=failed)
+        first = self.storage.get_trial(asked.trial._trial_id)
+        followers, self.followers = self.followers, []
+        for follower in followers:
+            if follower.key != asked.key:
+                self.followers.append(follower)
+                continue
+            follower.trial.set_user_attr(FROM, "store")
+            for epoch, value in first.intermediate_values.items():
+                self.report(follower, epoch, {self.spec.goals[0]: value})
+            self._tell(follower, self._record(follower), failed=failed)
+
+    def settle(self) -> None:
+        """Leave no trial running: those with epochs in the store wait to be gone on with, the others have failed."""
+        self.running, self.followers = {}, []
+        for trial in self.all():
+            if trial.state != TrialState.RUNNING:
+                continue
+            key = trial.user_attrs.get(KEY)
+            begun = key is not None and self.study.training(key).progress().rows
+            # A grid's trial is kept in any case: its place in the grid would be lost with it.
+            if begun or self.spec.sampler == "grid":
+                self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            else:
+                self.optuna.tell(trial.number, state=TrialState.FAIL)
+
+    def course(self) -> Iterator[tuple[str, dict[int, float]]]:
+        """The values by epoch of every finished trial, for a scheduler that is to know them."""
+        for trial in self.all():
+            if trial.state.is_finished():
+                yield f"optuna-{trial.number}", dict(sorted(trial.intermediate_values.items()))
+
+    def has(self, config: TrainingConfig) -> bool:
+        """Whether the search could suggest this very training."""
+        settings = {"model": config.model, "lr": config.lr, "batch_size": config.batch_size}
+        return self.spec.space.params_of(config) is not None and self.spec.planned(settings).config.head == config.head
+
+    def add_warm(self, record: TrainingRecord, source: str) -> bool:
+        """Enter a training of another study as a finished trial; False if the space has it not, or it is here."""
+        found = self.spec.space.params_of(record.config) if self.has(record.config) else None
+        key = training_key(record.config, self.context)
+        known = {trial.user_attrs.get(KEY) for trial in self.all()}
+        if found is None or not record.epochs or key in known:
+            return False
+        state, values = self._outcome(record)
+        self.optuna.add_trial(optuna.trial.create_trial(
+            state=state, values=values, params=found[0], distributions=found[1],
+            user_attrs={KEY: key, WARM: source},
+            intermediate_values=self._values_by_epoch(record) if self.spec.by_epoch else None,
+        ))
+        return True
+
+    def _ask(self) -> Asked:
+        with _quiet():
+            trial = self.optuna.ask()
+            settings = self.spec.space.suggest(trial)
+        plan = self.spec.planned(settings)
+        key = training_key(plan.config, self.context)
+        trial.set_user_attr(KEY, key)
+        self.study.add(self.spec.training(settings), self.context)
+        return Asked(trial, plan, key)
+
+    def _record(self, asked: Asked) -> TrainingRecord:
+        return self.study.training(asked.key).record(asked.plan.config, self.spec.epochs)
+
+    def _tell(self, asked: Asked, record: TrainingRecord, *, failed: bool = False) -> None:
+        state, values = self._outcome(record)
+        if state == TrialState.COMPLETE or record.status == "diverged":
+            for epoch, value in self._values_by_epoch(record).items():
+                self.report(asked, epoch, {self.spec.goals[0]: value})
+        if failed and state != TrialState.COMPLETE:
+            state = TrialState.FAIL
+        # A pruned trial's value is its last epoch's, which Optuna takes itself.
+        with _quiet():
+            self.optuna.tell(asked.trial, values if state == TrialState.COMPLETE else None, state=state)
+
+    def _outcome(self, record: TrainingRecord) -> tuple[TrialState, list[float] | None]:
+        """How a training with this record ended, and its objectives: of a pruned one the last epoch's."""
+        rows = record.epochs[: self.spec.epochs]
+        if record.status == "diverged":
+            return TrialState.FAIL, None
+        if len(rows) < self.spec.epochs:
+            last = self._values_by_epoch(record)
+            return TrialState.PRUNED, [last[max(last)]] if last and self.spec.by_epoch else None
+        values = [_objective(name, record, self.spec.epochs) for name in self.spec.goals]
+        sound = all(value is not None and math.isfinite(value) for value in values)
+        return (TrialState.COMPLETE, values) if sound else (TrialState.FAIL, None)  # type: ignore[return-value]
+
+    def _values_by_epoch(self, record: TrainingRecord) -> dict[int, float]:
+        named = {row["epoch"]: row.get(self.spec.goals[0]) for row in record.epochs[: self.spec.epochs]}
+        return {epoch: value for epoch, value in named.items() if value is not None and math.isfinite(value)}
+
+    def _tried(self) -> int:
+        tried = {tuple(sorted(trial.params.items())) for trial in self.all() if trial.state != TrialState.WAITING}
+        return len(tried)
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Optuna's storage at a database URL.
+
+    Raises:
+        UserError: the URL is none, its driver is not installed, or the database does not answer.
+    """
+    waiting = {"connect_args": {"timeout": LOCKED_SECONDS}} if url.startswith("sqlite") else {}
+    with _quiet(), _storage_errors():
+        return RDBStorage(url, engine_kwargs=waiting)
+
+
+def make_sampler(spec: SearchSpec, trials: int) -> BaseSampler:
+    """The spec's sampler; a search that goes on after `trials` draws anew, not the first ones again.
+
+    Raises:
+        UserError: the sampler's package is not installed.
+    """
+    seed = (spec.seed + 7919 * trials) % 2**32
+    made: dict[str, Callable[[], BaseSampler]] = {
+        "tpe": lambda: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+        "random": lambda: RandomSampler(seed=seed),
+        "grid": lambda: Exhaustive(seed=seed),
+        "cmaes": lambda: CmaEsSampler(seed=seed, warn_independent_sampling=False),
+        "gp": lambda: GPSampler(seed=seed),
+    }
+    try:
+        with _quiet():
+            return made[spec.sampler]()
+    except ImportError as error:
+        raise UserError(f"the {spec.sampler} sampler needs the package {error.name}: install it") from None
+
+
+def owner_of(study: Study) -> str:
+    """A random word kept in the study's folder, by which its Optuna study is known as its own."""
+    path = study.folder / "optuna.json"
+    try:
+        return str(read_json(path)["owner"])
+    except (FileNotFoundError, Corrupt):
+        word = secrets.token_hex(8)
+        write_json(path, {"owner": word})
+        return word
+
+
+def check_purpose(found: optuna.Study, spec: SearchSpec, context: Context, owner: str) -> None:
+    """Note what an Optuna study is for, or check that this is what it was made for.
+
+    Raises:
+        UserError: it belongs to another folder, or has other objectives, epochs, data or parameters.
+    """
+    purpose = {
+        "objectives": list(spec.goals), "epochs": spec.epochs, "fixed": spec.space.fixed(), "owner": owner,
+        "protocol": context.protocol, "data_sha256": context.data_sha256, "head": spec.head,
+    }
+    there = found.user_attrs.get("search")
+    if there is None:
+        require(not found.trials, "the Optuna study is a search's", found.study_name, "choose another --name")
+        found.set_user_attr("search", purpose)
+        return
+    for name, value in purpose.items():
+        told = "the storage's study is another folder's" if name == "owner" else f"{name} was {there.get(name)}"
+        require(there.get(name) == value, f"a search keeps its {name}", told, "choose another --name")
+    for trial in found.trials:
+        for name, old in trial.distributions.items():
+            new = spec.space.distributions().get(name, old)
+            try:
+                optuna.distributions.check_distribution_compatibility(old, new)
+            except ValueError:
+                told = f"{name} was {old}, is {new}"
+                require(False, "a search keeps its lists of values", told, "choose another --name, with --warm-start")
+
+
+def _objective(name: str, record: TrainingRecord, epochs: int) -> float | None:
+    if name == "parameters":
+        from tune_mnist.models import build_model
+
+        return float(sum(weights.numel() for weights in build_model(record.config).parameters()))
+    if name == "train_seconds":
+        times = [row["train_seconds"] for row in record.timings if row["epoch"] <= epochs]
+        return math.fsum(times) / len(times) * epochs if times else None
+    return record.epochs[epochs - 1].get(name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's log lines and its warnings of experimental parts."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="optuna")
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+@contextlib.contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Turn what a database refuses into a `UserError`."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+        line = str(error).strip().partition("\n")[0]
+        raise UserError(f"the Optuna storage cannot be opened ({line}): check --optuna-storage") from None

@@ -1,0 +1,98 @@
+"""Optuna's own figures of a search, in this project's files and sizes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial
+from optuna.visualization import matplotlib as drawn
+
+from tune_mnist.canvas import png, styled
+from tune_mnist.optuna_study import Trials
+
+MOST_PARAMS = 5  # in a contour plot, which has a panel for every two of them
+
+
+def search_figures(trials: Trials) -> Iterator[tuple[str, bytes]]:
+    """Each figure's name and PNG: history, importances, slice, parallel_coordinate, contour, edf, intermediate_values.
+
+    With several objectives all but the last for each of them, its name appended, and pareto_front for two or three.
+    A figure that has nothing to show yet is left out.
+    """
+    plt.switch_backend("agg")
+    several = len(trials.spec.goals) > 1
+    for number, goal in enumerate(trials.spec.goals):
+        yield from _of_objective(trials, number, goal, f"_{goal}" if several else "")
+    if trials.spec.by_epoch and any(trial.intermediate_values for trial in trials.all()):
+        yield "intermediate_values", _drawn(lambda: drawn.plot_intermediate_values(trials.optuna), _without_legend)
+    if len(trials.spec.goals) in (2, 3) and _complete(trials):
+        names = list(trials.spec.goals)
+        yield "pareto_front", _drawn(lambda: drawn.plot_pareto_front(trials.optuna, target_names=names))
+
+
+def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterator[tuple[str, bytes]]:
+    """The figures of one objective."""
+    def value(trial: FrozenTrial) -> float:
+        return float(trial.values[number])
+
+    complete = _complete(trials)
+    if not complete:
+        return
+    study = trials.optuna
+    told: dict[str, Any] = {"target": value, "target_name": goal}
+    yield f"history{suffix}", _drawn(lambda: drawn.plot_optimization_history(study, **told))
+    yield f"edf{suffix}", _drawn(lambda: drawn.plot_edf(study, **told))
+    params = [name for name in trials.spec.space.distributions() if any(name in trial.params for trial in complete)]
+    if not params:
+        return
+    yield f"slice{suffix}", _drawn(lambda: drawn.plot_slice(study, params=params, **told), _wide)
+    if len(complete) < 2 or len({value(trial) for trial in complete}) < 2:
+        return
+    shared = [name for name in params if all(name in trial.params for trial in complete)]
+    if len(shared) > 1:
+        yield (
+            f"parallel_coordinate{suffix}",
+            _drawn(lambda: drawn.plot_parallel_coordinate(study, params=shared, **told), _wide),
+        )
+        yield (
+            f"contour{suffix}",
+            _drawn(lambda: drawn.plot_contour(study, params=shared[:MOST_PARAMS], **told), _wide),
+        )
+    if shared:
+        yield f"importances{suffix}", _drawn(lambda: drawn.plot_param_importances(study, **told))
+
+
+def _complete(trials: Trials) -> list[FrozenTrial]:
+    return [trial for trial in trials.all() if trial.state.name == "COMPLETE"]
+
+
+@styled()
+def _drawn(draw: Callable[[], Any], finish: Callable[[Figure], None] | None = None) -> bytes:
+    """The PNG of what Optuna draws: on axes, or an array of them, of pyplot's current figure."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that Optuna's matplotlib figures are experimental, and of crowded layouts
+        axes = draw()
+        figure: Figure = np.ravel(axes)[0].figure
+        if finish is not None:
+            finish(figure)
+        figure.set_layout_engine("constrained")
+        try:
+            return png(figure)
+        finally:
+            plt.close("all")
+
+
+def _wide(figure: Figure) -> None:
+    figure.set_size_inches(11, max(4.5, figure.get_figheight()))
+
+
+def _without_legend(figure: Figure) -> None:
+    """A legend that names every trial would hide them."""
+    for axes in figure.axes:
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()

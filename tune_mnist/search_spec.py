@@ -1,0 +1,173 @@
+"""What a search may be asked for: its space, budget, sampler, early stopping and objectives; checked when made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from tune_mnist.config import (
+    PREFIX,
+    STRICT,
+    PlannedTraining,
+    Protocol,
+    Recipe,
+    StudySpec,
+    UserError,
+    from_mapping,
+    read_toml,
+    require,
+)
+from tune_mnist.space import Space, space_of
+
+Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
+Scheduler = Literal["asha", "median", "none"]
+Direction = Literal["maximize", "minimize"]
+EVALUATED = ("accuracy", "precision", "recall", "f1", "loss")
+OTHERS = ("train_loss", "train_seconds", "parameters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """How a search goes, apart from its space."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    trials: int = 40
+    """Trials in all, finished in whatever way; raised later, the search goes on. Warm-start trials come on top."""
+    timeout: float | None = None
+    """Seconds of this run after which no trial is begun; those running end their trainings."""
+    epochs: int = 15
+    """Epochs of a training that is not stopped early; its last epoch's metrics are the trial's."""
+    sampler: Sampler = "tpe"
+    """Optuna's sampler. grid tries every combination of a space without ranges once."""
+    scheduler: Scheduler | None = None
+    """Early stopping by epochs: asha, median or none; if not given, asha for one objective and none for several."""
+    objectives: tuple[str, ...] = ()
+    """What to optimise, separated by commas or blanks: val_accuracy (the default), val_loss, …, train_loss,
+    train_seconds, parameters; under the report's protocol test_… instead of val_…."""
+    seed: int = 0
+    """Seed of the sampler; every training has seed 0."""
+    protocol: Protocol = "holdout"
+    """holdout: select on held-out training pictures and test once. report: select on the test set, as it did."""
+    head: Literal["auto", "logits", "softmax"] = "auto"
+    """What models end in; auto: logits, but softmax for fully connected ones under the report's protocol."""
+    dataset: Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"] = "mnist"
+    """Data set; the others than mnist are torchvision's and need --download once."""
+    data: Path | None = None
+    """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("sampler", Sampler), ("scheduler", Scheduler), ("protocol", Protocol)):
+            value, choices = getattr(self, name), get_args(kinds)
+            known = value in choices or (name == "scheduler" and value is None)
+            require(known, f"{name} is one of {', '.join(choices)}", repr(value), f"change --{name}")
+        for name in ("trials", "epochs"):
+            require(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name), f"raise --{name}")
+        require(self.timeout is None or self.timeout > 0, "timeout > 0", self.timeout, "raise --timeout")
+        require(0 <= self.seed < 2**32, "0 <= seed < 2**32", self.seed, "change --seed")
+        split = tuple(name for given in self.objectives for name in given.split(",") if name)
+        object.__setattr__(self, "objectives", split)
+        self._check_objectives()
+
+    def _check_objectives(self) -> None:
+        known = [f"{PREFIX[self.protocol]}_{name}" for name in EVALUATED] + list(OTHERS)
+        for name in self.goals:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "change --objectives"
+            require(name in known, f"an objective is one of {', '.join(known)}", repr(name), hint)
+        twice = {name for name in self.objectives if self.objectives.count(name) > 1}
+        require(not twice, "no objective is named twice", ", ".join(twice), "change --objectives")
+        if self.scheduler not in ("none", None):
+            several = len(self.goals) > 1
+            require(not several, "several objectives are not stopped early", self.scheduler, "take --scheduler none")
+            by_epoch = self.goals[0] not in ("train_seconds", "parameters")
+            require(by_epoch, f"{self.goals[0]} says nothing by epoch", self.scheduler, "take --scheduler none")
+
+    @property
+    def accuracy(self) -> str:
+        """The evaluation's accuracy by its name."""
+        return f"{PREFIX[self.protocol]}_accuracy"
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """The objectives, settled."""
+        return self.objectives or (self.accuracy,)
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Which way each objective is better."""
+        return ["minimize" if name in OTHERS or name.endswith("_loss") else "maximize" for name in self.goals]
+
+    @property
+    def stopping(self) -> Scheduler:
+        """The early stopping, settled."""
+        return self.scheduler or ("asha" if self.by_epoch else "none")
+
+    @property
+    def by_epoch(self) -> bool:
+        """Whether there is one objective, and every epoch has it."""
+        return len(self.goals) == 1 and self.goals[0] not in ("train_seconds", "parameters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpec(SearchSettings):
+    """A search; the default is over the report's grid with lr continuous. Read from TOML by `read_search`."""
+
+    space: Space = field(default_factory=Space)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ranges = self.space.ranges()
+        if self.sampler == "grid":
+            require(not ranges, "the grid sampler has no ranges", ", ".join(ranges), "list their values instead")
+        if self.sampler == "cmaes":
+            one = len(self.goals) == 1
+            require(one, "the cmaes sampler has one objective", ", ".join(self.goals), "take --sampler tpe")
+            told = ", ".join(ranges) or "none"
+            require(len(ranges) > 1, "the cmaes sampler has two ranges or more", told, "add one, or take --sampler tpe")
+
+    def training(self, settings: dict[str, Any]) -> StudySpec:
+        """The study of the one training that has these settings of the space."""
+        rest = {f.name: settings[f.name] for f in dataclasses.fields(Recipe) if f.name in settings}
+        return StudySpec(
+            models=(settings["model"],), lr=(settings["lr"],), batch_size=(settings["batch_size"],),
+            epochs=(self.epochs,), protocol=self.protocol, head=self.head, dataset=self.dataset, data=self.data,
+            recipe=Recipe(**rest),
+        )
+
+    def planned(self, settings: dict[str, Any]) -> PlannedTraining:
+        """The training that has these settings of the space."""
+        (plan,) = self.training(settings).trainings()
+        return plan
+
+    def data_spec(self) -> StudySpec:
+        """A study on the same data with all of the space's batch sizes, to check these by."""
+        sizes = {size for model in self.space.models for size in self.space.choices(model, "batch_size")}
+        return StudySpec(
+            models=self.space.models, batch_size=tuple(sorted(sizes)), epochs=(self.epochs,), protocol=self.protocol,
+            head=self.head, dataset=self.dataset, data=self.data,
+        )
+
+
+def read_search(path: Path) -> SearchSpec:
+    """Read a search's spec from a TOML file: its settings, and its space as the table [space].
+
+    Raises:
+        UserError: the file is missing, is not TOML (with the line), or has an unknown or ill-typed key.
+    """
+    values = read_toml(path)
+    space = values.pop("space", {})
+    require(isinstance(space, dict), "space is a table", repr(space), "write [space]")
+    for name in values:
+        inside = name in {f.name for f in dataclasses.fields(Space)}
+        require(not inside, "the space's parameters are in its table", f"`{name}` above it", "move it under [space]")
+    settings = from_mapping(SearchSettings, values, str(path))
+    made = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    searched = space_of(space, str(path))
+    try:
+        return SearchSpec(space=searched, **made)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

@@ -1,0 +1,174 @@
+"""A search's trials run under Ray Tune: suggested by Optuna, stopped early by a scheduler, ended as the store says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search import Searcher
+from rich.console import Console
+
+from tune_mnist.config import Context, trial_config
+from tune_mnist.display import Display, RunState
+from tune_mnist.nodes import live_nodes
+from tune_mnist.optuna_study import Asked, Trials
+from tune_mnist.resources import Node, Resources
+from tune_mnist.runner import OutOfMemory, fit_trials
+from tune_mnist.search_spec import SearchSpec
+from tune_mnist.tracking import Tracking
+from tune_mnist.trial import OUT_OF_MEMORY, TrialData, run_trial
+from tune_mnist.watch import Watch
+
+REDUCTION = 4  # of the trainings that reach a rung (epochs 1, 4, 16, …) ASHA lets about one in four go on
+
+
+class StudySearch(Searcher):
+    """Hands Optuna's suggestions to Tune and tells Optuna how each trial ended.
+
+    Not Ray's OptunaSearch, of which nothing would be left: its `suggest` makes a Ray trial of every suggestion,
+    so that none can be answered from the store; its `on_trial_complete` tells a stopped trial as complete, and
+    leaves one whose metric is NaN running for ever; it cannot take up a trial that a kill left; and its `save`
+    pickles a second copy of the search's state.
+    """
+
+    def __init__(self, trials: Trials, first: Asked | None, watch: Watch) -> None:
+        super().__init__()
+        self.trials, self.first, self.watch = trials, first, watch
+        self.asked: dict[str, Asked] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles it for a restore that never happens here
+
+    def suggest(self, trial_id: str) -> Any:
+        asked, self.first = self.first or self.trials.next(), None
+        if asked is None:
+            return Searcher.FINISHED if self.trials.over() and not self.trials.followers else None
+        self.asked[trial_id] = asked
+        self.watch.display.state.plans.append(asked.plan)
+        return trial_config([asked.plan])
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if "epoch" in result:
+            self.trials.report(self.asked[trial_id], result["epoch"], result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        asked, result = self.asked.pop(trial_id), result or {}
+        if not error:
+            self.on_trial_last(asked, result)
+        self.trials.end(asked, failed=error or OUT_OF_MEMORY in result)
+
+    def on_trial_last(self, asked: Asked, result: dict[str, Any]) -> None:
+        """Take note of the result with which a trial ended: a stopped one's is told with its end only."""
+        if OUT_OF_MEMORY in result:
+            self.watch.fail(asked.plan.config, result[OUT_OF_MEMORY])
+        elif "epoch" in result:
+            self.trials.report(asked, result["epoch"], result)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep: it is all in Optuna's storage."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never used."""
+
+
+class Past(NamedTuple):
+    """What a scheduler needs of a trial that ended in an earlier run."""
+
+    trial_id: str
+
+
+def make_scheduler(spec: SearchSpec, trials: Trials) -> TrialScheduler | None:
+    """The early stopping, told the course of every trial so far, so that a resumed search stops as it would have."""
+    metric, mode = spec.goals[0], {"maximize": "max", "minimize": "min"}[spec.directions[0]]
+    if spec.stopping == "none":
+        return None
+    scheduler: Any
+    if spec.stopping == "asha":
+        # At the last epoch a training ends by itself, with its folder tidied.
+        scheduler = ASHAScheduler(
+            time_attr="epoch", metric=metric, mode=mode, max_t=spec.epochs + 1, grace_period=1,
+            reduction_factor=REDUCTION,
+        )
+    else:
+        # No trial is ever paused.
+        without_end: Any = float("inf")
+        scheduler = MedianStoppingRule(
+            time_attr="epoch", metric=metric, mode=mode, grace_period=1, min_time_slice=without_end
+        )
+    for name, course in trials.course():
+        past = Past(name)
+        scheduler.on_trial_add(None, past)
+        for epoch, value in course.items():
+            scheduler.on_trial_result(None, past, {"epoch": epoch, metric: value})
+    return scheduler  # type: ignore[no-any-return]
+
+
+@dataclass
+class SearchState(RunState):
+    """Where a search stands: `plans` are the trainings begun so far."""
+
+    trials: Trials | None = None
+
+    @property
+    def total_epochs(self) -> int:
+        """Model-epochs if every trial ran to its end."""
+        return self.trials.spec.trials * self.trials.spec.epochs if self.trials else 0
+
+    def summary(self) -> str:
+        """One line: trials by how they ended, model-epochs reported, best so far."""
+        assert self.trials is not None
+        counts = self.trials.counts()
+        ended = {"complete": "complete", "pruned": "stopped early", "fail": "failed"}
+        told = ", ".join(f"{counts[name]} {word}" for name, word in ended.items() if counts[name])
+        done = sum(counts[name] for name in ended)
+        parts = [f"{done}/{self.trials.spec.trials} trials ({told or 'none ended'})", f"{len(self.running)} running"]
+        parts.append(f"{sum(self.epochs.values())} model-epochs")
+        if self.best is not None:
+            accuracy, config, epoch = self.best
+            parts.append(f"best {self.accuracy} {accuracy:.2%} ({config.label}, epoch {epoch})")
+        return ", ".join(parts)
+
+
+def run_search_trials(
+    trials: Trials, first: Asked | None, data: TrialData, context: Context, resources: Resources, console: Console,
+    tracking: Tracking,
+) -> None:
+    """Run trials in an open `ray_session` until the search is over, `first` being the next; ends all it begins.
+
+    When memory runs out, the trainings that were running go on later, one at a time.
+
+    Raises:
+        UserError: the study cannot be written to, or no node can hold a trial any more.
+        KeyboardInterrupt: a signal came; every finished epoch is in the study, and no trial is left running.
+    """
+    spec, study = trials.spec, trials.study
+    trainable = tune.with_parameters(run_trial, data=data, context=context, trainings=str(study.folder / "trainings"))
+    at_once = slots(resources, live_nodes())
+    try:
+        with Display(SearchState([], spec.accuracy, trials=trials), console) as display:
+            while first is not None:
+                watch = Watch(display, study, context, resources)
+                searcher = StudySearch(trials, first, watch)
+                try:
+                    scheduler = make_scheduler(spec, trials)
+                    fit_trials(trainable, searcher, spec.trials, watch, tracking, at_once, scheduler)
+                except OutOfMemory as error:
+                    display.tell("OutOfMemoryError: Ray ended a worker because the machine ran out of memory")
+                    if at_once == 1:  # nobody else's appetite
+                        for asked in searcher.asked.values():
+                            watch.fail(asked.plan.config, str(error))
+                            trials.end(asked, failed=True)
+                    at_once = 1
+                    trials.settle()
+                first = trials.next()
+    finally:
+        trials.settle()
+
+
+def slots(resources: Resources, nodes: list[Node]) -> int:
+    """How many trials the nodes can hold at once, at least 1: Optuna is asked for no more, as it learns meanwhile."""
+    fit = [min(int(node.total[name] / wanted) for name, wanted in resources.demand.items())
+           for node in nodes if resources.can_hold(node)]
+    return max(1, sum(fit))

@@ -1,0 +1,62 @@
+"""Warm start: the trainings of finished studies entered in a search, and copied into its store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tune_mnist.config import Context, UserError, training_key
+from tune_mnist.files import make_folder, write_atomic
+from tune_mnist.optuna_study import Trials
+from tune_mnist.store import Study
+
+
+def check_sources(folders: Sequence[Path], context: Context) -> list[Study]:
+    """The studies in `folders`.
+
+    Raises:
+        UserError: one is no study, or was made under another protocol or on other data than `context`.
+    """
+    studies = [Study(folder) for folder in folders]
+    for study in studies:
+        there = study.context()
+        for name in ("protocol", "data_sha256"):
+            if getattr(there, name) != getattr(context, name):
+                told = f"{getattr(there, name)}, the search {getattr(context, name)}"
+                raise UserError(f"{study.folder} has {name} {told}: name a study of the same for --warm-start")
+    return studies
+
+
+def warm_start(trials: Trials, sources: Sequence[Study], console: Console) -> None:
+    """Enter what the search's space has of the sources' trainings, each once, however often this is done.
+
+    A training shorter than the search's epochs enters as stopped early. One that ran in the same way (device,
+    threads) is copied into the search's store, so that it is never trained again and can be among the best.
+    """
+    for source in sources:
+        planned = source.planned()
+        records = source.records(planned, source.context())
+        entered = 0
+        for record in records:
+            config = record.config
+            if record.key == training_key(config, trials.context) and trials.has(config) and record.epochs:
+                _copy(source.training(record.key).folder, trials.study.training(record.key).folder)
+                names = trials.spec.space.domains(config.model)
+                settings = {"model": config.model, **{name: getattr(config, name) for name in names}}
+                trials.study.add(trials.spec.training(settings), trials.context)
+            entered += trials.add_warm(record, source.name)
+        console.print(
+            f"warm start: {entered} of {len(records)} trainings of {source.name} entered", highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a training's files that are not there; its history comes before the states that continue it."""
+    if (target / "history.json").exists() or not (source / "history.json").exists():
+        return
+    make_folder(target)
+    for path in sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith(".")):
+        write_atomic(target / path.name, path.read_bytes())
