@@ -47,7 +47,10 @@ def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterat
     told: dict[str, Any] = {"target": value, "target_name": goal}
     yield f"history{suffix}", _drawn(lambda: drawn.plot_optimization_history(study, **told))
     yield f"edf{suffix}", _drawn(lambda: drawn.plot_edf(study, **told))
-    params = [name for name in trials.spec.space.distributions() if any(name in trial.params for trial in complete)]
+    params = [
+        name for name in trials.spec.space.distributions()
+        if any(name in trial.params for trial in complete) and len({trial.params.get(name) for trial in complete}) > 1
+    ]
     if not params:
         return
     yield f"slice{suffix}", _drawn(lambda: drawn.plot_slice(study, params=params, **told), _wide)
@@ -82,6 +85,9 @@ def _drawn(draw: Callable[[], Any], finish: Callable[[Figure], None] | None = No
             finish(figure)
         figure.set_layout_engine("constrained")
         try:
+            return png(figure)
+        except ZeroDivisionError:  # a row of panels of no height, as parallel coordinates have, defeats the layout
+            figure.set_layout_engine("none")
             return png(figure)
         finally:
             plt.close("all")
