@@ -30,7 +30,7 @@ UNEVEN = 0.15
 """Half of the JPEG, WebP and 16-bit files have paper whose light changes by up to this share, and noise of 0.01."""
 KINDS = ("PNG", "JPEG", "WebP", "RGBA", "palette", "16-bit")
 PER_FONT_DIGIT = 3
-NOT_TEXT = ("cmsy", "cmex", "cmmi", "STIXNonUni", "STIXSiz", "LastResort")  # fonts of symbols
+NOT_TEXT = ("cmsy", "cmex", "cmmi", "STIXNonUni", "STIXSiz", "LastResort")  # no digits in them
 
 
 @dataclass(frozen=True)

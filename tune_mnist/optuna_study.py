@@ -145,7 +145,7 @@ class Trials:
             else:
                 self.optuna.tell(trial.number, state=TrialState.FAIL)
 
-    def course(self) -> Iterator[tuple[str, dict[int, float]]]:
+    def courses(self) -> Iterator[tuple[str, dict[int, float]]]:
         """The values by epoch of every finished trial, for a scheduler that is to know them."""
         for trial in self.all():
             if trial.state.is_finished():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -79,8 +80,10 @@ class Past(NamedTuple):
     trial_id: str
 
 
-def make_scheduler(spec: SearchSpec, trials: Trials) -> TrialScheduler | None:
-    """The early stopping, told the course of every trial so far, so that a resumed search stops as it would have."""
+def make_scheduler(
+    spec: SearchSpec, courses: Iterable[tuple[str, Mapping[int, float]]] = ()
+) -> TrialScheduler | None:
+    """The early stopping, told the values by epoch of every trial so far: a resumed search stops as it would have."""
     metric, mode = spec.goals[0], {"maximize": "max", "minimize": "min"}[spec.directions[0]]
     if spec.stopping == "none":
         return None
@@ -97,7 +100,7 @@ def make_scheduler(spec: SearchSpec, trials: Trials) -> TrialScheduler | None:
         scheduler = MedianStoppingRule(
             time_attr="epoch", metric=metric, mode=mode, grace_period=1, min_time_slice=without_end
         )
-    for name, course in trials.course():
+    for name, course in courses:
         past = Past(name)
         scheduler.on_trial_add(None, past)
         for epoch, value in course.items():
@@ -152,7 +155,7 @@ def run_search_trials(
                 watch = Watch(display, study, context, resources)
                 searcher = StudySearch(trials, first, watch)
                 try:
-                    scheduler = make_scheduler(spec, trials)
+                    scheduler = make_scheduler(spec, trials.courses())
                     fit_trials(trainable, searcher, spec.trials, watch, tracking, at_once, scheduler)
                 except OutOfMemory as error:
                     display.tell("OutOfMemoryError: Ray ended a worker because the machine ran out of memory")
