@@ -1,23 +1,31 @@
-"""Test of serve: a real server, asked by many at once."""
+"""Tests of serve: a real server, asked by many at once, and drawn on in a real browser."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
+import math
 import re
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from browser import find_browser, open_page
 from test_predict import digits, saved
 
 IN_FLIGHT = 200
+STROKES = {  # points in shares of the paper's sides
+    "7": [(0.28, 0.25), (0.45, 0.25), (0.7, 0.25), (0.62, 0.42), (0.54, 0.6), (0.46, 0.8)],
+    "0": [(0.5 + 0.2 * math.cos(0.3 * turn), 0.5 + 0.28 * math.sin(0.3 * turn)) for turn in range(22)],
+    "1": [(0.52, 0.2), (0.51, 0.4), (0.5, 0.6), (0.49, 0.8)],
+}
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -29,27 +37,60 @@ def ask(address: str, body: bytes | None = None) -> tuple[int, bytes]:
         return error.code, error.read()
 
 
-@pytest.mark.slow
-def test_every_request_is_answered_and_the_page_is_there(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the package's model, which must end well when interrupted."""
     pytest.importorskip("starlette", reason="needs the extra `serve`")
-    files = [(saved(picture, "16-bit", tmp_path / f"{n}"), label) for n, (picture, label) in enumerate(digits(20))]
     command = [sys.executable, "-m", "tune_mnist.serve", "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ})
+    folder = tmp_path_factory.mktemp("server")
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
     try:
         assert server.stdout is not None
-        (address,) = re.findall(r"on (http://127\.0\.0\.1:\d+);", server.stdout.readline())
-        asked = [files[n % len(files)] for n in range(IN_FLIGHT)]
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            answers = list(pool.map(lambda one: ask(f"{address}/predict", one[0].read_bytes()), asked))
-        assert [status for status, _ in answers] == [200] * IN_FLIGHT
-        right = [json.loads(body)["digit"] == label for (_, body), (_, label) in zip(answers, asked, strict=True)]
-        assert sum(right) >= 0.95 * IN_FLIGHT
-        status, page = ask(address)
-        assert status == 200 and b"<canvas" in page
-        assert ask(f"{address}/predict", b"no picture")[0] == 400
-        assert ask(f"{address}/predict", bytes(2**21))[0] == 413
-        assert ask(f"{address}/nowhere")[0] == 404
+        (found,) = re.findall(r"on (http://127\.0\.0\.1:\d+);", server.stdout.readline())
+        yield found
     finally:
         server.send_signal(signal.SIGINT)
         code = server.wait(30)
     assert code == 130
+
+
+@pytest.mark.slow
+def test_every_request_is_answered_and_the_page_is_there(address: str, tmp_path: Path) -> None:
+    files = [(saved(picture, "16-bit", tmp_path / f"{n}"), label) for n, (picture, label) in enumerate(digits(20))]
+    asked = [files[n % len(files)] for n in range(IN_FLIGHT)]
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        answers = list(pool.map(lambda one: ask(f"{address}/predict", one[0].read_bytes()), asked))
+    assert [status for status, _ in answers] == [200] * IN_FLIGHT
+    right = [json.loads(body)["digit"] == label for (_, body), (_, label) in zip(answers, asked, strict=True)]
+    assert sum(right) >= 0.95 * IN_FLIGHT
+    status, page = ask(address)
+    assert status == 200 and b"<canvas" in page
+    for path, body, refused in (
+        ("predict", b"no picture", 400), ("predict", bytes(2**21), 413), ("predict", None, 405), ("nowhere", None, 404),
+    ):
+        status, said = ask(f"{address}/{path}", body)
+        assert status == refused and set(json.loads(said)) == {"error"}
+
+
+@pytest.mark.slow
+def test_what_mouse_and_finger_draw_is_read_live(address: str) -> None:
+    program = find_browser()
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    pytest.importorskip("aiohttp", reason="drives the browser")
+    asyncio.run(draw_and_check(program, address))
+
+
+async def draw_and_check(program: str, address: str) -> None:
+    shown = "document.getElementById('digit').textContent"
+    async with open_page(program, address) as page:
+        for width, scheme, digit in ((400, "dark", "7"), (1400, "light", "0"), (400, "light", "1")):
+            await page.look(width, 800, scheme)
+            await page.draw(STROKES[digit], "#paper", finger=width == 400)
+            await page.until(f"{shown} === '{digit}' && !busy")
+            assert await page.value("document.documentElement.scrollWidth") <= width
+            bars = await page.value("[...document.querySelectorAll('#bars i')].map(bar => parseFloat(bar.style.width))")
+            assert len(bars) == 10 and sum(bars) == pytest.approx(100, abs=0.1)
+            assert max(range(10), key=bars.__getitem__) == int(digit)
+            await page.value("document.getElementById('clear').click()")
+            await page.until(f"{shown} === '–'")
