@@ -8,6 +8,7 @@ queued again, so that it goes on from there, counts once, and a kill costs the s
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import secrets
 import time
@@ -242,6 +243,8 @@ def make_sampler(spec: SearchSpec, trials: int) -> BaseSampler:
         "gp": lambda: GPSampler(seed=seed),
     }
     try:
+        if spec.sampler == "cmaes":
+            importlib.import_module("cmaes")  # which Optuna would miss only when it is first asked
         with _quiet():
             return made[spec.sampler]()
     except ImportError as error:
