@@ -29,7 +29,6 @@ LEAST_CONTRAST = 0.25
 UNEVEN = 0.15
 """Half of the JPEG, WebP and 16-bit files have paper whose light changes by up to this share, and noise of 0.01."""
 KINDS = ("PNG", "JPEG", "WebP", "RGBA", "palette", "16-bit")
-PER_FONT_DIGIT = 3
 NOT_TEXT = ("cmsy", "cmex", "cmmi", "STIXNonUni", "STIXSiz", "LastResort")  # no digits in them
 
 
@@ -54,10 +53,10 @@ def mnist_drawings(count: int, folder: Path, rng: np.random.Generator) -> Iterat
         yield draw(frame, label, "MNIST", KINDS[number % len(KINDS)], folder / f"mnist-{index}", rng)
 
 
-def font_drawings(folder: Path, rng: np.random.Generator) -> Iterator[Drawing]:
-    """Every digit in every text font there is, `PER_FONT_DIGIT` times each."""
+def font_drawings(times: int, folder: Path, rng: np.random.Generator) -> Iterator[Drawing]:
+    """Every digit in every text font there is, so many `times` each."""
     for name, path in text_fonts().items():
-        for number in range(10 * PER_FONT_DIGIT):
+        for number in range(10 * times):
             digit = number % 10
             frame = Image.new("L", (280, 280))
             font = ImageFont.truetype(path, 230)
@@ -171,6 +170,7 @@ def main() -> None:
     """Draw, predict and count."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--digits", type=int, default=1000, help="MNIST test digits to draw")
+    parser.add_argument("--per-font-digit", type=int, default=3, help="how often each digit of each font is drawn")
     parser.add_argument("--model", type=Path, default=PRETRAINED, help="folder of a trained model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder to keep the files of wrong answers in")
@@ -179,7 +179,10 @@ def main() -> None:
     trained, shares = load_trained(args.model), {}
     with tempfile.TemporaryDirectory() as folder:
         rng = np.random.default_rng(args.seed)
-        sets = {"mnist": mnist_drawings(args.digits, Path(folder), rng), "fonts": font_drawings(Path(folder), rng)}
+        sets = {
+            "mnist": mnist_drawings(args.digits, Path(folder), rng),
+            "fonts": font_drawings(args.per_font_digit, Path(folder), rng),
+        }
         for name, drawings in sets.items():
             drawn = list(drawings)
             frame = table(drawn, predict_files([drawing.path for drawing in drawn], trained))
@@ -192,7 +195,7 @@ def main() -> None:
                     new = f"{row.digit}-as-{row.answer}-{row.path.name}"
                     (args.keep / new).write_bytes(row.path.read_bytes())
     if args.json:
-        print(json.dumps(shares))
+        print(json.dumps(shares | {"families": len(text_fonts())}))
 
 
 if __name__ == "__main__":

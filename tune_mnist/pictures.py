@@ -116,11 +116,11 @@ def _plain(picture: Image.Image) -> Image.Image:
 
 
 def _deep_levels(values: NDArray[np.generic]) -> Grey:
-    """Levels in 0…1 of pixels of more than 8 bits: integers, or floats of any common range."""
+    """Levels in 0…1 of pixels of more than 8 bits, whose white is the least usual one that none of them exceeds."""
     levels = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     most = float(levels.max(initial=0.0))
-    whole = 65535.0 if values.dtype == np.uint16 else next((top for top in (1.0, 255.0, 65535.0) if most <= top), most)
-    return np.asarray((levels / whole).clip(0, 1), np.float32)
+    whites = (1.0, 255.0) if values.dtype.kind == "f" else (255.0, 4095.0, 65535.0)
+    return np.asarray((levels / next((white for white in whites if most <= white), most)).clip(0, 1), np.float32)
 
 
 def _paper_behind(levels: Grey, alpha: Grey) -> float:
