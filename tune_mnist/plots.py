@@ -116,7 +116,7 @@ def _figures(tables: Tables) -> Iterator[tuple[str, Figure]]:
     low, middle, high = (nearest(reached["lr"], lr) for lr in (1e-4, 1e-3, 1e-1))
     # A search draws its settings: where most combinations of their values are missing there is nothing to slice.
     combinations = math.prod(summary[name].nunique() for name in ("model", *NAMES))
-    several = {name for name in NAMES if summary[name].nunique() > 1 and 2 * len(summary) >= combinations}
+    several = {name for name in NAMES if summary[name].nunique() > 1 and 2 * len(summary) > combinations}
     if "lr" in several:
         yield "accuracy_by_lr", accuracy_lines(summary, protocol, "lr", "batch_size", "epochs", [epochs])
     if "epochs" in several:
