@@ -13,7 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from tune_mnist.data import load_dataset
-from tune_mnist.predict import main, predict_files
+from tune_mnist.predict import _file, answer, draw_answers, main, predict_files
+from tune_mnist.trained import PRETRAINED, load_trained
 
 COUNT = 60
 
@@ -88,6 +89,14 @@ def test_stdin_and_a_figure(tmp_path: Path) -> None:
     assert done.stdout.decode().startswith(f"-: {label} (") and done.stdout.count(b"\n") == 1
     with Image.open(tmp_path / "seen.png") as figure:
         assert figure.width > 300
+
+
+@pytest.mark.parametrize("kind", ["16-bit", "transparent", "palette", "off-centre"])
+def test_the_figure_shows_the_picture_itself(kind: str, tmp_path: Path) -> None:
+    source = _file(saved(digits(1)[0][0], kind, tmp_path / "one"))
+    shown = draw_answers([(source, answer([source], load_trained(PRETRAINED))[0])]).axes[0].images[0]
+    seen = np.asarray(shown.to_rgba(np.asarray(shown.get_array())))[..., :3]
+    assert seen.min() < 0.3 * seen.max()
 
 
 @pytest.mark.parametrize(("words", "told"), {

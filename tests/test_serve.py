@@ -7,6 +7,7 @@ import json
 import math
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,6 +20,7 @@ import pytest
 
 from browser import find_browser, open_page
 from test_predict import digits, saved
+from tune_mnist.serve import main
 
 IN_FLIGHT = 200
 STROKES = {  # points in shares of the paper's sides
@@ -52,6 +54,36 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.send_signal(signal.SIGINT)
         code = server.wait(30)
     assert code == 130
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["--port", "70000"], "`0 <= port < 65536` must hold, but got 70000: change --port"),
+    (["--model", "nowhere"], "no trained model: cannot read"),
+    (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:8000"),
+])
+def test_bad_input_is_one_line_before_ray_starts(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("starlette", reason="needs the extra `serve`")
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and told in said.err
+
+
+def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("starlette", reason="needs the extra `serve`")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use: change" in capsys.readouterr().err
+
+
+def test_a_ray_whose_replicas_answer_to_anyone_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tune_mnist.serve.LEAST_RAY", "999")
+    assert main([]) == 2
+    assert "Ray of at least 999" in capsys.readouterr().err
 
 
 @pytest.mark.slow

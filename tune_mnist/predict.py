@@ -233,13 +233,15 @@ def _draw(sources: Sequence[Source], answers: Sequence[Answer], path: Path) -> N
 
 def draw_answers(pairs: Sequence[tuple[Source, Answer]]) -> Figure:
     """A row for each picture: itself, the network's view of it and the probabilities; called under `styled`."""
+    import numpy as np
+
     from tune_mnist.canvas import make_panels
     from tune_mnist.pictures import open_picture
 
     figure, panels = make_panels(len(pairs), 3, 1.1, sharey=False)
     for row, (source, one) in zip(panels, pairs, strict=True):
-        shown = open_picture(source.read())
-        row[0].imshow(shown, cmap="gray", vmin=0, vmax=255 if shown.mode != "F" else 1)
+        shown = np.asarray(open_picture(source.read()))
+        row[0].imshow(shown, cmap="gray", vmin=0, vmax=1 if shown.dtype.kind == "f" else 255)
         row[0].set_title(Path(one.path).name, loc="left")
         row[1].imshow(one.view, cmap="gray", vmin=0, vmax=255)
         row[1].set_title("the network's view", loc="left")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ On this machine alone unless --host says otherwise. Ctrl-C ends it."""
 LOOPBACK = "127.0.0.1"
 OPEN_TO_ALL = "warning: whoever reaches this machine on that port can use it; nothing asks who they are"
 REQUEST_SECONDS = 30.0
+# A replica listens on every network; before https://github.com/ray-project/ray/pull/65189 to anyone, token or not.
+LEAST_RAY = "2.60"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +57,7 @@ def serving(args: ServeArgs, console: Console) -> Iterator[str]:
 
     folder = (args.model or PRETRAINED).resolve()
     load_trained(folder)
-    if importlib.util.find_spec("starlette") is None:
-        raise UserError("serve needs Ray Serve, which is not installed: pip install 'ray[serve]'")
+    _check_ray()
     port = _free_port(args.host, args.port)
 
     from tune_mnist.cluster import ray_session
@@ -64,6 +66,16 @@ def serving(args: ServeArgs, console: Console) -> Iterator[str]:
     with ray_session(Resources(), console):
         _deploy(folder, args.host, port)
         yield f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{port}"
+
+
+def _check_ray() -> None:
+    from packaging.version import Version
+
+    installed = metadata.version("ray")
+    rule = f"serve has Ray of at least {LEAST_RAY}, the first seen to ask a replica's callers for the token"
+    require(Version(installed) >= Version(LEAST_RAY), rule, installed, f"pip install 'ray[serve]>={LEAST_RAY}'")
+    if importlib.util.find_spec("starlette") is None:
+        raise UserError(f"serve needs Ray Serve, which is not installed: pip install 'ray[serve]>={LEAST_RAY}'")
 
 
 def _deploy(folder: Path, host: str, port: int) -> None:
