@@ -117,7 +117,7 @@ def _join(address: str) -> str:
         host_port = ray._private.services.canonicalize_bootstrap_address(address)
         if host_port is None:
             raise ConnectionError("no Ray runs on this machine")
-        reach(host_port)
+        reach(host_port, address)
         _answers(host_port)
         return _init(address=host_port, runtime_env=worker_environment())
     except UserError:

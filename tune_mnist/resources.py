@@ -13,14 +13,14 @@ from tune_mnist.config import UserError, require
 CONNECT_SECONDS = 5.0
 
 
-def reach(address: str) -> None:
-    """Raise `UserError` unless something listens at HOST:PORT."""
+def reach(address: str, asked: str | None = None) -> None:
+    """Raise `UserError`, naming the address as it was `asked` for, unless something listens at HOST:PORT."""
     host, port = address.rsplit(":", 1)
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         told = getattr(error, "strerror", None) or error
-        raise UserError(f"no Ray cluster to join at {address} ({told}): check --address") from None
+        raise UserError(f"no Ray cluster to join at {asked or address} ({told}): check --address") from None
 
 
 @dataclass(frozen=True, eq=False)

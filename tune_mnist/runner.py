@@ -101,7 +101,7 @@ def run_trainings(
             try:
                 at_once = 1 if kills[now[0].config] else None
                 results = _fit(trainable, now, watch, tracking or Tracking(), at_once)
-                ended = {plan.config for plan in now} - _give_more(watch, shares)
+                ended = {plan.config for plan in now} - _give_more(watch, shares) - _crowded_out(watch, kills)
             except OutOfMemory as error:
                 _give_more(watch, shares)
                 ended = set(display.state.ended)
@@ -206,13 +206,33 @@ def _count_kills(
     killed = re.findall(r"Selected to kill: \(Actor\((\w+)\)", str(error))
     named = {config for actor in killed for config in watch.actors.get(actor, ())}
     running = [config for trial in watch.heard for config in configs_of(trial)]
-    line = "OutOfMemoryError: Ray ended its worker because the machine ran out of memory"
+    _crowded_out(watch, kills)
     for config in [config for config in left if config in named] or running or left:
-        kills[config] += 1
-        if kills[config] > watch.resources.max_failures:
-            watch.fail(config, f"{line}\n\n{error}")
-        else:
-            watch.display.tell(f"{config.label}: {line}: trying again later, alone")
+        _count_kill(config, str(error), watch, kills)
+
+
+def _crowded_out(watch: Watch, kills: Counter[TrainingConfig]) -> set[TrainingConfig]:
+    """Count a kill for the trainings that lost their workers to want of memory as often as Tune tries; return them.
+
+    Ray ends more than one worker at a time, so that most of them are another's victims.
+    """
+    unfinished = {
+        config: text for trial, text in watch.crowded.items()
+        for config in configs_of(trial) if config not in watch.display.state.ended
+    }
+    for config, text in unfinished.items():
+        _count_kill(config, text, watch, kills)
+    return set(unfinished) - set(watch.display.state.ended)
+
+
+def _count_kill(config: TrainingConfig, text: str, watch: Watch, kills: Counter[TrainingConfig]) -> None:
+    """Count one more kill: the training is tried again alone, or has failed if it was killed too often."""
+    line = "OutOfMemoryError: Ray ended its worker because the machine ran out of memory"
+    kills[config] += 1
+    if kills[config] > watch.resources.max_failures:
+        watch.fail(config, f"{line}\n\n{text}")
+    else:
+        watch.display.tell(f"{config.label}: {line}: trying again later, alone")
 
 
 def trial_name(trial: Any) -> str:

@@ -18,6 +18,7 @@ from tune_mnist.store import Study
 from tune_mnist.trial import OUT_OF_MEMORY
 
 ACTOR_DIED = "The actor died"
+LOW_ON_MEMORY = "due to the node running low on memory"
 WAITING_SECONDS = 10.0  # without a running trial, after which to say what it waits for
 IDLE_SECONDS = 60.0  # after which to ask whether one can run at all
 
@@ -37,6 +38,8 @@ class Watch(tune.Callback):
         """Why the run cannot go on."""
         self.starved: dict[Any, str] = {}
         """The trials that ran out of GPU memory, and the error of each."""
+        self.crowded: dict[Any, str] = {}
+        """The trials whose worker Ray ended for want of the machine's memory, and the error of each."""
         self.idle_since = self.asked = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,9 +76,11 @@ class Watch(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         unfinished = [config for config in configs_of(trial) if config not in self.display.state.ended]
-        self._end(trial, "failed")
         text = self._error_text(trial)
-        if self._goes_on_after(error_line(text)):
+        if LOW_ON_MEMORY in text:
+            self.crowded[trial] = text
+        self._end(trial, "failed")
+        if self._goes_on_after(error_line(text)) and trial not in self.crowded:
             for config in unfinished:
                 self.fail(config, text)
 
@@ -115,7 +120,7 @@ class Watch(tune.Callback):
         for config in configs_of(trial):
             if config in self.display.state.ended:
                 continue
-            if trial in self.starved:  # to be tried again
+            if trial in self.starved or trial in self.crowded:  # to be tried again
                 self.display.state.running.pop(config, None)
             else:
                 self.display.state.end(config, how)
