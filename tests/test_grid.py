@@ -28,12 +28,11 @@ def grid(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_each_cell_once_as_accurate_as_it_should_be_and_running_twice_changes_no_byte(tmp_path: Path) -> None:
+def test_each_cell_once_and_running_twice_changes_no_byte(tmp_path: Path) -> None:
     first = grid(tmp_path, *SMALL, "--json")
     assert first.returncode == 0, first.stderr
     outcome = json.loads(first.stdout)
     assert outcome["cells"] == {"complete": 8}
-    assert outcome["top3"][0]["mean"] > 0.94 and outcome["top3"][0]["test_accuracy"] > 0.94
     study = tmp_path / "ray_results" / "grid"
     results = pd.read_csv(study / "results.csv")
     cells = results[["model", "lr", "batch_size", "epochs", "seed"]]
@@ -76,6 +75,15 @@ def test_from_python_tables_and_result_grid_agree(tmp_path: Path) -> None:
     from_ray = analyse(spec.trainings(), records_from_results(result.result_grid), "report")
     pd.testing.assert_frame_equal(from_ray.results, result.tables.results, check_exact=True)
     assert set(result.tables.summary["n"]) == {2}
+
+
+@pytest.mark.slow
+def test_one_cell_reaches_its_accuracy(tmp_path: Path) -> None:
+    words = ["--models", "SimpleNN", "--lr", "1e-3", "--batch-size", "64", "--epochs", "3", "--json"]
+    done = grid(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    (best,) = json.loads(done.stdout)["top3"]
+    assert best["mean"] > 0.95 and best["test_accuracy"] > 0.95
 
 
 def test_bad_input_writes_nothing_and_starts_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,226 @@
+"""A real cluster of this machine's processes: a node killed, one added, shares of a GPU. Also run as its driver."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from rich.console import Console
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "experiments" / "cluster"))
+
+from local_nodes import LocalNodes, local_nodes, wait_for  # type: ignore[import-not-found] # noqa: E402
+
+from idx import random_arrays, write_folder  # noqa: E402
+from tune_mnist import experiment, runner  # noqa: E402
+from tune_mnist.about import about_run  # noqa: E402
+from tune_mnist.batches import make_pictures  # noqa: E402
+from tune_mnist.config import Context, StudySpec, training_key  # noqa: E402
+from tune_mnist.experiment import check_experiment  # noqa: E402
+from tune_mnist.resources import Resources  # noqa: E402
+from tune_mnist.results import tables_of, winners_to_score, write_results  # noqa: E402
+from tune_mnist.store import Study  # noqa: E402
+
+TABLES = ("results.csv", "epochs.csv", "summary.csv", "top3.csv")
+WORDS = ["--models", "SimpleNN", "--lr", "1e-3", "3e-3", "--batch-size", "32", "--seeds", "5", "--epochs", "2", "80"]
+# A head that notices within two seconds, not half a minute, that a node is gone.
+QUICK = {"RAY_health_check_initial_delay_ms": "500", "RAY_health_check_period_ms": "500",
+         "RAY_health_check_failure_threshold": "3"}
+# Epochs of which a run has enough left for a node that is added in its middle.
+SLOW = {"CHAOS": json.dumps({"slow": 0.15}), "PYTHONPATH": str(ROOT / "tests" / "chaos" / "faults")}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalNodes]:
+    with local_nodes((), environment={**os.environ, **QUICK, **SLOW}) as nodes:
+        nodes.add(cpus=1, gpus=1)
+        nodes.add(cpus=1)
+        nodes.add(cpus=1)
+        yield nodes
+
+
+def training(raylet: psutil.Process) -> set[int]:
+    """The node's workers that are training now."""
+    found = set()
+    for worker in raylet.children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "SimpleNN" in " ".join(worker.cmdline()):
+                found.add(worker.pid)
+    return found
+
+
+def without_ray(spec: StudySpec, folder: Path) -> Study:
+    """The study of `spec` made by plain loops."""
+    from tune_mnist.trial import TrialData, run_training, score_training
+
+    ready = check_experiment(spec, Resources())
+    data = TrialData(*(make_pictures(*pair) for pair in (
+        (ready.data.train_images, ready.data.train_labels), (ready.data.eval_images, ready.data.eval_labels)
+    )))
+    folder.mkdir()
+    study = Study(folder)
+    study.create()
+    study.add(spec, ready.context, about_run())
+    torch.set_num_threads(1)
+    for plan in spec.trainings():
+        kept = study.training(training_key(plan.config, ready.context))
+        for _ in run_training(plan.config, plan.epochs, data, ready.context, kept):
+            pass
+    for config, epochs in winners_to_score(study):
+        trainings = str(study.folder / "trainings")
+        score_training(config, epochs, data, experiment.test_pictures(ready.dataset), ready.context, trainings)
+    write_results(study, tables_of(study))
+    return study
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_node_killed_and_one_added_change_no_byte(cluster: LocalNodes, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", random_arrays(train=1200, test=200))
+    command = [sys.executable, "-m", "tune_mnist.grid", *WORDS, "--data", str(data), "--name", "three"]
+    with open(tmp_path / "log", "wb") as log:
+        run = subprocess.Popen([*command, "--address", cluster.address], cwd=tmp_path, env=cluster.environment,
+                               stdout=log, stderr=log)
+    study = tmp_path / "ray_results" / "three"
+    busy: set[int] = set()
+    try:
+        last = cluster.raylet(2)
+        wait_for(lambda: training(last) or run.poll() is not None)
+        cluster.kill(2)
+        added = cluster.raylet(cluster.add(cpus=2))
+        while run.poll() is None:
+            busy |= training(added)
+            time.sleep(0.2)
+    finally:
+        run.kill()
+    told = (tmp_path / "log").read_text()
+    assert run.returncode == 0 and "10/10 trainings" in told, told
+    assert "trying again from its last epoch" in told  # so the node died in the middle of its work
+    reports = [json.loads(line) for path in study.glob("ray/*/*/result.json") for line in path.read_text().splitlines()]
+    assert busy & {report["pid"] for report in reports}  # so the new node trained
+    spec = StudySpec(models=("SimpleNN",), lr=(1e-3, 3e-3), batch_size=(32,), seeds=5, epochs=(2, 80), data=data)
+    alone = without_ray(spec, tmp_path / "alone")
+    assert {name: (study / name).read_bytes() for name in TABLES} == {
+        name: (alone.folder / name).read_bytes() for name in TABLES
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_shares_of_a_gpu_and_more_of_it_after_running_out_of_its_memory(cluster: LocalNodes, tmp_path: Path) -> None:
+    command = [sys.executable, __file__, cluster.address, str(tmp_path)]
+    done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["at once"] == {"0.25": 4, "0.3": 3}
+    assert told["statuses"] == ["complete", "complete", "failed"]
+    line = "SimpleNN-lr0.001-b32-s0: OutOfMemoryError: CUDA out of memory: trying again with 0.5 of a GPU"
+    assert line in told["lines"]
+    assert sum("again with 1 of a GPU" in line for line in told["lines"].splitlines()) == 1
+    assert told["error"] == "OutOfMemoryError: CUDA out of memory"
+
+
+def as_driver(address: str, folder: Path) -> dict[str, Any]:
+    """How many waiting trials ran at once at each share, and what became of trainings that need more than theirs."""
+    from tune_mnist.cluster import ray_session
+    from tune_mnist.display import Display, RunState
+    from tune_mnist.tracking import Tracking
+    from tune_mnist.watch import Watch
+
+    spec = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), seeds=6, epochs=(1,),
+                     data=write_folder(folder / "data", random_arrays(train=600, test=100)))
+    resources = Resources(address=address, cpus_per_trial=0.2)
+    ready = check_experiment(spec, resources)
+    plans, found = spec.trainings(), {}
+    with open(folder / "lines", "w+") as out, ray_session(resources, Console(quiet=True), folder):
+        for share in (0.25, 0.3):
+            study = made(folder / f"share{share}")
+            mine = dataclasses.replace(resources, gpus_per_trial=share)
+            with Display(RunState(plans, "val_accuracy"), Console(quiet=True)) as display:
+                watch = Watch(display, study, Context(protocol="holdout", data_sha256="none"), mine)
+                runner._fit(waiting(study.folder, int(1 / share)), plans, watch, Tracking(), at_once=None)
+            found[f"{share:g}"] = most_at_once(study.folder)
+        runner.run_trial = needing  # type: ignore[attr-defined]
+        study = made(folder / "memory")
+        from tune_mnist.trial import TrialData
+
+        data = TrialData(make_pictures(ready.data.train_images, ready.data.train_labels),
+                         make_pictures(ready.data.eval_images, ready.data.eval_labels))
+        mine = dataclasses.replace(resources, gpus_per_trial=0.25)
+        runner.run_trainings(plans[:3], data, ready.context, study, mine, Console(file=out, width=400))
+        records = study.records(plans[:3], ready.context)
+        out.seek(0)
+        return {"at once": found, "lines": out.read(), "statuses": [record.status for record in records],
+                "error": records[2].error}
+
+
+def made(folder: Path) -> Study:
+    folder.mkdir()
+    study = Study(folder)
+    study.create()
+    return study
+
+
+def waiting(folder: Path, expected: int) -> Any:
+    """A trainable that waits for `expected` to have started, and a second for more; it notes from when to when."""
+
+    def waits(config: dict[str, Any]) -> None:
+        import time
+
+        from ray import tune
+
+        start = time.time()
+        (folder / f"started-{config['seed']}").touch()
+        while len(list(folder.glob("started-*"))) < expected and time.time() < start + 30:
+            time.sleep(0.1)
+        time.sleep(1)
+        (folder / f"seen-{config['seed']}").write_text(f"{start} {time.time()}")
+        tune.report({"key": "", "member": 0, "diverged": False, "epoch": 1, "train_loss": 0.0, "val_accuracy": 0.5})
+
+    return waits
+
+
+def most_at_once(folder: Path) -> int:
+    """The most intervals noted in the folder that overlap."""
+    spans = [tuple(map(float, path.read_text().split())) for path in folder.glob("seen-*")]
+    assert len(spans) == 6
+    ends = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    return max(itertools.accumulate(step for _, step in ends))
+
+
+def needing(config: dict[str, Any], *, data: Any, context: Any, trainings: str) -> None:
+    """`run_trial` on a GPU where seed 0 needs half of it, seed 1 a quarter, and seed 2 more than there is."""
+    import torch
+    from ray import tune
+
+    from tune_mnist import trial
+
+    real, share = trial.run_training, tune.get_context().get_trial_resources().required_resources["GPU"]
+
+    def short(*args: Any) -> Iterator[Any]:
+        if share < (0.5, 0.25, 2.0)[config["seed"]]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        yield from real(*args)
+
+    trial.run_training = short  # type: ignore[assignment]
+    try:
+        trial.run_trial(config, data=data, context=context, trainings=trainings)
+    finally:
+        trial.run_training = real
+
+
+if __name__ == "__main__":
+    print(json.dumps(as_driver(sys.argv[1], Path(sys.argv[2]))))
