@@ -66,15 +66,20 @@ def open_study(folder: Path, *, fresh: bool = False) -> Iterator[Study]:
 
     Raises:
         UserError: the folder cannot be written to, or another run holds the study.
+        KeyboardInterrupt: one of the block, with how to go on as its text.
     """
-    if fresh and folder.exists():
-        with study_lock(folder), writing(folder):
-            set_aside(folder)
-    make_folder(folder, parents=True)
-    with study_lock(folder):
-        study = Study(folder)
-        study.create()
-        yield study
+    try:
+        if fresh and folder.exists():
+            with study_lock(folder), writing(folder):
+                set_aside(folder)
+        make_folder(folder, parents=True)
+        with study_lock(folder):
+            study = Study(folder)
+            study.create()
+            yield study
+    except KeyboardInterrupt:
+        told = f"stopped; every finished epoch is in {folder}: the same command goes on from there"
+        raise KeyboardInterrupt(told) from None
 
 
 def run_experiment(

@@ -76,12 +76,8 @@ def run_grid(args: GridArgs, console: Console | None = None) -> GridResult:
     console = console or Console(stderr=True)
     args.tracking.check()
     experiment = check_experiment(args.spec, args.resources, download=args.download)
-    try:
-        with open_study(args.storage / args.name, fresh=args.fresh) as study:
-            tables, results = run_experiment(experiment, study, console, args.tracking)
-    except KeyboardInterrupt:
-        told = f"stopped; every finished epoch is in {args.storage / args.name}: the same command goes on from there"
-        raise KeyboardInterrupt(told) from None
+    with open_study(args.storage / args.name, fresh=args.fresh) as study:
+        tables, results = run_experiment(experiment, study, console, args.tracking)
     return GridResult(study.folder, tables, results)
 
 

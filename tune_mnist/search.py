@@ -89,12 +89,8 @@ def run_search(args: SearchArgs, console: Console | None = None) -> SearchResult
     make_sampler(args.spec, 0)  # its package may be missing
     experiment = check_experiment(args.spec.data_spec(), args.resources, download=args.download)
     sources = check_sources(args.warm_start, experiment.context)
-    try:
-        with open_study(args.storage / args.name, fresh=args.fresh) as study:
-            return _search(args, experiment, study, sources, console)
-    except KeyboardInterrupt:
-        told = f"stopped; every finished epoch is in {args.storage / args.name}: the same command goes on from there"
-        raise KeyboardInterrupt(told) from None
+    with open_study(args.storage / args.name, fresh=args.fresh) as study:
+        return _search(args, experiment, study, sources, console)
 
 
 def _search(
