@@ -11,7 +11,7 @@ import stat
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,10 @@ def ray_session(resources: Resources, console: Console, folder: Path | None = No
         if not own_token and not asks_for_token(url):
             console.print(NO_TOKEN, highlight=False, soft_wrap=True)
         # Ray tells of every worker that dies on stdout, which is for results.
-        with _without(ray._private.worker, "print_to_stdstream"):
+        with _instead(ray._private.worker, "print_to_stdstream", _nothing):
             yield
     finally:
-        unwinding()
-        ray.shutdown()
+        _shut_down()
 
 
 @contextlib.contextmanager
@@ -94,8 +93,7 @@ def joined(address: str) -> Iterator[str]:
     try:
         yield _join(address)
     finally:
-        unwinding()
-        ray.shutdown()
+        _shut_down()
 
 
 def _start() -> str:
@@ -164,14 +162,14 @@ def _init(**options: Any) -> str:
     before = set(me.children(recursive=True))
     try:
         # Interrupted in its middle, Ray may crash; and it would put its own handler of SIGTERM in place of ours.
-        with deferring(INIT_SECONDS), _without(ray._private.utils, "set_sigterm_handler"):
+        with deferring(INIT_SECONDS), _instead(ray._private.utils, "set_sigterm_handler", _nothing):
             info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
             reinstate()  # Ray's crash handler takes SIGTERM for a crash, and a second one ends the process there
     except BaseException:
         unwinding()
         # Ray may not know yet what it has started, and some of it would live on for a minute.
         started = set(me.children(recursive=True)) - before
-        ray.shutdown()
+        _shut_down()
         for process in started:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -179,15 +177,33 @@ def _init(**options: Any) -> str:
     return info.dashboard_url or ""
 
 
+def _shut_down() -> None:
+    """Shut Ray down with our handling of signals in force: in its middle Ray lets SIGTERM end the process again."""
+    unwinding()
+    state = ray._private.state.state
+    disconnect = state.disconnect  # what Ray does next
+
+    def reinstate_first() -> None:
+        reinstate()
+        disconnect()
+
+    with _instead(state, "disconnect", reinstate_first):
+        ray.shutdown()
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """What Ray is to do in some places."""
+
+
 @contextlib.contextmanager
-def _without(module: Any, name: str) -> Iterator[None]:
-    """Let a function of Ray's do nothing."""
-    before = getattr(module, name)
-    setattr(module, name, lambda *args, **kwargs: None)
+def _instead(target: Any, name: str, ours: Callable[..., None]) -> Iterator[None]:
+    """Let a function of Ray's do what `ours` does."""
+    before = getattr(target, name)
+    setattr(target, name, ours)
     try:
         yield
     finally:
-        setattr(module, name, before)
+        setattr(target, name, before)
 
 
 def _one_line(error: BaseException) -> str:
