@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slices import evaluation_slice, train_slice
-from tune_mnist.config import Context, StudySpec, TrainingConfig, training_key
+from tune_mnist.config import Context, PlannedTraining, StudySpec, TrainingConfig, training_key
 from tune_mnist.store import Progress, TrainingFolder
 from tune_mnist.trial import TrialData, run_training
 
@@ -50,7 +50,7 @@ def states(folder: TrainingFolder) -> dict[int, Path]:
 
 
 def train(folder: TrainingFolder, epochs: int = 3, config: TrainingConfig = CONFIG) -> list[dict[str, Any]]:
-    return list(run_training(config, epochs, data(), CONTEXT, folder))
+    return list(run_training(PlannedTraining(config, (epochs,)), data(), CONTEXT, folder))
 
 
 def damage(path: Path) -> None:

@@ -77,7 +77,7 @@ def without_ray(spec: StudySpec, folder: Path) -> Study:
     torch.set_num_threads(1)
     for plan in spec.trainings():
         kept = study.training(training_key(plan.config, ready.context))
-        for _ in run_training(plan.config, plan.epochs, data, ready.context, kept):
+        for _ in run_training(plan, data, ready.context, kept):
             pass
     for config, epochs in winners_to_score(study):
         trainings = str(study.folder / "trainings")

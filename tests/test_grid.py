@@ -38,6 +38,7 @@ def test_each_cell_once_and_running_twice_changes_no_byte(tmp_path: Path) -> Non
     cells = results[["model", "lr", "batch_size", "epochs", "seed"]]
     assert len(cells) == 8 and not cells.duplicated().any()
     assert results["val_accuracy"].is_monotonic_decreasing
+    assert len(list(study.glob("trainings/*/state-*.pt"))) == 4  # those of epoch 1 have served
     before = {path.name: path.read_bytes() for path in study.rglob("*") if path.suffix in (".csv", ".png")}
     again = grid(tmp_path, *SMALL)
     assert again.returncode == 0, again.stderr

@@ -40,10 +40,10 @@ def data() -> TrialData:
 
 
 def run(
-    folder: Path, data: TrialData, members: Sequence[tuple[TrainingConfig, int]], stop_after: int | None = None
+    folder: Path, data: TrialData, members: Sequence[PlannedTraining], stop_after: int | None = None
 ) -> list[tuple[int, dict[str, Any]]]:
     folder.mkdir(exist_ok=True)
-    folders = [TrainingFolder(folder / training_key(config, CONTEXT)) for config, _ in members]
+    folders = [TrainingFolder(folder / training_key(plan.config, CONTEXT)) for plan in members]
     return list(itertools.islice(run_pack(members, data, CONTEXT, folders), stop_after))
 
 
@@ -54,7 +54,7 @@ def kept(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_member_has_its_rows_and_a_diverged_one_ends(tmp_path: Path, data: TrialData) -> None:
-    rows = run(tmp_path, data, [(config, 3) for config in MEMBERS])
+    rows = run(tmp_path, data, [PlannedTraining(config, (3,)) for config in MEMBERS])
     assert [row["epoch"] for k, row in rows if k == 0] == [row["epoch"] for k, row in rows if k == 1] == [1, 2, 3]
     (diverged,) = (row for k, row in rows if k == 2)
     assert diverged["epoch"] == 1 and diverged["train_loss"] is None
@@ -62,7 +62,7 @@ def test_every_member_has_its_rows_and_a_diverged_one_ends(tmp_path: Path, data:
 
 @pytest.mark.parametrize("stop_after", range(1, 7))
 def test_interrupted_anywhere_and_gone_on_equals_undisturbed(tmp_path: Path, data: TrialData, stop_after: int) -> None:
-    members = [(config, 3) for config in MEMBERS]
+    members = [PlannedTraining(config, (3,)) for config in MEMBERS]
     run(tmp_path / "whole", data, members)
     run(tmp_path / "cut", data, members, stop_after)
     rows = run(tmp_path / "cut", data, members)
@@ -71,17 +71,17 @@ def test_interrupted_anywhere_and_gone_on_equals_undisturbed(tmp_path: Path, dat
 
 
 def test_members_join_where_they_stand_whoever_they_are_packed_with(tmp_path: Path, data: TrialData) -> None:
-    run(tmp_path / "whole", data, [(config, 3) for config in MEMBERS])
-    run(tmp_path / "parts", data, [(MEMBERS[1], 2), (MEMBERS[2], 3)])
-    run(tmp_path / "parts", data, [(MEMBERS[0], 3), (MEMBERS[1], 3)])
+    run(tmp_path / "whole", data, [PlannedTraining(config, (3,)) for config in MEMBERS])
+    run(tmp_path / "parts", data, [PlannedTraining(MEMBERS[1], (2,)), PlannedTraining(MEMBERS[2], (3,))])
+    run(tmp_path / "parts", data, [PlannedTraining(config, (3,)) for config in MEMBERS[:2]])
     assert kept(tmp_path / "whole") == kept(tmp_path / "parts")
 
 
 @pytest.mark.filterwarnings("ignore::tune_mnist.store.Damaged")
 def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(tmp_path: Path, data: TrialData) -> None:
-    members = [(config, 3) for config in MEMBERS[:2]]
+    members = [PlannedTraining(config, (3,)) for config in MEMBERS[:2]]
     run(tmp_path / "whole", data, members)
-    run(tmp_path / "bad", data, [(config, 2) for config in MEMBERS[:2]])
+    run(tmp_path / "bad", data, [PlannedTraining(config, (2,)) for config in MEMBERS[:2]])
     folder = TrainingFolder(tmp_path / "bad" / training_key(MEMBERS[1], CONTEXT))
     for path in folder.folder.glob("state-*"):
         path.unlink()
@@ -106,4 +106,4 @@ def test_plans_are_packed_by_what_they_have_in_common_and_each_once() -> None:
 def test_a_trials_config_tells_its_trainings() -> None:
     plans = [PlannedTraining(config, (2, 5)) for config in MEMBERS]
     for some in (plans[:1], plans):
-        assert trainings_of(trial_config(some)) == [(plan.config, 5) for plan in some]
+        assert trainings_of(trial_config(some)) == some

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from stored import CONFIG, CONTEXT, KEY, advance, begun, damage, data, row, state_of, states, timing, train, tree
+from tune_mnist.config import PlannedTraining
 from tune_mnist.files import read_json
 from tune_mnist.store import KEPT_STATES, Progress, Study, TrainingFolder, TrainingRecord, diverged, finite_or_none
-from tune_mnist.trial import run_training
+from tune_mnist.trial import run_training, score_training
 
 
 @pytest.fixture
@@ -53,6 +54,34 @@ def test_only_the_newest_states_are_kept_and_one_when_finished(folder: TrainingF
     folder.finish()
     assert list(states(folder)) == [7]
     assert folder.begin(CONFIG, CONTEXT).state == state_of(7)
+
+
+def test_the_states_of_smaller_budgets_are_kept_until_tidied(folder: TrainingFolder) -> None:
+    plan = PlannedTraining(CONFIG, (1, 3, 6))
+    list(run_training(plan, data(), CONTEXT, folder))
+    assert sorted(states(folder)) == [1, 3, 6]
+    at_three = folder.progress(with_state=True, until=4)
+    assert (at_three.state_epoch, len(at_three.rows)) == (3, 6)
+    alone = TrainingFolder(folder.folder.parent.parent / "alone" / KEY)
+    alone.folder.parent.mkdir()
+    train(alone, 3)
+    assert at_three.state == alone.progress(with_state=True).state
+    folder.tidy(7)
+    assert sorted(states(folder)) == [1, 3, 6]  # it may still be going on
+    folder.tidy(6)
+    assert list(states(folder)) == [6]
+
+
+def test_a_score_is_the_same_from_a_kept_state_from_an_earlier_one_and_from_the_start(folder: TrainingFolder) -> None:
+    list(run_training(PlannedTraining(CONFIG, (1, 2, 4)), data(), CONTEXT, folder))
+    test, trainings = data().evaluation, str(folder.folder.parent)
+    scores = []
+    for epoch in (2, 1):  # dropped one after the other
+        score_training(CONFIG, 2, data(), test, CONTEXT, trainings)
+        scores.append(folder.score(2))
+        states(folder)[epoch].unlink()
+    score_training(CONFIG, 2, data(), test, CONTEXT, trainings)
+    assert scores == [folder.score(2)] * 2 and list(states(folder)) == [4]
 
 
 def test_the_status_follows_rows_failures_and_divergence(folder: TrainingFolder) -> None:
@@ -189,7 +218,7 @@ def test_whatever_is_lost_is_computed_again_to_the_same_bytes(name: str, delete:
     whole, other = TrainingFolder(tmp_path / "a" / KEY), TrainingFolder(tmp_path / "b" / KEY)
     for one in (whole, other):
         one.folder.parent.mkdir()
-        rows = run_training(CONFIG, 4, data(), CONTEXT, one)
+        rows = run_training(PlannedTraining(CONFIG, (4,)), data(), CONTEXT, one)
         assert [next(rows)["epoch"], next(rows)["epoch"]] == [1, 2]
     train(whole, 4)
     newest = sorted(other.folder.glob("state-*"), reverse=True)

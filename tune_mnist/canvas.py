@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.style
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -37,10 +38,11 @@ def png(figure: Figure) -> bytes:
     """The figure as PNG, of bytes that depend on the figure alone; 256 colours are plenty, in a third of the bytes."""
     from PIL import Image
 
-    drawn, file = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI)
-    with Image.open(drawn) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    figure.set_dpi(DPI)
+    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()  # once: savefig would draw twice where there is a layout to find
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 

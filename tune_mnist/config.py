@@ -165,16 +165,23 @@ class PlannedTraining:
 
 
 def trial_config(plans: Sequence[PlannedTraining]) -> dict[str, Any]:
-    """A Ray trial's config: of one training its fields and `epochs`; of a pack those of each, under `pack`."""
-    members = [{**dataclasses.asdict(plan.config), "epochs": plan.epochs} for plan in plans]
+    """A Ray trial's config: of a training its fields, `epochs` and `budgets`; of a pack those of each, under `pack`."""
+    members = [
+        {**dataclasses.asdict(plan.config), "epochs": plan.epochs, "budgets": list(plan.budgets)} for plan in plans
+    ]
     return members[0] if len(members) == 1 else {"pack": members}
 
 
-def trainings_of(trial_config: dict[str, Any]) -> list[tuple[TrainingConfig, int]]:
-    """The trainings of a Ray trial, and the epochs to run each to."""
+def trainings_of(trial_config: dict[str, Any]) -> list[PlannedTraining]:
+    """The trainings of a Ray trial; one that names no `budgets` has its `epochs` as the only one."""
     names = [f.name for f in dataclasses.fields(TrainingConfig)]
-    members = trial_config.get("pack", [trial_config])
-    return [(TrainingConfig(**{n: member[n] for n in names if n in member}), member["epochs"]) for member in members]
+    return [
+        PlannedTraining(
+            TrainingConfig(**{name: member[name] for name in names if name in member}),
+            tuple(member.get("budgets", [member["epochs"]])),
+        )
+        for member in trial_config.get("pack", [trial_config])
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

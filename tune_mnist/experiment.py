@@ -98,6 +98,7 @@ def run_experiment(
     results = None
     if missing or winners_to_score(study):
         results = _run_on_ray(experiment, study, missing, console, tracking)
+    study.tidy()
     tables = tables_of(study)
     write_results(study, tables)
     return tables, results

@@ -68,11 +68,11 @@ class TrainingEvents(tune.Callback):
     ) -> None:
         if "member" not in result:
             return
-        config, epochs = trainings_of(trial.config)[result["member"]]
-        if config not in self.over:
-            self.epoch(config, result)
-            if result["epoch"] == epochs or result["diverged"]:
-                self._end(config, failed=False)
+        plan = trainings_of(trial.config)[result["member"]]
+        if plan.config not in self.over:
+            self.epoch(plan.config, result)
+            if result["epoch"] == plan.epochs or result["diverged"]:
+                self._end(plan.config, failed=False)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for config in configs_of(trial):

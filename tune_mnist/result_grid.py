@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.config import TrainingConfig, trainings_of
+from tune_mnist.config import PlannedTraining, trainings_of
 from tune_mnist.store import Status, TrainingRecord, finite_or_none
 
 
@@ -19,10 +19,10 @@ def records_from_results(result_grid: Any) -> list[TrainingRecord]:
     was reported twice, after a retry, the last report counts. The key is empty where nothing was reported.
     """
     results = [result_grid[i] for i in range(len(result_grid))]
-    return [_record(result, k, *member) for result in results for k, member in enumerate(trainings_of(result.config))]
+    return [_record(result, k, plan) for result in results for k, plan in enumerate(trainings_of(result.config))]
 
 
-def _record(result: Any, k: int, config: TrainingConfig, epochs: int) -> TrainingRecord:
+def _record(result: Any, k: int, plan: PlannedTraining) -> TrainingRecord:
     frame = result.metrics_dataframe
     if frame is None or "epoch" not in frame:
         frame = pd.DataFrame(columns=["epoch", "key", "diverged"])
@@ -33,8 +33,8 @@ def _record(result: Any, k: int, config: TrainingConfig, epochs: int) -> Trainin
     seconds = [name for name in frame if name in ("train_seconds", "eval_seconds")]
     return TrainingRecord(
         key="" if frame.empty else str(frame["key"].iloc[-1]),
-        config=config,
-        status=_status(result.error, frame, epochs),
+        config=plan.config,
+        status=_status(result.error, frame, plan.epochs),
         epochs=_rows(frame[["epoch", *metrics]]),
         timings=_rows(frame[["epoch", *seconds]]),
         error=None if result.error is None else _one_line(result.error),

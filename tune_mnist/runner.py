@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from tune_mnist.batches import Pictures
-from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, trial_config
+from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trial_config
 from tune_mnist.display import Display, RunState
 from tune_mnist.models import MODELS
 from tune_mnist.monitor import Monitor, named
@@ -244,11 +244,22 @@ def score_winners(
     winners: list[tuple[TrainingConfig, int]], data: TrialData, test: Pictures, context: Context, study: Study,
     resources: Resources,
 ) -> None:
-    """Score trainings at the given epochs on the test set, in parallel in an open `ray_session`, into the study."""
-    remote = ray.remote(
-        num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, resources=resources.special,
-        label_selector=resources.label_selector, max_retries=resources.max_failures,
-    )(score_training)
-    shared = ray.put(data), ray.put(test)
-    trainings = str(study.folder / "trainings")
-    ray.get([remote.remote(config, epoch, *shared, context, trainings) for config, epoch in winners])
+    """Score trainings at the given epochs on the test set, into the study, in an open `ray_session`.
+
+    Here, where they are at that epoch and this machine's CPU is what trained them; else by Ray, in parallel.
+    """
+    local, trainings = context.device == "cpu" and resources.address is None, str(study.folder / "trainings")
+    far = []
+    for config, epoch in winners:
+        folder = study.training(training_key(config, context))
+        if local and folder.progress(with_state=True, until=epoch).state_epoch == epoch:
+            score_training(config, epoch, data, test, context, trainings)
+        else:
+            far.append((config, epoch))
+    if far:
+        remote = ray.remote(
+            num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, resources=resources.special,
+            label_selector=resources.label_selector, max_retries=resources.max_failures,
+        )(score_training)
+        shared = ray.put(data), ray.put(test)
+        ray.get([remote.remote(config, epoch, *shared, context, trainings) for config, epoch in far])

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -103,12 +103,12 @@ class TrainingFolder:
     def key(self) -> str:
         return self.folder.name
 
-    def begin(self, config: TrainingConfig, context: Context) -> Progress:
-        """Make the folder if need be and read where the training stands."""
+    def begin(self, config: TrainingConfig, context: Context, until: int | None = None) -> Progress:
+        """Make the folder if need be and read where the training stands, or stood after epoch `until`."""
         make_folder(self.folder)
         remove_leftovers(self.folder)
         self.describe(config, context)
-        return self.progress(with_state=True)
+        return self.progress(with_state=True, until=until)
 
     def repair(self, config: TrainingConfig, context: Context) -> None:
         """If the training was ever begun, write again what can be without training, and set damaged states aside."""
@@ -123,41 +123,53 @@ class TrainingFolder:
         if self._read("config.json") != content:
             write_json(self.folder / "config.json", content)
 
-    def progress(self, *, with_state: bool = False) -> Progress:
-        """The rows on disk and, if `with_state`, the newest intact state that continues some of them."""
+    def progress(self, *, with_state: bool = False, until: int | None = None) -> Progress:
+        """The rows on disk and, if `with_state`, the newest intact state that continues some of them.
+
+        `until` is the last epoch whose state will do.
+        """
         rows, timings = self._rows("history.json"), self._rows("timings.json")
         if not with_state:
             return Progress(rows, timings)
-        state_epoch, state = self._newest_state(len(rows))
+        state_epoch, state = self._newest_state(len(rows) if until is None else min(until, len(rows)))
         return Progress(rows, timings, state, state_epoch)
 
-    def save(self, progress: Progress) -> None:
-        """Write the rows and timings, then the state, then drop all but the newest states."""
+    def save(self, progress: Progress, keep: Collection[int] = ()) -> None:
+        """Write the rows and timings, then the state, then drop all states but the newest and those of `keep`."""
         self._write("history.json", {"epochs": progress.rows})
         self._write("timings.json", {"epochs": progress.timings})
         if progress.state is None:
             return
         write_atomic(self.folder / self.state_name(progress.state_epoch, progress.state), progress.state)
-        kept = [path for path in self._states() if _state_epoch(path) <= progress.state_epoch][:KEPT_STATES]
-        for path in set(self._states()) - set(kept):  # the old, and those whose rows were lost
+        known = [path for path in self._states() if _state_epoch(path) <= progress.state_epoch]
+        kept = {*known[:KEPT_STATES], *(path for path in known if _state_epoch(path) in keep)}
+        for path in set(self._states()) - kept:  # the old, and those whose rows were lost
             path.unlink(missing_ok=True)
 
-    def reject(self, progress: Progress) -> Progress:
+    def reject(self, progress: Progress, until: int | None = None) -> Progress:
         """Set aside the state of `progress`, which is none of the training's; return where that leaves it."""
         if progress.state is not None:
             name = self.state_name(progress.state_epoch, progress.state)
             self._warn_and_set_aside(self.folder / name, f"{name} is not a state of this training")
-        return self.progress(with_state=True)
+        return self.progress(with_state=True, until=until)
 
     def state_name(self, epoch: int, state: bytes) -> str:
         """The name of the file that holds `state`: it seals the content."""
         return f"state-{epoch:05}-{digest(self.key.encode() + state)}.pt"
 
-    def finish(self) -> None:
-        """Keep only the newest state, from which a longer budget can go on, and forget earlier failures."""
+    def finish(self, keep: Collection[int] = ()) -> None:
+        """Keep the newest state, from which a longer budget can go on, and those of epochs `keep`; forget failures."""
         for old in self._states()[1:]:
-            old.unlink(missing_ok=True)
+            if _state_epoch(old) not in keep:
+                old.unlink(missing_ok=True)
         (self.folder / "failure.json").unlink(missing_ok=True)
+
+    def tidy(self, epochs: int) -> None:
+        """Keep the newest state alone, if it is of a last epoch, number `epochs` or later."""
+        states = self._states()
+        if states and _state_epoch(states[0]) >= epochs:
+            for old in states[1:]:
+                old.unlink(missing_ok=True)
 
     def fail(self, error: str, traceback: str) -> None:
         """Record that the training ended with an error: one line, and the traceback."""
@@ -315,6 +327,12 @@ class Study:
     def context(self) -> Context:
         """The context of the study's trainings."""
         return Context(**self.describe()["context"])
+
+    def tidy(self) -> None:
+        """Drop the states that finished trainings kept for the scoring of cells with fewer epochs."""
+        context = self.context()
+        for plan in self.planned():
+            self.training(training_key(plan.config, context)).tidy(plan.epochs)
 
     def records(self, planned: Iterable[PlannedTraining], context: Context) -> list[TrainingRecord]:
         """The record of each planned training, in the same order."""

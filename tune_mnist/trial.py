@@ -16,7 +16,7 @@ import torch
 from ray import tune
 
 from tune_mnist.batches import Pictures
-from tune_mnist.config import PREFIX, Context, TrainingConfig, training_key, trainings_of
+from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trainings_of
 from tune_mnist.store import Damaged, Progress, TrainingFolder, diverged, finite_or_none
 from tune_mnist.training import EpochMetrics, PackTraining, Training, evaluate, fit, pack_bytes
 
@@ -40,12 +40,12 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trai
     those of the store first, so that Ray sees every trial whole.
     """
     members = trainings_of(config)
-    keys = [training_key(member, context) for member, _ in members]
+    keys = [training_key(plan.config, context) for plan in members]
     folders = [TrainingFolder(Path(trainings) / key) for key in keys]
     if len(members) > 1:
         rows = run_pack(members, data, context, folders)
     else:
-        rows = ((0, row) for row in run_training(*members[0], data, context, folders[0]))
+        rows = ((0, row) for row in run_training(members[0], data, context, folders[0]))
     share_gpu(tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0), context.device)
     try:
         for k, row in rows:
@@ -63,34 +63,35 @@ def share_gpu(share: float, device: str) -> None:
 
 
 def run_training(
-    config: TrainingConfig, epochs: int, data: TrialData, context: Context, folder: TrainingFolder
+    plan: PlannedTraining, data: TrialData, context: Context, folder: TrainingFolder
 ) -> Iterator[dict[str, Any]]:
-    """Run a training to `epochs`, saving each epoch in `folder` before yielding its row and timings.
+    """Run a training to its largest budget, saving each epoch in `folder` before yielding its row and timings.
 
+    The states after the other budgets are kept, too: each may turn out to be a winner's, to be scored.
     The first row also lists as `damage`, if there is any, what was found damaged and set aside.
     """
     with noting_damage() as damage:
-        training, progress = resumed(config, data, context, folder)
+        training, progress = resumed(plan.config, data, context, folder)
     notes = {"damage": damage} if damage else {}
     for row in saved_rows(progress):
         yield {**row, **notes}
         notes = {}
     if diverged(progress.rows):
         return
-    for metrics in fit(training, epochs):
+    for metrics in fit(training, plan.epochs):
         row, timing = rows_of(metrics, PREFIX[context.protocol])
         progress.add(row, timing, training.state())
-        folder.save(progress)
+        folder.save(progress, plan.budgets)
         yield {**row, **timing, **notes}
         notes = {}
-    folder.finish()
+    folder.finish(plan.budgets)
 
 
 def resumed(
-    config: TrainingConfig, data: TrialData, context: Context, folder: TrainingFolder
+    config: TrainingConfig, data: TrialData, context: Context, folder: TrainingFolder, until: int | None = None
 ) -> tuple[Training, Progress]:
-    """The training at its newest state that can be loaded, or at its start, with what is known of it."""
-    progress = folder.begin(config, context)
+    """The training at its newest state (not after epoch `until`) that loads, or at its start, and what is known."""
+    progress = folder.begin(config, context, until)
     while True:
         training = Training(config, data.train, data.evaluation, device=context.device, threads=context.threads)
         if progress.state is None:
@@ -99,18 +100,18 @@ def resumed(
             training.load(progress.state)
             return training, progress
         except Exception:  # torch raises many kinds; what else is wrong comes back in training
-            progress = folder.reject(progress)
+            progress = folder.reject(progress, until)
 
 
 def run_pack(
-    members: Sequence[tuple[TrainingConfig, int]], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
+    members: Sequence[PlannedTraining], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Run trainings that differ in lr and seed only, each to its epochs, as `run_training` does one.
+    """Run trainings that differ in lr and seed only, each to its largest budget, as `run_training` does one.
 
     Yields each one's rows with its number. What was found damaged is listed in the first row of all.
     """
     with noting_damage() as damage:
-        pack, progresses = resumed_pack([config for config, _ in members], data, context, folders)
+        pack, progresses = resumed_pack([plan.config for plan in members], data, context, folders)
     notes = {"damage": damage} if damage else {}
     for k, progress in enumerate(progresses):
         for row in saved_rows(progress):
@@ -118,15 +119,15 @@ def run_pack(
             notes = {}
     going = {
         k: progress for k, progress in enumerate(progresses)
-        if not diverged(progress.rows) and progress.state_epoch < members[k][1]
+        if not diverged(progress.rows) and progress.state_epoch < members[k].epochs
     }
     for k, metrics in fit_pack(pack, going):
         progress, folder = going[k], folders[k]
         row, timing = rows_of(metrics, PREFIX[context.protocol])
         progress.add(row, timing, pack.state(k, metrics.epoch))
-        folder.save(progress)
-        if metrics.diverged or metrics.epoch == members[k][1]:
-            folder.finish()
+        folder.save(progress, members[k].budgets)
+        if metrics.diverged or metrics.epoch == members[k].epochs:
+            folder.finish(members[k].budgets)
             del going[k]
         yield k, {**row, **timing, **notes}
         notes = {}
@@ -197,14 +198,12 @@ def score_training(
 ) -> None:
     """Score a training's model after `epoch` on the test set and keep the score in its folder.
 
-    The model comes from the training's saved state unless that is of a later epoch, then from training
-    anew. Besides the metrics, the score has for each picture the predicted class and 255 times its
+    The model comes from the training's newest saved state that is not of a later epoch, trained on if need
+    be. Besides the metrics, the score has for each picture the predicted class and 255 times its
     probability, each packed by `pack_bytes`.
     """
     folder = TrainingFolder(Path(trainings) / training_key(config, context))
-    training, progress = resumed(config, data, context, folder)
-    if progress.state_epoch > epoch:
-        training = Training(config, data.train, data.evaluation, device=context.device, threads=context.threads)
+    training, _ = resumed(config, data, context, folder, until=epoch)
     for _ in fit(training, epoch):
         pass
     outputs = training.steps.outputs(test)

@@ -58,10 +58,10 @@ class Watch(tune.Callback):
         if OUT_OF_MEMORY in result:
             self.starved[trial] = result[OUT_OF_MEMORY]
             return
-        config, epochs = trainings_of(trial.config)[result["member"]]
-        self.display.state.epoch(config, result)
-        if result["epoch"] == epochs:
-            self.display.state.end(config, "complete")
+        plan = trainings_of(trial.config)[result["member"]]
+        self.display.state.epoch(plan.config, result)
+        if result["epoch"] == plan.epochs:
+            self.display.state.end(plan.config, "complete")
         for damage in result.get("damage", ()):
             self.display.tell(f"warning: {damage}")
 
@@ -141,7 +141,7 @@ class Watch(tune.Callback):
 
 def configs_of(trial: Any) -> list[TrainingConfig]:
     """The configs of the trial's trainings."""
-    return [config for config, _ in trainings_of(trial.config)]
+    return [plan.config for plan in trainings_of(trial.config)]
 
 
 def label_of(trial: Any) -> str:

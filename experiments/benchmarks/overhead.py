@@ -91,7 +91,8 @@ def checkpoint_figures(folder: Path, data: TrialData, rounds: int) -> dict[tuple
         config = TrainingConfig(model=model, lr=1e-3, batch_size=batch)
         bare = timed(lambda c=config: fit(Training(c, data.train, data.evaluation), rounds))  # type: ignore[misc]
         kept = TrainingFolder(folder / training_key(config, context))
-        saved = timed(lambda c=config, k=kept: run_training(c, rounds, data, context, k))  # type: ignore[misc]
+        plan = PlannedTraining(config, (rounds,))
+        saved = timed(lambda p=plan, k=kept: run_training(p, data, context, k))  # type: ignore[misc]
         training = Training(config, data.train, data.evaluation)
         next(fit(training, 1))
         progress = kept.begin(config, context)
