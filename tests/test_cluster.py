@@ -16,7 +16,6 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 from rich.console import Console
 
 ROOT = Path(__file__).parents[1]
@@ -25,13 +24,12 @@ sys.path.insert(0, str(ROOT / "experiments" / "cluster"))
 from local_nodes import LocalNodes, local_nodes, wait_for  # type: ignore[import-not-found] # noqa: E402
 
 from idx import random_arrays, write_folder  # noqa: E402
-from tune_mnist import experiment, runner  # noqa: E402
-from tune_mnist.about import about_run  # noqa: E402
+from plain import plain_study  # noqa: E402
+from tune_mnist import runner  # noqa: E402
 from tune_mnist.batches import make_pictures  # noqa: E402
-from tune_mnist.config import Context, StudySpec, training_key  # noqa: E402
+from tune_mnist.config import Context, StudySpec  # noqa: E402
 from tune_mnist.experiment import check_experiment  # noqa: E402
 from tune_mnist.resources import Resources  # noqa: E402
-from tune_mnist.results import tables_of, winners_to_score, write_results  # noqa: E402
 from tune_mnist.store import Study  # noqa: E402
 
 TABLES = ("results.csv", "epochs.csv", "summary.csv", "top3.csv")
@@ -62,30 +60,6 @@ def training(raylet: psutil.Process) -> set[int]:
     return found
 
 
-def without_ray(spec: StudySpec, folder: Path) -> Study:
-    """The study of `spec` made by plain loops."""
-    from tune_mnist.trial import TrialData, run_training, score_training
-
-    ready = check_experiment(spec, Resources())
-    data = TrialData(*(make_pictures(*pair) for pair in (
-        (ready.data.train_images, ready.data.train_labels), (ready.data.eval_images, ready.data.eval_labels)
-    )))
-    folder.mkdir()
-    study = Study(folder)
-    study.create()
-    study.add(spec, ready.context, about_run())
-    torch.set_num_threads(1)
-    for plan in spec.trainings():
-        kept = study.training(training_key(plan.config, ready.context))
-        for _ in run_training(plan, data, ready.context, kept):
-            pass
-    for config, epochs in winners_to_score(study):
-        trainings = str(study.folder / "trainings")
-        score_training(config, epochs, data, experiment.test_pictures(ready.dataset), ready.context, trainings)
-    write_results(study, tables_of(study))
-    return study
-
-
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_a_node_killed_and_one_added_change_no_byte(cluster: LocalNodes, tmp_path: Path) -> None:
@@ -112,7 +86,7 @@ def test_a_node_killed_and_one_added_change_no_byte(cluster: LocalNodes, tmp_pat
     reports = [json.loads(line) for path in study.glob("ray/*/*/result.json") for line in path.read_text().splitlines()]
     assert busy & {report["pid"] for report in reports}  # so the new node trained
     spec = StudySpec(models=("SimpleNN",), lr=(1e-3, 3e-3), batch_size=(32,), seeds=5, epochs=(2, 80), data=data)
-    alone = without_ray(spec, tmp_path / "alone")
+    alone = plain_study(spec, tmp_path / "alone")
     assert {name: (study / name).read_bytes() for name in TABLES} == {
         name: (alone.folder / name).read_bytes() for name in TABLES
     }

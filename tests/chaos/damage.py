@@ -106,8 +106,8 @@ def plant(lab: Lab, count: int) -> str:
     """Plant hostile states with good checksums where the next run will load them."""
     words, canary = ("--models", "SimpleNN", "--lr", "1e-4", "1e-3", "1e-2"), lab.folder / "canary"
     longer = (*words, "--epochs", "1", "2", "3")
-    reference, name = lab.reference("longer", *longer), f"hostile-{count}"
-    lab.run(name, *words)
+    reference, name = lab.expected("longer", *longer), f"hostile-{count}"
+    shutil.copytree(lab.expected("shorter", *words), lab.study(name))
     folders = sorted(lab.study(name).glob("trainings/*"))
     states = list(hostile_states(canary))[:count]
     for folder, state in zip(lab.random.sample(folders, count), states, strict=True):

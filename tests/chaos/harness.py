@@ -22,12 +22,17 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from idx import NAMES, random_arrays, write_folder  # noqa: E402
+from plain import plain_study  # noqa: E402
+from tune_mnist.cli import parse  # noqa: E402
+from tune_mnist.config import StudySpec  # noqa: E402
 from tune_mnist.data import load_dataset  # noqa: E402
+from tune_mnist.grid import GridArgs  # noqa: E402
 
 __all__ = ["NAMES", "Lab", "Run", "random_arrays", "write_folder"]
 
 TABLES = ("epochs.csv", "results.csv", "summary.csv", "top3.csv")
 EPOCHS = 2
+BUDGETS = tuple(range(1, EPOCHS + 1))
 SECONDS = 600.0  # after which a run counts as hung
 
 
@@ -140,7 +145,7 @@ class Lab:
         if "--models" not in words:
             command += self.spec
         if "--epochs" not in words:
-            command += ["--epochs", *map(str, range(1, EPOCHS + 1))]
+            command += ["--epochs", *map(str, BUDGETS)]
         return Run([*command, *words], self.folder, chaos or {}, env or {})
 
     def run(self, name: str, *words: str, code: int = 0, **kwargs: Any) -> Run:
@@ -149,10 +154,18 @@ class Lab:
         assert run.code == code, f"ended with {run.code}, not {code}: {run.stderr[-3000:]}"
         return run
 
-    def reference(self, name: str = "undisturbed", *words: str) -> Path:
+    def reference(self) -> Path:
         """An undisturbed study."""
+        if not self.study("undisturbed").exists():
+            self.run("undisturbed")
+        return self.study("undisturbed")
+
+    def expected(self, name: str, *words: str) -> Path:
+        """The study that these words make, made by plain loops instead of a run."""
         if not self.study(name).exists():
-            self.run(name, *words)
+            words = (*words, "--data", str(self.folder / "data"))
+            args = parse(GridArgs, words, prog="grid", description="", default=GridArgs(spec=StudySpec(epochs=BUDGETS)))
+            plain_study(args.spec, self.study(name))
         return self.study(name)
 
 

@@ -40,7 +40,7 @@ def memory_environment() -> dict[str, str]:
 
 def twelve(lab: Lab, count: int) -> str:
     """Of twelve trainings let one raise, one take all memory and one diverge: the other nine are right."""
-    reference = pd.read_csv(lab.reference("twelve", *TWELVE) / "results.csv")
+    reference = pd.read_csv(lab.expected("twelve", *TWELVE) / "results.csv")
     for number in range(count):
         raises, hogs = lab.random.sample(GOOD, 2)
         run = lab.start(
@@ -70,7 +70,7 @@ def check_twelve(run: Run, study: Path, reference: pd.DataFrame, raises: float, 
 def schedule(lab: Lab, count: int) -> str:
     """Run the same spec one or two trainings at a time, in another order, with and without reused actors."""
     words = FEW if count < len(ORDERS) else ()
-    reference = lab.reference("few", *words) if words else lab.reference()
+    reference = lab.expected("few", *words) if words else lab.reference()
     for order, chaos in list(ORDERS.items())[-count:]:
         name = order.replace(", ", "-").replace(" ", "-")
         lab.run(name, *words, chaos=chaos)

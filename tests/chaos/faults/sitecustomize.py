@@ -102,8 +102,8 @@ def patch_training(module: ModuleType) -> None:
 def patch_store(module: ModuleType) -> None:
     save = module.TrainingFolder.save
 
-    def saved(self: Any, progress: Any) -> None:
-        save(self, progress)
+    def saved(self: Any, progress: Any, *keep: Any) -> None:
+        save(self, progress, *keep)
         log("saved", self.key, progress.state_epoch)
 
     module.TrainingFolder.save = saved  # type: ignore[attr-defined]
