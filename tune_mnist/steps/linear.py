@@ -68,7 +68,7 @@ class LinearSteps(CheckpointedSteps):
         self.layers, self.gradients = layers_of(self.flat, model.sizes), layers_of(self.gradient, model.sizes)
         self.buffers: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
-    @torch.no_grad()
+    @torch.inference_mode()  # cheaper at each operation than no_grad
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
         config = self.config
         order = epoch_order(len(self.labels), config.seed, epoch)
@@ -170,7 +170,7 @@ class LinearSteps(CheckpointedSteps):
             ]
         return self.buffers[batch]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def outputs(self, pictures: Pictures) -> Tensor:
         layers = self.layers if self.average is None else layers_of(self.average, self.model.sizes)
         if pictures.nonzero is not None:
