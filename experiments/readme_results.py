@@ -19,7 +19,7 @@ from tune_mnist.claims import judge
 from tune_mnist.files import write_atomic
 from tune_mnist.results import tables_of
 from tune_mnist.standings import BEST
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results:start -->", "<!-- results:end -->"

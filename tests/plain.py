@@ -13,7 +13,7 @@ from tune_mnist.experiment import check_experiment, shared_data, test_pictures
 from tune_mnist.files import write_atomic
 from tune_mnist.resources import Resources
 from tune_mnist.results import tables_of, winners_to_score
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 from tune_mnist.trial import run_training, score_training
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from tune_mnist.analysis import Tables, analyse
 from tune_mnist.config import PREFIX, Context, PlannedTraining, StudySpec, TrainingConfig, training_key
-from tune_mnist.store import Progress, Study, TrainingRecord
+from tune_mnist.store import Progress, TrainingRecord
+from tune_mnist.study import Study
 from tune_mnist.training import pack_bits
 
 ABOUT: dict[str, Any] = {

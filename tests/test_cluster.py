@@ -30,7 +30,7 @@ from tune_mnist.batches import make_pictures  # noqa: E402
 from tune_mnist.config import Context, StudySpec  # noqa: E402
 from tune_mnist.experiment import check_experiment  # noqa: E402
 from tune_mnist.resources import Resources  # noqa: E402
-from tune_mnist.store import Study  # noqa: E402
+from tune_mnist.study import Study  # noqa: E402
 
 TABLES = ("results.csv", "epochs.csv", "summary.csv", "top3.csv")
 WORDS = ["--models", "SimpleNN", "--lr", "1e-3", "3e-3", "--batch-size", "32", "--seeds", "5", "--epochs", "2", "80"]

@@ -22,7 +22,7 @@ from typing import Any
 
 from stored import CONTEXT, KEY, OTHER, SPEC, train, tree
 from tune_mnist.files import read_json
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 
 ROOT = Path(__file__).parent.parent
 SPECS = [json.loads(json.dumps(dataclasses.asdict(spec), default=str)) for spec in (SPEC, OTHER)]

@@ -32,7 +32,7 @@ from tune_mnist.display import Display, RunState
 from tune_mnist.grid import main as grid
 from tune_mnist.monitor import COUNTERS, GAUGES, STATES, TrainingEvents, counts, exported_names
 from tune_mnist.resources import Resources
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 from tune_mnist.trackers import Tracker, mlflow_tracker, tensorboard_tracker
 from tune_mnist.tracking import Tracking
 from tune_mnist.watch import Watch

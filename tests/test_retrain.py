@@ -28,7 +28,8 @@ from tune_mnist.retraining import CHECKPOINTS, KEPT_CHECKPOINTS, Retraining, Sta
 from tune_mnist.robustness import DISTORTIONS, measure, shifted
 from tune_mnist.steps import AutogradSteps, LinearSteps, make_steps
 from tune_mnist.steps.base import CheckpointedSteps
-from tune_mnist.store import Damaged, Progress, Study
+from tune_mnist.store import Damaged, Progress
+from tune_mnist.study import Study
 from tune_mnist.trained import load_metrics, load_trained
 from tune_mnist.training import Training, evaluate
 

@@ -30,7 +30,8 @@ from tune_mnist.search_figures import search_figures
 from tune_mnist.search_spec import SearchSpec, read_search
 from tune_mnist.search_tables import pareto_table, trials_table
 from tune_mnist.space import Range, Space, domain_of_words, space_of, words_of_domain
-from tune_mnist.store import Progress, Study
+from tune_mnist.store import Progress
+from tune_mnist.study import Study
 from tune_mnist.warm import check_sources, warm_start
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,7 @@ from tune_mnist.files import write_json
 from tune_mnist.lock import STALE_SECONDS, study_lock
 from tune_mnist.look import Look, newest_study
 from tune_mnist.status import as_json, main
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 
 ROOT = Path(__file__).parent.parent
 HOUR_AGO = time.time() - 3600

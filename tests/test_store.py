@@ -14,7 +14,8 @@ import torch
 from stored import CONFIG, CONTEXT, KEY, advance, begun, damage, data, row, state_of, states, timing, train, tree
 from tune_mnist.config import PlannedTraining
 from tune_mnist.files import read_json
-from tune_mnist.store import KEPT_STATES, Progress, Study, TrainingFolder, TrainingRecord, diverged, finite_or_none
+from tune_mnist.store import KEPT_STATES, Progress, TrainingFolder, TrainingRecord, diverged, finite_or_none
+from tune_mnist.study import Study
 from tune_mnist.trial import run_training, score_training
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from stored import CONFIG, CONTEXT, KEY, OTHER, SPEC, begun, damage, train, tree
+from tune_mnist.about import without_password
 from tune_mnist.config import Recipe, StudySpec, TrainingConfig, UserError, training_key
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 
 
 @pytest.fixture
@@ -29,6 +30,20 @@ def cells(study: Study) -> list[tuple[TrainingConfig, int]]:
 
 def cells_of(*specs: StudySpec) -> set[tuple[TrainingConfig, int]]:
     return {(plan.config, budget) for spec in specs for plan in spec.trainings() for budget in plan.budgets}
+
+
+@pytest.mark.parametrize(
+    "word, kept",
+    [
+        ("postgresql://me:se:cr/et@host/db", "postgresql://me:***@host/db"),
+        ("--mlflow=http://me:secret@host:5000", "--mlflow=http://me:***@host:5000"),
+        ("sqlite:////tmp/a@b:c.db", "sqlite:////tmp/a@b:c.db"),
+        ("http://host:5000/a", "http://host:5000/a"),
+        ("host:6379", "host:6379"),
+    ],
+)
+def test_a_recorded_command_has_no_password(word: str, kept: str) -> None:
+    assert without_password(word) == kept
 
 
 def test_a_study_remembers_its_specs_context_and_runs(study: Study) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -18,12 +19,17 @@ def about_run() -> dict[str, Any]:
     """The reproducibility record of a run that starts now; plain JSON values."""
     return {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])],
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
         "git": _git(Path(__file__).parent),
         "machine": {"platform": platform.platform(), "cpu": cpu_model(), "cpus": os.cpu_count()},
     }
+
+
+def without_password(word: str) -> str:
+    """A command's word with the password of a URL in it, SCHEME://USER:PASSWORD@HOST, replaced by ***."""
+    return re.sub(r"(\w://[^/@\s:]*):[^@\s]+@", r"\1:***@", word)
 
 
 def cpu_model() -> str:

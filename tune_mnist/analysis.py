@@ -252,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(argv: Sequence[str] | None) -> int:
     from tune_mnist.results import tables_of, write_results
-    from tune_mnist.store import Study
+    from tune_mnist.study import Study
 
     args = parse(AnalysisArgs, argv, prog="python -m tune_mnist.analysis", description=str(main.__doc__))
     study = Study(args.study)

@@ -67,7 +67,7 @@ def _command(argv: Sequence[str] | None) -> int:
     args = parse(ClaimsArgs, argv, prog="python -m tune_mnist.claims", description=str(main.__doc__))
     from tune_mnist.config import require
     from tune_mnist.results import tables_of
-    from tune_mnist.store import Study
+    from tune_mnist.study import Study
 
     require(len(args.studies) > 0, "a study is named", "none", "name its folder, such as ray_results/report")
     tables, *others = (tables_of(Study(folder)) for folder in args.studies)

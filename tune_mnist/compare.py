@@ -121,7 +121,7 @@ def _command(argv: Sequence[str] | None) -> int:
     args = parse(CompareArgs, argv, prog="python -m tune_mnist.compare", description=str(main.__doc__))
     from tune_mnist.config import UserError
     from tune_mnist.results import tables_of
-    from tune_mnist.store import Study
+    from tune_mnist.study import Study
 
     studies = [Study(folder) for folder in (args.first, args.second)]
     first, second = (tables_of(study) for study in studies)

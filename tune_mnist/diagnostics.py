@@ -51,7 +51,9 @@ def training_curves(
     seeds = curves["seed"].nunique()
     notes = [f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"]
     if curves["split"].nunique() > 1:
-        notes.append("arrow: overfitting gap, held-out loss over training loss")
+        notes.append("grey bar: overfitting gap, held-out loss over training loss")
+    if protocol is None and "protocol" in curves:
+        notes += [f"{part['model'].iloc[0]}: protocol {part['protocol'].iloc[0]}" for part in parts]
     caption(figure, title, protocol, notes)
     return figure
 
@@ -65,7 +67,8 @@ def _mark_gap(panel: Axes, part: pd.DataFrame) -> None:
     low, high = panel.get_xlim()
     panel.set_xlim(low, high + 0.13 * (high - low))
     x = at + 0.07 * (high - low)
-    look: dict[str, Any] = {"arrowstyle": "<->", "color": GAP, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+    bar = "|-|,widthA=0.25,widthB=0.25"
+    look: dict[str, Any] = {"arrowstyle": bar, "color": GAP, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
     panel.annotate("", (x, held), (x, train), arrowprops=look)
     where: dict[str, Any] = {"transform": panel.transAxes, "ha": "right", "va": "top"}
     panel.text(0.97, 0.96, f"gap {held - train:.2g}", size=8, color=".25", **where)  # losses fall: no curve is there

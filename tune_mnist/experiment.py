@@ -20,7 +20,7 @@ from tune_mnist.files import make_folder, set_aside, writing
 from tune_mnist.lock import study_lock
 from tune_mnist.resources import Resources
 from tune_mnist.results import tables_of, winners_to_score, write_results
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 from tune_mnist.tracking import Tracking
 
 if TYPE_CHECKING:

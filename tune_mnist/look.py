@@ -16,7 +16,8 @@ from typing import Any, Literal
 from tune_mnist.config import PREFIX, PlannedTraining, UserError, require, training_key
 from tune_mnist.display import RunState
 from tune_mnist.lock import STALE_SECONDS, holder
-from tune_mnist.store import Study, TrainingFolder, TrainingRecord
+from tune_mnist.store import TrainingFolder, TrainingRecord
+from tune_mnist.study import Study
 
 State = Literal["running", "stopped", "done"]
 

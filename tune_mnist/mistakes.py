@@ -11,7 +11,7 @@ import numpy as np
 from tune_mnist.analysis import Tables
 from tune_mnist.config import StudySpec, UserError, from_mapping, training_key
 from tune_mnist.standings import keys
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 
 CLASSES = 10
 

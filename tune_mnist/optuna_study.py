@@ -26,7 +26,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tune_mnist.config import Context, PlannedTraining, TrainingConfig, UserError, require, training_key
 from tune_mnist.files import Corrupt, read_json, write_json
 from tune_mnist.search_spec import SearchSpec
-from tune_mnist.store import Study, TrainingRecord
+from tune_mnist.store import TrainingRecord
+from tune_mnist.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable

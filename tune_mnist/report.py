@@ -14,7 +14,7 @@ from tune_mnist.cli import parse, run
 
 if TYPE_CHECKING:
     from tune_mnist.analysis import Tables
-    from tune_mnist.store import Study
+    from tune_mnist.study import Study
 
 TEMPLATE = "report.html"
 
@@ -61,7 +61,7 @@ def _command(argv: Sequence[str] | None) -> int:
     args = parse(ReportArgs, argv, prog="python -m tune_mnist.report", description=str(main.__doc__))
     from tune_mnist.config import require
     from tune_mnist.results import tables_of, write_results
-    from tune_mnist.store import Study
+    from tune_mnist.study import Study
 
     require(len(args.studies) > 0, "a study is named", "none", "name its folder, such as ray_results/report")
     study, *others = (Study(folder) for folder in args.studies)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tune_mnist.analysis import SWEPT, Tables, analyse, write_tables
 from tune_mnist.config import PlannedTraining, TrainingConfig, training_key
 from tune_mnist.files import write_atomic
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 
 Cell = tuple[TrainingConfig, int]
 

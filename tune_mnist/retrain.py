@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tune_mnist.data import Dataset
     from tune_mnist.retraining import Retraining, Watch
-    from tune_mnist.store import Study
+    from tune_mnist.study import Study
 
 DESCRIPTION = """Retrain a study's best config on all training pictures and score it once on the test set.
 
@@ -161,7 +161,7 @@ def _chosen(args: RetrainArgs) -> tuple[Dataset, Choice]:
 def _of_study(folder: Path, args: RetrainArgs) -> tuple[Dataset, Choice]:
     from tune_mnist.config import from_mapping
     from tune_mnist.data import load_dataset, training_data
-    from tune_mnist.store import Study
+    from tune_mnist.study import Study
 
     study = Study(folder)
     spec = from_mapping(StudySpec, study.describe()["specs"][0], study.name)

@@ -27,7 +27,7 @@ from tune_mnist.monitor import Monitor, named
 from tune_mnist.nodes import live_nodes, slots
 from tune_mnist.resources import Resources
 from tune_mnist.steps.pack import SLOTS, common_part
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 from tune_mnist.tracking import Tracking
 from tune_mnist.trial import TrialData, run_trial, score_training
 from tune_mnist.watch import Watch, configs_of, error_line, label_of

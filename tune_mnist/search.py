@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tune_mnist.analysis import Tables
     from tune_mnist.experiment import Experiment
     from tune_mnist.optuna_study import Trials
-    from tune_mnist.store import Study
+    from tune_mnist.study import Study
 
 DESCRIPTION = """Search for the best training with Optuna on Ray Tune, stopping poor ones early.
 

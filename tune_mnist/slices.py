@@ -62,7 +62,7 @@ def best_curves(tables: Tables) -> pd.DataFrame:
 def fully_connected_and_cnn(tables: Tables, others: Sequence[Tables] = ()) -> pd.DataFrame | None:
     """Training losses, as `best_curves` gives them, of the best fully connected cell and of the best CNN's.
 
-    The CNN may be another study's. None if there is no such pair.
+    The CNN may be another study's: a column tells each one's protocol. None if there is no such pair.
     """
     found = []
     for models in (FULLY_CONNECTED, ("CNN",)):
@@ -70,7 +70,8 @@ def fully_connected_and_cnn(tables: Tables, others: Sequence[Tables] = ()) -> pd
             ranked = one.summary[one.summary["model"].isin(models) & (one.summary["status"] == "complete")]
             if not ranked.empty:
                 curves = best_curves(one)
-                found.append(curves[(curves["model"] == ranked["model"].iloc[0]) & (curves["split"] == "training")])
+                chosen = curves[(curves["model"] == ranked["model"].iloc[0]) & (curves["split"] == "training")]
+                found.append(chosen.assign(protocol=one.protocol))
                 break
     return pd.concat(found, ignore_index=True) if len(found) == 2 else None
 

@@ -17,7 +17,7 @@ from tune_mnist.cli import parse, run
 from tune_mnist.config import require
 from tune_mnist.display import clock, view
 from tune_mnist.look import Look, Status, newest_study
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 
 if TYPE_CHECKING:
     from rich.console import Console

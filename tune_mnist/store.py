@@ -1,9 +1,8 @@
-"""The durable study folder: the single truth about what is done."""
+"""A training's durable folder: its rows, states and scores, checked when read."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import warnings
 from collections.abc import Collection, Iterable, Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tune_mnist.config import Context, PlannedTraining, StudySpec, TrainingConfig, UserError, from_mapping, training_key
+from tune_mnist.config import Context, TrainingConfig
 from tune_mnist.files import (
     Corrupt,
     digest,
@@ -26,7 +25,6 @@ from tune_mnist.files import (
 
 Status = Literal["complete", "unfinished", "diverged", "failed"]
 KEPT_STATES = 2
-PROBE_BYTES = 2**20  # about what an epoch of a small model writes
 
 
 class Damaged(UserWarning):
@@ -246,96 +244,3 @@ def warn_and_set_aside(path: Path, problem: str) -> None:
     with writing(path):
         aside = set_aside(path)
     warnings.warn(f"{problem}; kept as {aside.name}", Damaged, stacklevel=2)
-
-
-class Study:
-    """A study's folder: STORAGE/NAME."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    def training(self, key: str) -> TrainingFolder:
-        """The folder of the training with this key, existing or not."""
-        return TrainingFolder(self.folder / "trainings" / key)
-
-    def create(self) -> None:
-        """Make the folder's inside, if need be, and clear what killed writers left.
-
-        Raises:
-            UserError: the folder cannot be written to.
-        """
-        make_folder(self.folder / "trainings")
-        remove_leftovers(self.folder)
-        self.check_writable()
-
-    def check_writable(self) -> None:
-        """Raise `WriteError` if the folder is gone, read-only or full."""
-        probe = self.folder / ".probe.tmp"
-        write_atomic(probe, bytes(PROBE_BYTES))
-        probe.unlink(missing_ok=True)
-
-    def describe(self) -> dict[str, Any]:
-        """study.json's content.
-
-        Raises:
-            UserError: there is none, or it is damaged.
-        """
-        try:
-            return read_json(self.folder / "study.json")
-        except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{self.folder} is not a study: name a folder that holds a study.json") from None
-        except Corrupt as problem:
-            raise UserError(f"{self.folder}: {problem}: restore it, or run the study's command again") from None
-
-    def add(self, spec: StudySpec | None, context: Context, about: dict[str, Any] | None = None) -> None:
-        """Record that `spec` belongs to the study, and what is known of a run that begins (`about`); None adds nothing.
-
-        Raises:
-            UserError: the study was made under another protocol or on other data.
-        """
-        told: dict[str, Any] = {"specs": [], "runs": []}
-        path = self.folder / "study.json"
-        if path.exists():
-            try:
-                told = read_json(path)
-            except Corrupt as problem:
-                warn_and_set_aside(path, str(problem))
-        for name in ("protocol", "data_sha256"):
-            here, there = getattr(context, name), told.get(name, getattr(context, name))
-            if here != there:
-                raise UserError(
-                    f"study {self.name} has {name} {there}, but this run has {here}: choose another --name"
-                )
-        as_json = [] if spec is None else [json.loads(json.dumps(dataclasses.asdict(spec), default=str))]
-        told |= {"protocol": context.protocol, "data_sha256": context.data_sha256}
-        told |= {"context": dataclasses.asdict(context), "runs": told["runs"] + ([] if about is None else [about])}
-        told["specs"] += [made for made in as_json if made not in told["specs"]]
-        write_json(path, told)
-
-    def planned(self) -> list[PlannedTraining]:
-        """Every training of every spec of the study once, with the union of its budgets, in a fixed order."""
-        budgets: dict[TrainingConfig, set[int]] = {}
-        for number, spec in enumerate(self.describe()["specs"]):
-            for plan in from_mapping(StudySpec, spec, f"{self.name}, spec {number + 1}").trainings():
-                budgets.setdefault(plan.config, set()).update(plan.budgets)
-        return [PlannedTraining(config, tuple(sorted(budgets[config]))) for config in sorted(budgets, key=repr)]
-
-    def context(self) -> Context:
-        """The context of the study's trainings."""
-        return Context(**self.describe()["context"])
-
-    def tidy(self) -> None:
-        """Drop the states that finished trainings kept for the scoring of cells with fewer epochs."""
-        context = self.context()
-        for plan in self.planned():
-            self.training(training_key(plan.config, context)).tidy(plan.epochs)
-
-    def records(self, planned: Iterable[PlannedTraining], context: Context) -> list[TrainingRecord]:
-        """The record of each planned training, in the same order."""
-        return [
-            self.training(training_key(plan.config, context)).record(plan.config, plan.epochs) for plan in planned
-        ]

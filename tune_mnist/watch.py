@@ -14,7 +14,7 @@ from tune_mnist.config import Context, TrainingConfig, UserError, training_key, 
 from tune_mnist.display import Display
 from tune_mnist.nodes import live_nodes, waiting_line
 from tune_mnist.resources import Resources
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 from tune_mnist.trial import OUT_OF_MEMORY
 
 ACTOR_DIED = "The actor died"

@@ -20,7 +20,8 @@ from tune_mnist.config import FULLY_CONNECTED, Context, PlannedTraining, Trainin
 from tune_mnist.data import load_dataset, training_data
 from tune_mnist.resources import Resources
 from tune_mnist.runner import ray_session, run_trainings
-from tune_mnist.store import Study, TrainingFolder
+from tune_mnist.store import TrainingFolder
+from tune_mnist.study import Study
 from tune_mnist.training import Training, fit
 from tune_mnist.trial import TrialData, run_training
 

@@ -35,7 +35,7 @@ from tune_mnist.search_spec import SearchSpec
 from tune_mnist.searcher import Past, make_scheduler
 from tune_mnist.significance import Score, score, wilson
 from tune_mnist.space import Space
-from tune_mnist.store import Study
+from tune_mnist.study import Study
 
 Curve = list[tuple[int, float]]
 """Model-epochs spent, and the best accuracy from then on."""

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from harness import Lab, snapshot, tables, trainings
 
-from tune_mnist.store import Study, TrainingFolder
+from tune_mnist.store import TrainingFolder
+from tune_mnist.study import Study
 from tune_mnist.verify import problems
 
 AT_A_TIME = 10

@@ -1,0 +1,159 @@
+"""How many trials a second a driver can drive, and what it costs it: trials that only wait, on 1 to 8 Ray nodes.
+
+The nodes are processes of this machine with four slots each, and a trial waits a second and reports once. The
+driver's part is the one that a study has: the runner's `_fit` with its searcher, its watch and its monitor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from common import save, show, spread, told
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
+from local_nodes import LocalNodes, local_nodes
+
+SLOTS = 4
+WAIT_SECONDS = 1.0
+NODES = (1, 2, 4, 8)
+TRIALS_PER_SLOT = 20
+MIB = 2**20
+
+
+def waits(config: dict[str, Any], **ignored: Any) -> None:
+    """A trial of one epoch that costs nothing."""
+    import time
+
+    from ray import tune
+
+    time.sleep(WAIT_SECONDS)
+    row = {"epoch": 1, "train_loss": 0.0, "val_accuracy": 0.5, "train_seconds": WAIT_SECONDS, "eval_seconds": 0.0}
+    tune.report({"key": "", "member": 0, "diverged": False, **row})
+
+
+def drive(address: str, trials: int, folder: Path) -> dict[str, Any]:
+    """Run `trials` from this process; seconds, trials ended and this process's memory at each of its samples."""
+    from rich.console import Console
+
+    from tune_mnist import runner
+    from tune_mnist.cluster import ray_session
+    from tune_mnist.config import Context, PlannedTraining, TrainingConfig
+    from tune_mnist.display import Display, RunState
+    from tune_mnist.resources import Resources
+    from tune_mnist.study import Study
+    from tune_mnist.tracking import Tracking
+    from tune_mnist.watch import Watch
+
+    plans = [
+        PlannedTraining(TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=128, seed=seed), (1,))
+        for seed in range(trials)
+    ]
+    study = Study(folder)
+    study.folder.mkdir()
+    study.create()
+    console, resources = Console(quiet=True), Resources(address=address)
+    state = RunState(plans, "val_accuracy")
+    me, samples = psutil.Process(), []
+    with ray_session(resources, console), Display(state, console) as display:
+        watch = Watch(display, study, Context(protocol="holdout", data_sha256="none"), resources)
+        cpu, start, done = me.cpu_times(), time.perf_counter(), threading.Event()
+
+        def sample() -> None:
+            while not done.wait(0.25):
+                samples.append((time.perf_counter() - start, len(state.ended), me.memory_info().rss / MIB))
+
+        sampling = threading.Thread(target=sample, daemon=True)
+        sampling.start()
+        runner._fit(waits, plans, watch, Tracking(), at_once=None)
+        seconds, used = time.perf_counter() - start, me.cpu_times()
+        done.set()
+        sampling.join()
+    cpu_seconds = used.user + used.system - cpu.user - cpu.system
+    return {"trials": trials, "seconds": seconds, "cpu_seconds": cpu_seconds, "samples": samples}
+
+
+def measure(cluster: LocalNodes, trials: int) -> dict[str, float]:
+    """Drive so many trials from a process of its own, and what that cost; rates are of the steady state."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--drive", cluster.address, "--trials", str(trials), "--folder", folder]
+        done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the driver failed:\n{done.stderr[-3000:]}")
+    seen = json.loads(done.stdout.splitlines()[-1])
+    slots = SLOTS * len(cluster.nodes)
+    # Steady: from when every slot has ended its first trial to when the first slots have none left.
+    steady = [s for s in seen["samples"] if slots <= s[1] <= trials - slots]
+    (first, ended, memory), (last, ended_last, memory_last) = steady[0], steady[-1]
+    rate = (ended_last - ended) / (last - first)
+    return {
+        "trials": trials, "seconds": seen["seconds"], "rate": rate, "of_ideal": slots / WAIT_SECONDS / rate,
+        "whole_of_ideal": seen["seconds"] / (trials * WAIT_SECONDS / slots),
+        "cpu_ms_per_trial": seen["cpu_seconds"] / trials * 1e3, "cpu_share": seen["cpu_seconds"] / seen["seconds"],
+        "memory_mib": memory_last, "growth_kib": (memory_last - memory) / (ended_last - ended) * 1024,
+        "gcs_mib": gcs_mib(cluster),
+    }
+
+
+def gcs_mib(cluster: LocalNodes) -> float:
+    """Memory of the head's global control store."""
+    family = psutil.Process(cluster.nodes[0].pid).children(recursive=True)
+    return sum(process.memory_info().rss for process in family if process.name() == "gcs_server") / MIB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions (3)")
+    parser.add_argument("--nodes", type=int, nargs="+", default=NODES, help="how many, rising (1 2 4 8)")
+    parser.add_argument("--long", type=int, nargs="*", default=[1000, 10000], help="trials of long runs (1000 10000)")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--drive", help=argparse.SUPPRESS)
+    parser.add_argument("--trials", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.drive:
+        print(json.dumps(drive(args.drive, args.trials, args.folder / "study")))
+        return
+    found: dict[str, list[dict[str, float]]] = {}
+    with local_nodes((), environment=os.environ) as cluster:
+        for count in args.nodes:
+            while len(cluster.nodes) < count:
+                cluster.add(cpus=SLOTS)
+            trials = TRIALS_PER_SLOT * SLOTS * count
+            found[f"{count} nodes"] = [measure(cluster, trials) for _ in range(args.rounds)]
+            print(count, [round(run["rate"], 2) for run in found[f"{count} nodes"]], file=sys.stderr)
+        for trials in args.long:
+            found[f"{args.nodes[-1]} nodes, {trials} trials"] = [measure(cluster, trials)]
+    report(found)
+    save(args.json, {
+        what: {name: spread([run[name] for run in runs]) for name in runs[0]} for what, runs in found.items()
+    })
+
+
+def report(found: dict[str, list[dict[str, float]]]) -> None:
+    """Print the table."""
+    def cell(runs: list[dict[str, float]], name: str, unit: str = "") -> str:
+        return told([run[name] for run in runs], unit)
+
+    show(
+        f"Trials of {WAIT_SECONDS:g} s, {SLOTS} slots a node; median (min–max)",
+        ["what", "n", "trials", "trials/s", "× ideal", "× ideal with start", "driver CPU ms/trial", "driver MiB",
+         "KiB more per trial", "GCS MiB"],
+        [[what, len(runs), int(statistics.median(run["trials"] for run in runs)), cell(runs, "rate"),
+          cell(runs, "of_ideal"), cell(runs, "whole_of_ideal"), cell(runs, "cpu_ms_per_trial"),
+          cell(runs, "memory_mib"), cell(runs, "growth_kib"), cell(runs, "gcs_mib")] for what, runs in found.items()],
+    )
+
+
+if __name__ == "__main__":
+    main()
