@@ -53,7 +53,8 @@ def trainings(folder: Path) -> Iterator[tuple[str, PlannedTraining, Path]]:
     spec = dataclasses.replace(read_spec(Path(__file__).with_name("cnn_best.toml")), seeds=SEEDS)
     for plan in spec.trainings():
         for name, values in VARIANTS.items():
-            path = folder / f"{name.replace(' ', '_').replace(',', '')}-seed-{plan.config.seed}.json"
+            size = f"{PICTURES}-pictures-{plan.epochs}-epochs"
+            path = folder / f"{name.replace(' ', '_').replace(',', '')}-{size}-seed-{plan.config.seed}.json"
             config = dataclasses.replace(plan.config, **values)  # type: ignore[arg-type]
             yield name, dataclasses.replace(plan, config=config), path
 

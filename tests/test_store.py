@@ -73,6 +73,20 @@ def test_the_states_of_smaller_budgets_are_kept_until_tidied(folder: TrainingFol
     assert list(states(folder)) == [6]
 
 
+def test_no_more_states_are_kept_than_those_of_the_three_largest_budgets(folder: TrainingFolder) -> None:
+    list(run_training(PlannedTraining(CONFIG, (6, 1, 2, 3, 5, 4)), data(), CONTEXT, folder))
+    assert sorted(states(folder)) == [4, 5, 6]
+
+
+def test_a_diverged_trainings_states_are_tidied_too(folder: TrainingFolder) -> None:
+    progress = begun(folder, 2).begin(CONFIG, CONTEXT)
+    progress.add(row(3) | {"val_loss": None}, timing(3), state_of(3))
+    folder.save(progress, (1, 2, 3))
+    assert sorted(states(folder)) == [1, 2, 3]
+    folder.tidy(6)
+    assert list(states(folder)) == [3]
+
+
 def test_a_score_is_the_same_from_a_kept_state_from_an_earlier_one_and_from_the_start(folder: TrainingFolder) -> None:
     list(run_training(PlannedTraining(CONFIG, (1, 2, 4)), data(), CONTEXT, folder))
     test, trainings = data().evaluation, str(folder.folder.parent)

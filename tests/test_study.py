@@ -37,6 +37,7 @@ def cells_of(*specs: StudySpec) -> set[tuple[TrainingConfig, int]]:
     [
         ("postgresql://me:se:cr/et@host/db", "postgresql://me:***@host/db"),
         ("--mlflow=http://me:secret@host:5000", "--mlflow=http://me:***@host:5000"),
+        ("mysql://host/db?user=me&password=secret&ssl=1", "mysql://host/db?user=me&password=***&ssl=1"),
         ("sqlite:////tmp/a@b:c.db", "sqlite:////tmp/a@b:c.db"),
         ("http://host:5000/a", "http://host:5000/a"),
         ("host:6379", "host:6379"),

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+MASK = "***"
 PACKAGES = ("tune-mnist", "torch", "torchvision", "ray", "optuna", "numpy", "scipy", "pandas", "scikit-learn")
 
 
@@ -28,8 +29,9 @@ def about_run() -> dict[str, Any]:
 
 
 def without_password(word: str) -> str:
-    """A command's word with the password of a URL in it, SCHEME://USER:PASSWORD@HOST, replaced by ***."""
-    return re.sub(r"(\w://[^/@\s:]*):[^@\s]+@", r"\1:***@", word)
+    """A command's word with the password of a URL in it, SCHEME://USER:PASSWORD@HOST or ?password=…, as ***."""
+    word = re.sub(r"(\w://[^/@\s:]*):[^@]+@", rf"\1:{MASK}@", word)
+    return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&\s]+", rf"\1{MASK}", word, flags=re.IGNORECASE)
 
 
 def cpu_model() -> str:

@@ -84,7 +84,7 @@ def analyse(
         cells, by = cells.drop(columns="budget", errors="ignore"), plain
     packed = cells.pop(f"{PREFIX[protocol]}_correct")
     scores = [score(accuracy, bits) for accuracy, bits in zip(cells[metrics[2]], packed, strict=True)]
-    samples = samples_of(cells, by, metrics[2], scores)
+    samples = samples_of(cells, by, scores)
     summary = summarise(cells, by, metrics, samples)
     best, method = leaders(summary, by, samples)
     return Tables(

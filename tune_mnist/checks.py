@@ -20,7 +20,7 @@ from tune_mnist.files import write_atomic
 
 TOLD = ("torch", "ray", "optuna")
 GIB = 2**30
-LEAST_DISK_GIB, LEAST_MEMORY_GIB, LEAST_SHARED_GIB = 1.0, 2.0, 0.5
+LEAST_DISK_GIB, LEAST_MEMORY_GIB, LEAST_SHARED_GIB = 2.0, 2.0, 0.5
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def c9(evidence: Evidence) -> Verdict:
     )
     numbers = {"CNN": cnn["mean"], "fully connected": best["mean"]}
     numbers |= {"CNN loss": last[0], "fully connected loss": last[1]}
-    why = _about_losses(best, logits)
+    why = _about_losses(logits)
     return verdict_of("C9", text, parts, [cnn, best, compared], numbers=numbers, why=why)
 
 
@@ -99,7 +99,7 @@ def _means(cell: Cells, other: Cells) -> str:
     return f" ({percent(cell['mean'])} against {percent(other['mean'])})"
 
 
-def _about_losses(best: Cells, logits: Cells) -> str:
+def _about_losses(logits: Cells) -> str:
     softmax = f"In the report the fully connected curve cannot fall below {FLOOR:.3f}, the floor of its softmax head"
     if len(logits):
         return f"{softmax}; here the losses are those of networks that end in logits, which compare."

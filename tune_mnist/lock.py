@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tune_mnist.about import without_password
 from tune_mnist.config import UserError
 from tune_mnist.files import writing
 
@@ -38,7 +39,8 @@ def study_lock(folder: Path) -> Iterator[None]:
             raise _held(folder, descriptor)
         if not _is_at(folder / "lock", descriptor):
             raise UserError(f"study {folder.name} was moved by another run just now: run the same command again")
-        _write(descriptor, {"host": socket.gethostname(), "pid": os.getpid(), "command": " ".join(sys.argv)})
+        command = " ".join(map(without_password, sys.argv))
+        _write(descriptor, {"host": socket.gethostname(), "pid": os.getpid(), "command": command})
         try:
             with _heartbeat(descriptor):
                 yield

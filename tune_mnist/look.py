@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tune_mnist.about import MASK
 from tune_mnist.config import PREFIX, PlannedTraining, UserError, require, training_key
 from tune_mnist.display import RunState
 from tune_mnist.lock import STALE_SECONDS, holder
@@ -185,4 +186,5 @@ def _command_line(runs: Sequence[Mapping[str, Any]]) -> str | None:
         start = stem
     else:
         return None
-    return f"{start} {shlex.join(rest)}".strip()
+    masked = " (with its password in place of ***)" if any(MASK in word for word in rest) else ""
+    return f"{start} {shlex.join(rest)}".strip() + masked

@@ -113,7 +113,7 @@ def _search(
             _run_on_ray(args, experiment, trials, first, console)
     finally:
         trials.settle()
-    return write_search(study, trials, tables_of(study), console)
+    return write_search(study, trials, tables_of(study))
 
 
 def _run_on_ray(args: SearchArgs, experiment: Experiment, trials: Trials, first: Any, console: Console) -> None:
@@ -130,7 +130,7 @@ def _run_on_ray(args: SearchArgs, experiment: Experiment, trials: Trials, first:
         score(experiment, trials.study, data, console)
 
 
-def write_search(study: Study, trials: Trials, tables: Tables, console: Console) -> SearchResult:
+def write_search(study: Study, trials: Trials, tables: Tables) -> SearchResult:
     """Write the study's tables, figures and page, and the search's trials, Pareto front and Optuna's figures."""
     from tune_mnist.files import write_atomic
     from tune_mnist.results import write_results

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from tune_mnist.config import Context, trial_config
 from tune_mnist.display import Display, RunState
-from tune_mnist.nodes import live_nodes
+from tune_mnist.nodes import live_nodes, slots
 from tune_mnist.optuna_study import Asked, Trials
-from tune_mnist.resources import Node, Resources
+from tune_mnist.resources import Resources
 from tune_mnist.runner import OutOfMemory, fit_trials
 from tune_mnist.search_spec import SearchSpec
 from tune_mnist.tracking import Tracking
@@ -152,7 +152,7 @@ def run_search_trials(
     """
     spec, study = trials.spec, trials.study
     trainable = tune.with_parameters(run_trial, data=data, context=context, trainings=str(study.folder / "trainings"))
-    at_once = slots(resources, live_nodes())
+    at_once = max(1, slots(resources, live_nodes()))  # Optuna is asked for no more, as it learns meanwhile
     try:
         with Display(SearchState([], spec.accuracy, trials=trials), console) as display:
             while first is not None:
@@ -172,10 +172,3 @@ def run_search_trials(
                 first = trials.next()
     finally:
         trials.settle()
-
-
-def slots(resources: Resources, nodes: list[Node]) -> int:
-    """How many trials the nodes can hold at once, at least 1: Optuna is asked for no more, as it learns meanwhile."""
-    fit = [min(int(node.total[name] / wanted) for name, wanted in resources.demand.items())
-           for node in nodes if resources.can_hold(node)]
-    return max(1, sum(fit))

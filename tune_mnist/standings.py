@@ -98,7 +98,7 @@ def method(samples: Sequence[Sample], noise: Noise) -> str:
     )
 
 
-def samples_of(cells: pd.DataFrame, by: list[str], accuracy: str, scores: Sequence[Score]) -> Samples:
+def samples_of(cells: pd.DataFrame, by: list[str], scores: Sequence[Score]) -> Samples:
     """Each cell's scores by seed, where complete; `scores` go with the rows of `cells`."""
     samples: dict[tuple[Any, ...], dict[int, Score]] = {}
     for cell, seed, status, score in zip(keys(cells[by]), cells["seed"], cells["status"], scores, strict=True):

@@ -104,7 +104,8 @@ class TrainingFolder:
     def begin(self, config: TrainingConfig, context: Context, until: int | None = None) -> Progress:
         """Make the folder if need be and read where the training stands, or stood after epoch `until`."""
         make_folder(self.folder)
-        remove_leftovers(self.folder)
+        if until is None:  # else another may be writing here
+            remove_leftovers(self.folder)
         self.describe(config, context)
         return self.progress(with_state=True, until=until)
 
@@ -163,10 +164,11 @@ class TrainingFolder:
         (self.folder / "failure.json").unlink(missing_ok=True)
 
     def tidy(self, epochs: int) -> None:
-        """Keep the newest state alone, if it is of a last epoch, number `epochs` or later."""
-        states = self._states()
-        if states and _state_epoch(states[0]) >= epochs:
-            for old in states[1:]:
+        """Keep the newest state alone, if the training has diverged or has at least `epochs` epochs."""
+        spare = self._states()[1:]
+        rows = self._rows("history.json") if spare else []
+        if len(rows) >= epochs or diverged(rows):
+            for old in spare:
                 old.unlink(missing_ok=True)
 
     def fail(self, error: str, traceback: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -63,10 +65,12 @@ class Tracking:
 
 def reach(url: str) -> None:
     """Raise `UserError` unless something answers HTTP at `url`, whatever it says."""
+    parts = urllib.parse.urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # urllib takes no name or password in a URL
     try:
-        urllib.request.urlopen(url, timeout=REACH_SECONDS).close()
+        urllib.request.urlopen(bare, timeout=REACH_SECONDS).close()
     except urllib.error.HTTPError:
         pass
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise UserError(f"no MLflow server answers at {url} ({reason}): start it, or change --mlflow") from None
+        raise UserError(f"no MLflow server answers at {bare} ({reason}): start it, or change --mlflow") from None

@@ -21,6 +21,7 @@ from tune_mnist.store import Damaged, Progress, TrainingFolder, diverged, finite
 from tune_mnist.training import EpochMetrics, PackTraining, Training, evaluate, fit, pack_bytes
 
 CONTEXTS = 0.1
+KEPT_BUDGETS = 3
 OUT_OF_MEMORY = "out_of_memory"
 """In what a trial reports last when its share of the GPU was too small: the traceback."""
 
@@ -67,7 +68,7 @@ def run_training(
 ) -> Iterator[dict[str, Any]]:
     """Run a training to its largest budget, saving each epoch in `folder` before yielding its row and timings.
 
-    The states after the other budgets are kept, too: each may turn out to be a winner's, to be scored.
+    The states after some of the other budgets are kept, too: each may turn out to be a winner's, to be scored.
     The first row also lists as `damage`, if there is any, what was found damaged and set aside.
     """
     with noting_damage() as damage:
@@ -81,10 +82,15 @@ def run_training(
     for metrics in fit(training, plan.epochs):
         row, timing = rows_of(metrics, PREFIX[context.protocol])
         progress.add(row, timing, training.state())
-        folder.save(progress, plan.budgets)
+        folder.save(progress, kept_epochs(plan))
         yield {**row, **timing, **notes}
         notes = {}
-    folder.finish(plan.budgets)
+    folder.finish(kept_epochs(plan))
+
+
+def kept_epochs(plan: PlannedTraining) -> tuple[int, ...]:
+    """The epochs whose states are kept until winners are scored: of the largest budgets only, for the disk's sake."""
+    return tuple(sorted(plan.budgets)[-KEPT_BUDGETS:])
 
 
 def resumed(
@@ -125,9 +131,9 @@ def run_pack(
         progress, folder = going[k], folders[k]
         row, timing = rows_of(metrics, PREFIX[context.protocol])
         progress.add(row, timing, pack.state(k, metrics.epoch))
-        folder.save(progress, members[k].budgets)
+        folder.save(progress, kept_epochs(members[k]))
         if metrics.diverged or metrics.epoch == members[k].epochs:
-            folder.finish(members[k].budgets)
+            folder.finish(kept_epochs(members[k]))
             del going[k]
         yield k, {**row, **timing, **notes}
         notes = {}

@@ -16,10 +16,11 @@ from ray import tune
 from rich.console import Console
 
 from tune_mnist.batches import Pictures, make_pictures
+from tune_mnist.cluster import ray_session
 from tune_mnist.config import FULLY_CONNECTED, Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.data import load_dataset, training_data
 from tune_mnist.resources import Resources
-from tune_mnist.runner import ray_session, run_trainings
+from tune_mnist.runner import run_trainings
 from tune_mnist.store import TrainingFolder
 from tune_mnist.study import Study
 from tune_mnist.training import Training, fit
