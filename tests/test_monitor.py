@@ -203,7 +203,7 @@ def test_what_is_missing_or_unreachable_is_told_before_anything_starts(
         assert told in err and err.startswith("error: ") and err.count("\n") == 1
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     with pytest.raises(UserError, match="no MLflow server answers at http://127.0.0.1:1 .*: start it, or change"):
-        Tracking(mlflow="http://127.0.0.1:1").check()
+        Tracking(mlflow="http://me:secret@127.0.0.1:1").check()
     assert list(tmp_path.iterdir()) == []
 
 
