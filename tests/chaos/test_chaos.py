@@ -9,13 +9,13 @@ from harness import Lab
 
 from chaos import ORDEALS
 
-SIXTEEN = ("--models", "SimpleNN", "MediumNN", "--batch-size", "64", "128")
+EIGHT = ("--models", "SimpleNN", "MediumNN", "--batch-size", "128")
 IN_TESTS_OF_THEIR_OWN = {"writes"}  # test_kills
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab(Path(tmp_path_factory.mktemp("chaos")), 0, SIXTEEN)
+    return Lab(Path(tmp_path_factory.mktemp("chaos")), 0, EIGHT)
 
 
 @pytest.mark.slow
