@@ -13,7 +13,6 @@ import pytest
 from rich.console import Console
 
 from idx import random_arrays, write_folder
-from plain import plain_study
 from tune_mnist.analysis import analyse
 from tune_mnist.config import StudySpec
 from tune_mnist.grid import GridArgs, run_grid
@@ -49,18 +48,18 @@ def test_each_cell_once_and_running_twice_changes_no_byte(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_larger_grid_runs_only_what_is_missing_and_agrees_with_independent_runs(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "data", random_arrays(train=1200, test=200))
-    data = ("--data", str(folder), "--models", "SimpleNN", "--lr", "1e-3", "1e-2")
+    arrays = random_arrays(train=1200, test=200)
+    data = ("--data", str(write_folder(tmp_path / "data", arrays)), "--models", "SimpleNN", "--lr", "1e-3", "1e-2")
     assert grid(tmp_path, *data, "--batch-size", "32", "--epochs", "1", "3").returncode == 0
     larger = grid(tmp_path, *data, "--batch-size", "32", "50", "--epochs", "1", "3", "4")
     assert larger.returncode == 0, larger.stderr
     assert "4 trainings: 0 done, 2 to go on with, 2 to start" in larger.stderr
-    spec = StudySpec(
-        models=("SimpleNN",), lr=(1e-3, 1e-2), batch_size=(32, 50), epochs=(1, 3, 4), independent_epochs=True,
-        data=folder,
+    words = (*data, "--batch-size", "32", "50", "--epochs", "1", "3", "4", "--independent-epochs", "--name", "alone")
+    assert grid(tmp_path, *words).returncode == 0
+    shared, alone = (
+        pd.read_csv(tmp_path / "ray_results" / name / "results.csv")
+        for name in ("grid", "alone")
     )
-    alone = pd.read_csv(plain_study(spec, tmp_path / "alone").folder / "results.csv")
-    shared = pd.read_csv(tmp_path / "ray_results" / "grid" / "results.csv")
     assert len(shared) == 12
     pd.testing.assert_frame_equal(shared, alone, check_exact=True)
 

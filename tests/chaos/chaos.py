@@ -34,8 +34,8 @@ class Ordeal:
 
 ORDEALS = {
     "drivers": Ordeal(deaths.kill_drivers, 20, 2),
-    "workers": Ordeal(deaths.kill_workers, 20, 3),
-    "stops": Ordeal(deaths.stop, 20, 2),
+    "workers": Ordeal(deaths.kill_workers, 20, 4),
+    "stops": Ordeal(deaths.stop, 20, 3),
     "two-drivers": Ordeal(deaths.two_drivers, 5, 1),
     "writes": Ordeal(deaths.kill_writes, 1, 1),
     "corruptions": Ordeal(damage.corrupt, 100, 10),

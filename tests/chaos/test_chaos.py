@@ -9,13 +9,13 @@ from harness import Lab
 
 from chaos import ORDEALS
 
-EIGHT = ("--models", "SimpleNN", "MediumNN", "--batch-size", "128")
+SIXTEEN = ("--models", "SimpleNN", "MediumNN", "--batch-size", "64", "128")
 IN_TESTS_OF_THEIR_OWN = {"writes"}  # test_kills
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab(Path(tmp_path_factory.mktemp("chaos")), 0, EIGHT)
+    return Lab(Path(tmp_path_factory.mktemp("chaos")), 0, SIXTEEN)
 
 
 @pytest.mark.slow
