@@ -233,3 +233,29 @@ def test_ctrl_c_exits_130_without_a_traceback() -> None:
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30)[1] == "interrupted\n"
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_while_python_ends_leaves_the_status_alone(number: signal.Signals) -> None:
+    code = """
+import os, time
+from tune_mnist.cli import run
+
+class Slow:
+    def __del__(self, write=os.write, sleep=time.sleep):
+        write(1, b"ending\\n")
+        sleep(1)
+
+slow = Slow()
+raise SystemExit(run(lambda: print("go", flush=True) or time.sleep(60)))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(EXPERIMENTS.parent)},
+    )
+    assert process.stdout is not None and process.stdout.readline() == "go\n"
+    process.send_signal(number)
+    assert process.stdout.readline() == "ending\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[1] == "interrupted\n"
+    assert process.returncode == 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -66,6 +67,14 @@ def unwinding() -> None:
     """Leave the rest of the block in peace: the interrupt, if there was one, has been seen."""
     if threading.current_thread() is threading.main_thread():
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@atexit.register
+def _keep_status() -> None:
+    """Ignore further signals when, after a stop, Python itself ends: it would let them kill, past what was told."""
+    if _stopping.is_set():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(number: int, frame: Any) -> None:
