@@ -24,7 +24,8 @@ from idx import random_arrays, write_folder
 from studies import made_study
 from tune_mnist import search
 from tune_mnist.config import Context, Recipe, StudySpec, TrainingConfig, UserError
-from tune_mnist.optuna_study import KEY, Asked, Trials, open_storage
+from tune_mnist.optuna_backend import open_storage
+from tune_mnist.optuna_study import KEY, Asked, Trials
 from tune_mnist.results import tables_of
 from tune_mnist.search_figures import search_figures
 from tune_mnist.search_spec import SearchSpec, read_search
@@ -136,6 +137,9 @@ def test_a_spaces_trainings_are_known_again_and_others_are_not() -> None:
     (["--batch-size", "60000"], "batch_size <= 50000"),
     (["--warm-start", "nowhere"], "nowhere is not a study"),
     (["--name", "../up"], "name matches"),
+    (["--optuna-storage", "nonsense"], "check --optuna-storage"),
+    (["--optuna-storage", "nodb://x"], "check --optuna-storage"),
+    (["--optuna-storage", "postgresql://me:secret@127.0.0.1:1/x"], "check --optuna-storage"),
 ])
 def test_bad_flags_are_one_line_and_write_nothing(
     words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -7,33 +7,25 @@ queued again, so that it goes on from there, counts once, and a kill costs the s
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import math
 import secrets
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tune_mnist.config import Context, PlannedTraining, TrainingConfig, UserError, require, training_key
+from tune_mnist.config import Context, PlannedTraining, TrainingConfig, require, training_key
 from tune_mnist.files import Corrupt, read_json, write_json
+from tune_mnist.optuna_backend import make_sampler, open_storage, quiet, storage_errors
 from tune_mnist.search_spec import SearchSpec
 from tune_mnist.store import TrainingRecord
 from tune_mnist.study import Study
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 DATABASE = "optuna.db"
-LOCKED_SECONDS = 60.0  # how long to wait for a reader, such as a dashboard, to let go of an SQLite file
 KEY, WARM, FROM = "training", "warm_start", "answered_from"
 """Names of a trial's user attributes: its training's key; the study that a warm-start trial is from; where from."""
 
@@ -45,13 +37,6 @@ class Asked:
     trial: Trial
     plan: PlannedTraining
     key: str
-
-
-class Exhaustive(BruteForceSampler):
-    """Every combination once, whatever was tried before."""
-
-    def after_trial(self, *args: Any, **kwargs: Any) -> None:
-        """There is no loop of Optuna's to stop at the end."""
 
 
 class Trials:
@@ -66,7 +51,7 @@ class Trials:
         self.study, self.spec, self.context = study, spec, context
         self.deadline = math.inf if spec.timeout is None else time.monotonic() + spec.timeout
         self.storage = open_storage(url or f"sqlite:///{study.folder / DATABASE}")
-        with _quiet(), _storage_errors():
+        with quiet(), storage_errors():
             self.optuna = optuna.create_study(
                 storage=self.storage, study_name=study.name, directions=spec.directions, load_if_exists=True
             )
@@ -174,7 +159,7 @@ class Trials:
         return True
 
     def _ask(self) -> Asked:
-        with _quiet():
+        with quiet():
             trial = self.optuna.ask()
             settings = self.spec.space.suggest(trial)
         plan = self.spec.planned(settings)
@@ -194,7 +179,7 @@ class Trials:
         if failed and state != TrialState.COMPLETE:
             state = TrialState.FAIL
         # A pruned trial's value is its last epoch's, which Optuna takes itself.
-        with _quiet():
+        with quiet():
             self.optuna.tell(asked.trial, values if state == TrialState.COMPLETE else None, state=state)
 
     def _outcome(self, record: TrainingRecord) -> tuple[TrialState, list[float] | None]:
@@ -216,40 +201,6 @@ class Trials:
     def _tried(self) -> int:
         tried = {tuple(sorted(trial.params.items())) for trial in self.all() if trial.state != TrialState.WAITING}
         return len(tried)
-
-
-def open_storage(url: str) -> RDBStorage:
-    """Optuna's storage at a database URL.
-
-    Raises:
-        UserError: the URL is none, its driver is not installed, or the database does not answer.
-    """
-    waiting = {"connect_args": {"timeout": LOCKED_SECONDS}} if url.startswith("sqlite") else {}
-    with _quiet(), _storage_errors():
-        return RDBStorage(url, engine_kwargs=waiting)
-
-
-def make_sampler(spec: SearchSpec, trials: int) -> BaseSampler:
-    """The spec's sampler; a search that goes on after `trials` draws anew, not the first ones again.
-
-    Raises:
-        UserError: the sampler's package is not installed.
-    """
-    seed = (spec.seed + 7919 * trials) % 2**32
-    made: dict[str, Callable[[], BaseSampler]] = {
-        "tpe": lambda: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
-        "random": lambda: RandomSampler(seed=seed),
-        "grid": lambda: Exhaustive(seed=seed),
-        "cmaes": lambda: CmaEsSampler(seed=seed, warn_independent_sampling=False),
-        "gp": lambda: GPSampler(seed=seed),
-    }
-    try:
-        if spec.sampler == "cmaes":
-            importlib.import_module("cmaes")  # which Optuna would miss only when it is first asked
-        with _quiet():
-            return made[spec.sampler]()
-    except ImportError as error:
-        raise UserError(f"the {spec.sampler} sampler needs the package {error.name}: install it") from None
 
 
 def owner_of(study: Study) -> str:
@@ -300,25 +251,3 @@ def _objective(name: str, record: TrainingRecord, epochs: int) -> float | None:
         times = [row["train_seconds"] for row in record.timings if row["epoch"] <= epochs]
         return math.fsum(times) / len(times) * epochs if times else None
     return record.epochs[epochs - 1].get(name)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Optuna's log lines and its warnings of experimental parts."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="optuna")
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-
-
-@contextlib.contextmanager
-def _storage_errors() -> Iterator[None]:
-    """Turn what a database refuses into a `UserError`."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-        line = str(error).strip().partition("\n")[0]
-        raise UserError(f"the Optuna storage cannot be opened ({line}): check --optuna-storage") from None

@@ -81,12 +81,14 @@ def run_search(args: SearchArgs, console: Console | None = None) -> SearchResult
     from rich.console import Console
 
     from tune_mnist.experiment import check_experiment, open_study
-    from tune_mnist.optuna_study import make_sampler
+    from tune_mnist.optuna_backend import check_storage_url, make_sampler
     from tune_mnist.warm import check_sources
 
     console = console or Console(stderr=True)
     args.tracking.check()
     make_sampler(args.spec, 0)  # its package may be missing
+    if args.optuna_storage is not None:
+        check_storage_url(args.optuna_storage)
     experiment = check_experiment(args.spec.data_spec(), args.resources, download=args.download)
     sources = check_sources(args.warm_start, experiment.context)
     with open_study(args.storage / args.name, fresh=args.fresh) as study:

@@ -30,7 +30,7 @@ from common import save, show, spread
 
 from tune_mnist.cli import parse, run
 from tune_mnist.config import PREFIX, TrainingConfig, UserError
-from tune_mnist.optuna_study import make_sampler
+from tune_mnist.optuna_backend import make_sampler
 from tune_mnist.search_spec import SearchSpec
 from tune_mnist.searcher import Past, make_scheduler
 from tune_mnist.significance import Score, score, wilson
