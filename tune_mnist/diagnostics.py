@@ -30,6 +30,7 @@ def training_curves(
     models = models_in(curves)
     parts = [curves[curves["model"] == model] for model in models]
     figure, axes = make_panels(1, len(models), 2.4)
+    marked = False
     for part, panel in zip(parts, axes[0], strict=True):
         splits = part["split"].nunique()
         sns.lineplot(
@@ -45,12 +46,12 @@ def training_curves(
         cell = part.iloc[0]
         panel.set(title=f"{cell['model']}\nlr {cell['lr']:g}, batch {cell['batch_size']}", xlabel="epoch", ylabel="")
         panel.get_legend().remove()
-        _mark_gap(panel, part)
+        marked |= _mark_gap(panel, part)
     axes[0][0].set_ylabel("cross entropy (nats)")
     legend(figure, axes[0][0])
     seeds = curves["seed"].nunique()
     notes = [f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"]
-    if curves["split"].nunique() > 1:
+    if marked:
         notes.append("grey bar: overfitting gap, held-out loss over training loss")
     if protocol is None and "protocol" in curves:
         notes += [f"{part['model'].iloc[0]}: protocol {part['protocol'].iloc[0]}" for part in parts]
@@ -58,11 +59,11 @@ def training_curves(
     return figure
 
 
-def _mark_gap(panel: Axes, part: pd.DataFrame) -> None:
-    """Mark, at the last epoch, from the training loss up to the held-out loss and how far that is."""
+def _mark_gap(panel: Axes, part: pd.DataFrame) -> bool:
+    """Mark, at the last epoch, from the training loss up to the held-out loss and how far that is, if it is up."""
     last = part[part["epoch"] == part["epoch"].max()].groupby("split", sort=False)["loss"].mean()
     if len(last) < 2 or last.iloc[1] <= last.iloc[0] or part["epoch"].nunique() < 2:
-        return
+        return False
     train, held, at = last.iloc[0], last.iloc[1], part["epoch"].max()
     low, high = panel.get_xlim()
     panel.set_xlim(low, high + 0.13 * (high - low))
@@ -72,6 +73,7 @@ def _mark_gap(panel: Axes, part: pd.DataFrame) -> None:
     panel.annotate("", (x, held), (x, train), arrowprops=look)
     where: dict[str, Any] = {"transform": panel.transAxes, "ha": "right", "va": "top"}
     panel.text(0.97, 0.96, f"gap {held - train:.2g}", size=8, color=".25", **where)  # losses fall: no curve is there
+    return True
 
 
 @styled()
