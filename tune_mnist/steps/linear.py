@@ -1,6 +1,7 @@
 """The step of a fully connected model on the CPU, written out on flat buffers.
 
-All parameters lie in one flat buffer and all gradients in another, so that AdamW is one fused call.
+All parameters lie in one flat buffer, so that AdamW is one fused call; so do the gradients, but for the first
+layer's weights: theirs is used where `torch.embedding_bag` left it, as a copy would cost more than it saves.
 MNIST's background is a constant -1: with pictures written as x = -1 + u, where most of u is 0, the
 first layer and its gradient are sums over the few non-zeros of u, which `torch.embedding_bag` does
 faster than a dense product:
@@ -51,6 +52,14 @@ def layers_of(flat: Tensor, sizes: Sequence[int]) -> list[Layer]:
     return [Layer(parts[2 * i].view(shape), parts[2 * i + 1]) for i, shape in enumerate(shapes)]
 
 
+class Hidden(NamedTuple):
+    """A hidden layer's values in a step (batch, width), the same transposed, and the gradient with respect to them."""
+
+    values: Tensor
+    transposed: Tensor
+    gradient: Tensor
+
+
 class LinearSteps(CheckpointedSteps):
     """Steps of any stack of Linear and ReLU, with either head, with dropout and augmentation, on the CPU."""
 
@@ -61,12 +70,17 @@ class LinearSteps(CheckpointedSteps):
         self.labels = as_tensor(train.labels)
         self.nonzero = None if config.augments else train.nonzero
         self.flat = torch.cat([p.detach().t().flatten() for p in model.linears.parameters()]).to(dtype)
-        self.gradient = torch.empty_like(self.flat)
         self.means, self.squares = torch.zeros_like(self.flat), torch.zeros_like(self.flat)  # Adam's moments
         self.step_count = torch.zeros(())
         self.average = self.flat.clone() if config.ema_decay else None
-        self.layers, self.gradients = layers_of(self.flat, model.sizes), layers_of(self.gradient, model.sizes)
-        self.buffers: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self.layers = layers_of(self.flat, model.sizes)
+        self.back = [layer.weight.t() for layer in self.layers]
+        first, n_out = self.layers[0].weight.numel(), model.sizes[1]
+        self.parts = [buffer.split([first, len(buffer) - first]) for buffer in (self.flat, self.means, self.squares)]
+        self.gradient = torch.empty_like(self.parts[0][1])  # of all but the first layer's weights
+        self.first_bias_gradient = self.gradient[:n_out]
+        self.gradients = layers_of(self.gradient[n_out:], model.sizes[1:])
+        self.hidden: dict[int, list[Hidden]] = {}
 
     @torch.inference_mode()  # cheaper at each operation than no_grad
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
@@ -82,8 +96,8 @@ class LinearSteps(CheckpointedSteps):
         )
         steps = -(-len(labels) // config.batch_size)
         for i, batch in enumerate(itertools.islice(batches, begin, None), begin):
-            self.backward(*batch)
-            self._update(learning_rate(config, (epoch - 1) * steps + i, steps))
+            gradient = self.backward(*batch)
+            self._update(gradient, learning_rate(config, (epoch - 1) * steps + i, steps))
             if after_step is not None:
                 self._note(i + 1, logits[: (i + 1) * config.batch_size])
                 after_step(i + 1)
@@ -107,42 +121,41 @@ class LinearSteps(CheckpointedSteps):
         maps = affine_maps(len(order), config, config.seed, epoch).split(config.batch_size)
         return map(transform, pictures, maps)
 
-    def backward(self, inputs: Inputs, logits: Tensor, targets: Tensor) -> None:
-        """Write one batch's logits (batch, 10) and the gradient of its mean loss against `targets` (batch, 10)."""
-        buffers = self._buffers(len(logits))
-        hidden, masks = self._forward(inputs, logits, buffers)
-        delta = self._logits_gradient(logits, targets)
-        for i in range(len(self.layers) - 1, 0, -1):
-            gradient, (activation, back) = self.gradients[i], buffers[i - 1]
-            torch.mm(hidden[i - 1].t(), delta, out=gradient.weight)
-            torch.sum(delta, 0, out=gradient.bias)
-            torch.mm(delta, self.layers[i].weight.t(), out=back)
-            if masks:
-                back.mul_(masks[i - 1])
-            delta = torch.ops.aten.threshold_backward.grad_input(back, activation, 0, grad_input=back)
-        first_gradient(inputs, delta, self.gradients[0])
+    def backward(self, inputs: Inputs, logits: Tensor, targets: Tensor) -> Tensor:
+        """Write one batch's logits (batch, 10) and the gradient of its mean loss against `targets` (batch, 10).
 
-    def _forward(
-        self, inputs: Inputs, logits: Tensor, buffers: list[tuple[Tensor, Tensor]]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Fill `logits`; return the hidden activations (after dropout) and the dropout masks, if any."""
-        hidden: list[Tensor] = []
+        Returns:
+            The first layer's weights' part of the gradient, (n_in, n_out); the rest is in `self.gradient`.
+        """
+        hidden = self._hidden(len(logits))
+        masks = self._forward(inputs, logits, hidden)
+        delta = self._logits_gradient(logits, targets)
+        for i in range(len(hidden) - 1, -1, -1):
+            gradient, layer = self.gradients[i], hidden[i]
+            torch.mm(layer.transposed, delta, out=gradient.weight)
+            torch.sum(delta, 0, out=gradient.bias)
+            torch.mm(delta, self.back[i + 1], out=layer.gradient)
+            if masks:
+                layer.gradient.mul_(masks[i])
+            delta = torch.ops.aten.threshold_backward.grad_input(
+                layer.gradient, layer.values, 0, grad_input=layer.gradient
+            )
+        torch.sum(delta, 0, out=self.first_bias_gradient)
+        return first_gradient(inputs, delta, self.first_bias_gradient)
+
+    def _forward(self, inputs: Inputs, logits: Tensor, hidden: list[Hidden]) -> list[Tensor]:
+        """Fill `logits` and the hidden layers' values (after dropout); return the dropout masks, if any."""
         masks: list[Tensor] = []
-        outs = [*(activation for activation, _ in buffers), logits]
-        for i, (layer, out) in enumerate(zip(self.layers, outs, strict=True)):
-            if i == 0:
-                first_layer(inputs, layer, out)
-            else:
-                torch.addmm(layer.bias, hidden[-1], layer.weight, out=out)
-            if out is logits:
-                break
-            out.relu_()
+        outs = [*(values for values, _, _ in hidden), logits]
+        first_layer(inputs, self.layers[0], outs[0])
+        for values, layer, out in zip(outs, self.layers[1:], outs[1:], strict=False):
+            values.relu_()
             if self.config.dropout:
                 kept = 1 - self.config.dropout
-                masks.append(torch.empty_like(out).bernoulli_(kept).div_(kept))
-                out = out * masks[-1]
-            hidden.append(out)
-        return hidden, masks
+                masks.append(torch.empty_like(values).bernoulli_(kept).div_(kept))
+                values.mul_(masks[-1])
+            torch.addmm(layer.bias, values, layer.weight, out=out)
+        return masks
 
     def _logits_gradient(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Gradient of the mean cross entropy with respect to the logits, (batch, 10)."""
@@ -152,23 +165,24 @@ class LinearSteps(CheckpointedSteps):
         outer = torch.softmax(scores, 1).sub_(targets).div_(len(logits))
         return torch.ops.aten._softmax_backward_data(outer, scores, 1, logits.dtype)
 
-    def _update(self, rate: float) -> None:
+    def _update(self, first_gradient: Tensor, rate: float) -> None:
+        parameters, means, squares = self.parts
+        count = self.step_count.add_(1)
         torch._fused_adamw_(
-            [self.flat], [self.gradient], [self.means], [self.squares], [], [self.step_count.add_(1)],
+            parameters, [first_gradient.view(-1), self.gradient], means, squares, [], [count, count],
             lr=rate, beta1=BETA1, beta2=BETA2, weight_decay=self.config.weight_decay, eps=EPS,
             amsgrad=False, maximize=False,
         )
         if self.average is not None:
             self.average.lerp_(self.flat, 1 - self.config.ema_decay)
 
-    def _buffers(self, batch: int) -> list[tuple[Tensor, Tensor]]:
-        """Per hidden layer, one buffer (batch, width) for the activation and one for its gradient."""
-        if batch not in self.buffers:
-            widths = [len(layer.bias) for layer in self.layers[:-1]]
-            self.buffers[batch] = [
-                (torch.empty(batch, w, dtype=self.dtype), torch.empty(batch, w, dtype=self.dtype)) for w in widths
-            ]
-        return self.buffers[batch]
+    def _hidden(self, batch: int) -> list[Hidden]:
+        """The hidden layers' buffers for batches of this size."""
+        if batch not in self.hidden:
+            shapes = [(batch, len(layer.bias)) for layer in self.layers[:-1]]
+            buffers = [(torch.empty(shape, dtype=self.dtype), torch.empty(shape, dtype=self.dtype)) for shape in shapes]
+            self.hidden[batch] = [Hidden(values, values.t(), gradient) for values, gradient in buffers]
+        return self.hidden[batch]
 
     @torch.inference_mode()
     def outputs(self, pictures: Pictures) -> Tensor:
@@ -217,12 +231,10 @@ def first_layer(inputs: Inputs, layer: Layer, out: Tensor | None = None) -> Tens
     return torch.add(bags, layer.bias - layer.weight.sum(0), out=out)
 
 
-def first_gradient(inputs: Inputs, delta: Tensor, gradient: Layer) -> None:
-    """Write the first layer's gradient, given the loss gradient `delta` (batch, n_out) of its values."""
-    torch.sum(delta, 0, out=gradient.bias)
+def first_gradient(inputs: Inputs, delta: Tensor, delta_sum: Tensor) -> Tensor:
+    """The gradient (n_in, n_out) of the first layer's weights, given that of its values, `delta` (batch, n_out)."""
     if not isinstance(inputs, SparseBatch):
-        torch.mm(inputs.t(), delta, out=gradient.weight)
-        return
+        return inputs.t() @ delta
     pictures, by_pixel, heights = inputs[3:]
     bags = torch.embedding_bag(delta, pictures, by_pixel, False, 0, False, heights, True)[0]
-    torch.sub(bags, gradient.bias, out=gradient.weight)
+    return bags.sub_(delta_sum)
