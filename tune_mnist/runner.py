@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -31,8 +29,7 @@ from tune_mnist.study import Study
 from tune_mnist.tracking import Tracking
 from tune_mnist.trial import TrialData, run_trial, score_training
 from tune_mnist.watch import Watch, configs_of, error_line, label_of
-
-PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
+from tune_mnist.workers import InOrder, starting_together
 
 
 class Listed(Searcher):
@@ -146,22 +143,6 @@ def _fit(
         return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
 
 
-@contextlib.contextmanager
-def starting_together(count: int) -> Iterator[None]:
-    """Let Tune start so many workers at a time.
-
-    It starts one after the other for a searcher, and gives up the one that starts when an earlier one is free
-    again: trials shorter than a worker's start would run one at a time for ever.
-    """
-    ours = PENDING not in os.environ
-    os.environ.setdefault(PENDING, str(max(1, count)))
-    try:
-        yield
-    finally:
-        if ours:
-            del os.environ[PENDING]
-
-
 def fit_trials(
     trainable: Any, searcher: Searcher, trials: int, watch: Watch, tracking: Tracking, at_once: int | None,
     scheduler: TrialScheduler | None = None,
@@ -177,7 +158,7 @@ def fit_trials(
     tuner = tune.Tuner(
         named(tune.with_resources(trainable, tune.PlacementGroupFactory([resources.demand], **place))),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=scheduler, num_samples=trials, reuse_actors=True,
+            search_alg=searcher, scheduler=scheduler or InOrder(), num_samples=trials, reuse_actors=True,
             max_concurrent_trials=at_once,
             trial_name_creator=trial_name, trial_dirname_creator=trial_name,
         ),

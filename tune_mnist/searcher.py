@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from rich.console import Console
 
@@ -21,6 +21,7 @@ from tune_mnist.search_spec import SearchSpec
 from tune_mnist.tracking import Tracking
 from tune_mnist.trial import OUT_OF_MEMORY, TrialData, run_trial
 from tune_mnist.watch import Watch
+from tune_mnist.workers import Asha, MedianStopping
 
 REDUCTION = 2  # of the trainings that reach a rung (of 15 epochs: 3, 6, 12) ASHA lets about half go on
 GRACE = 1 / 5  # of the epochs are trained before a training may be stopped: small learning rates start slowly
@@ -92,14 +93,14 @@ def make_scheduler(
     scheduler: Any
     if spec.stopping == "asha":
         # At the last epoch a training ends by itself, with its folder tidied.
-        scheduler = ASHAScheduler(
+        scheduler = Asha(
             time_attr="epoch", metric=metric, mode=mode, max_t=spec.epochs + 1, grace_period=grace,
             reduction_factor=REDUCTION,
         )
     else:
         # No trial is ever paused.
         without_end: Any = float("inf")
-        scheduler = MedianStoppingRule(
+        scheduler = MedianStopping(
             time_attr="epoch", metric=metric, mode=mode, grace_period=grace, min_time_slice=without_end
         )
     for name, course in courses:

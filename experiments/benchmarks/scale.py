@@ -92,8 +92,8 @@ def measure(cluster: LocalNodes, trials: int) -> dict[str, float]:
         sys.exit(f"the driver failed:\n{done.stderr[-3000:]}")
     seen = json.loads(done.stdout.splitlines()[-1])
     slots = SLOTS * len(cluster.nodes)
-    # Steady: from when every slot has ended its first trial to when the first slots have none left.
-    steady = [s for s in seen["samples"] if slots <= s[1] <= trials - slots]
+    # Steady: from half of the trials, when every slot has its worker, to when the first slots have none left.
+    steady = [s for s in seen["samples"] if trials / 2 <= s[1] <= trials - slots]
     (first, ended, memory), (last, ended_last, memory_last) = steady[0], steady[-1]
     rate = (ended_last - ended) / (last - first)
     return {
