@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 from tune_mnist.batches import make_pictures
-from tune_mnist.config import PlannedTraining, read_spec
+from tune_mnist.config import PlannedTraining
 from tune_mnist.data import load_dataset, training_data
 from tune_mnist.files import read_json, write_json
+from tune_mnist.spec_file import read_spec
 from tune_mnist.steps import make_steps
 from tune_mnist.training import evaluate
 

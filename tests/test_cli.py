@@ -15,7 +15,8 @@ import pytest
 
 from idx import random_arrays, write_folder
 from tune_mnist.cli import parse, run, spec_from_argv
-from tune_mnist.config import StudySpec, UserError, read_spec
+from tune_mnist.config import StudySpec, UserError
+from tune_mnist.spec_file import read_spec
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 

@@ -25,10 +25,9 @@ from tune_mnist.config import (
     TrainingConfig,
     UserError,
     check_study_name,
-    from_mapping,
-    read_spec,
     training_key,
 )
+from tune_mnist.spec_file import from_mapping, read_spec
 
 ROOT = Path(__file__).parent.parent
 CONFIG = TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=32)

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from tune_mnist.config import StudySpec, UserError, read_spec, require
+from tune_mnist.config import StudySpec, UserError, require
 from tune_mnist.signals import stops_on_signals
+from tune_mnist.spec_file import read_spec
 from tune_mnist.store import Damaged
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 MODEL_NAMES = ("SimpleNN", "MediumNN", "ComplexNN", "CNN")
 FULLY_CONNECTED = MODEL_NAMES[:3]
@@ -27,7 +27,6 @@ ENGINE_VERSION = 1
 
 Protocol = Literal["holdout", "report"]
 Head = Literal["logits", "softmax"]
-T = TypeVar("T")
 
 # Strict JSON mode: lists become tuples and ints floats, but "1" is no number and true no int.
 STRICT = {"extra": "forbid", "strict": True}
@@ -186,7 +185,7 @@ def trainings_of(trial_config: dict[str, Any]) -> list[PlannedTraining]:
 
 @dataclass(frozen=True, kw_only=True)
 class StudySpec:
-    """A grid study; the defaults are the report's 192 cells. Read from TOML by `read_spec`."""
+    """A grid study; the defaults are the report's 192 cells. Read from TOML by `spec_file.read_spec`."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -260,65 +259,6 @@ def check_storage_name(storage: Path) -> Path:
     remedy = "object stores have no atomic rename, fsync or lock: mount a shared folder (NFS, Lustre, EFS, Filestore)"
     require(not is_uri, "storage is a folder", storage, remedy)
     return storage
-
-
-def read_spec(path: Path) -> StudySpec:
-    """Read a study's spec from a TOML file.
-
-    Raises:
-        UserError: the file is missing, is not TOML (with the line), or has an unknown or ill-typed key.
-    """
-    return from_mapping(StudySpec, read_toml(path), str(path))
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a TOML file; `UserError` names the file and, for a syntax error, the line."""
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[import-not-found,no-redef]
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}: name an existing TOML file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text: name a TOML file") from None
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        where = str(error).replace("at end of document", f"at the end, line {len(text.splitlines())}")
-        raise UserError(f"{path} is not valid TOML: {where}: correct the file") from None
-    except RecursionError:
-        raise UserError(f"{path} is not valid TOML: nested too deeply: correct the file") from None
-
-
-def from_mapping(cls: type[T], values: dict[str, Any], source: str) -> T:
-    """Build the dataclass `cls` from parsed TOML or JSON, with types checked strictly.
-
-    Raises:
-        UserError: an unknown key (with the nearest known one), a wrong type, or a value out of range.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(cls).validate_json(json.dumps(values, default=str))
-    except ValidationError as error:
-        raise UserError(f"{source}: {_first_problem(cls, error.errors()[0])}") from None
-
-
-def _first_problem(cls: type, problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "unexpected_keyword_argument":
-        known = {f.name: f.name for f in dataclasses.fields(cls)}
-        if "recipe" in known:
-            known |= {f.name: f"recipe.{f.name}" for f in dataclasses.fields(Recipe)}
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        table = where.removesuffix(str(problem["loc"][-1]))
-        meant = f"did you mean `{known[near[0]].removeprefix(table)}`?" if near else ""
-        return f"unknown key `{where}`: {meant or 'known are ' + ', '.join(known.values())}"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    return f"`{where}`: {problem['msg']}, but got {problem['input']!r}: correct the value"
 
 
 def _settle(made: object) -> None:

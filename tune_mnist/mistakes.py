@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_mnist.analysis import Tables
-from tune_mnist.config import StudySpec, UserError, from_mapping, training_key
+from tune_mnist.config import StudySpec, UserError, training_key
+from tune_mnist.spec_file import from_mapping
 from tune_mnist.standings import keys
 from tune_mnist.study import Study
 

@@ -26,8 +26,9 @@ def report_page(
 
     The same study gives the same bytes; what varies between two runs of one spec is in the footer alone.
     """
-    from tune_mnist.config import StudySpec, from_mapping
+    from tune_mnist.config import StudySpec
     from tune_mnist.page import content
+    from tune_mnist.spec_file import from_mapping
 
     described = study.describe()
     specs = [from_mapping(StudySpec, spec, study.name) for spec in described["specs"]]

@@ -159,8 +159,8 @@ def _chosen(args: RetrainArgs) -> tuple[Dataset, Choice]:
 
 
 def _of_study(folder: Path, args: RetrainArgs) -> tuple[Dataset, Choice]:
-    from tune_mnist.config import from_mapping
     from tune_mnist.data import load_dataset, training_data
+    from tune_mnist.spec_file import from_mapping
     from tune_mnist.study import Study
 
     study = Study(folder)

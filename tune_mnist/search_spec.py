@@ -8,19 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from tune_mnist.config import (
-    PREFIX,
-    STRICT,
-    PlannedTraining,
-    Protocol,
-    Recipe,
-    StudySpec,
-    UserError,
-    from_mapping,
-    read_toml,
-    require,
-)
+from tune_mnist.config import PREFIX, STRICT, PlannedTraining, Protocol, Recipe, StudySpec, UserError, require
 from tune_mnist.space import Space, space_of
+from tune_mnist.spec_file import from_mapping, read_toml
 
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Scheduler = Literal["asha", "median", "none"]

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tune_mnist.config import Context, PlannedTraining, StudySpec, TrainingConfig, UserError, from_mapping, training_key
+from tune_mnist.config import Context, PlannedTraining, StudySpec, TrainingConfig, UserError, training_key
 from tune_mnist.files import Corrupt, make_folder, read_json, remove_leftovers, write_atomic, write_json
+from tune_mnist.spec_file import from_mapping
 from tune_mnist.store import TrainingFolder, TrainingRecord, warn_and_set_aside
 
 PROBE_BYTES = 2**20  # about what an epoch of a small model writes

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from tune_mnist.batches import normalise
-from tune_mnist.config import TrainingConfig, UserError, from_mapping
+from tune_mnist.config import TrainingConfig, UserError
 from tune_mnist.files import Corrupt, digest, make_folder, read_json, write_atomic, write_json
 from tune_mnist.models import build_model
+from tune_mnist.spec_file import from_mapping
 
 PRETRAINED = Path(__file__).parent / "best"
 """The model that comes with the package."""

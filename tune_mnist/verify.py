@@ -14,9 +14,10 @@ from typing import Any
 from tyro.conf import Positional
 
 from tune_mnist.cli import parse, run
-from tune_mnist.config import PREFIX, Context, StudySpec, TrainingConfig, UserError, from_mapping, require, training_key
+from tune_mnist.config import PREFIX, Context, StudySpec, TrainingConfig, UserError, require, training_key
 from tune_mnist.files import Corrupt, read_json
 from tune_mnist.lock import refuse_if_held
+from tune_mnist.spec_file import from_mapping
 from tune_mnist.store import TrainingFolder, diverged
 from tune_mnist.study import Study
 
