@@ -1,6 +1,6 @@
 """How many trials a second a driver can drive, and what it costs it: trials that only wait, on 1 to 8 Ray nodes.
 
-The nodes are processes of this machine with four slots each, and a trial waits a second and reports once. The
+The nodes are processes of this machine with two slots each, and a trial waits a second and reports once. The
 driver's part is the one that a study has: the runner's `_fit` with its searcher, its watch and its monitor.
 """
 
@@ -24,10 +24,10 @@ from common import save, show, spread, told
 sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 from local_nodes import LocalNodes, local_nodes
 
-SLOTS = 4
+SLOTS = 2
 WAIT_SECONDS = 1.0
 NODES = (1, 2, 4, 8)
-TRIALS_PER_SLOT = 20
+TRIALS_PER_SLOT = 30
 MIB = 2**20
 
 
@@ -96,13 +96,15 @@ def measure(cluster: LocalNodes, trials: int) -> dict[str, float]:
     steady = [s for s in seen["samples"] if trials / 2 <= s[1] <= trials - slots]
     (first, ended, memory), (last, ended_last, memory_last) = steady[0], steady[-1]
     rate = (ended_last - ended) / (last - first)
-    return {
+    figures = {
         "trials": trials, "seconds": seen["seconds"], "rate": rate, "of_ideal": slots / WAIT_SECONDS / rate,
         "whole_of_ideal": seen["seconds"] / (trials * WAIT_SECONDS / slots),
         "cpu_ms_per_trial": seen["cpu_seconds"] / trials * 1e3, "cpu_share": seen["cpu_seconds"] / seen["seconds"],
         "memory_mib": memory_last, "growth_kib": (memory_last - memory) / (ended_last - ended) * 1024,
         "gcs_mib": gcs_mib(cluster),
     }
+    print(len(cluster.nodes), json.dumps(figures), file=sys.stderr, flush=True)  # a long job's table comes late
+    return figures
 
 
 def gcs_mib(cluster: LocalNodes) -> float:
@@ -131,7 +133,6 @@ def main() -> None:
                 cluster.add(cpus=SLOTS)
             trials = TRIALS_PER_SLOT * SLOTS * count
             found[f"{count} nodes"] = [measure(cluster, trials) for _ in range(args.rounds)]
-            print(count, [round(run["rate"], 2) for run in found[f"{count} nodes"]], file=sys.stderr)
         for trials in args.long:
             found[f"{args.nodes[-1]} nodes, {trials} trials"] = [measure(cluster, trials)]
     report(found)
