@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,12 @@ from tune_mnist.runner import Listed
 from tune_mnist.workers import InOrder, starting_together
 
 
-def worker(config: dict[str, Any]) -> None:
-    """A trial that is over much sooner than a worker starts."""
-    import os
-    import time
-
-    from ray import tune
-
-    time.sleep(0.2)
-    tune.report({"worker": os.getpid()})
-
-
 @pytest.mark.slow
 def test_trials_shorter_than_a_workers_start_run_on_every_slot(tmp_path: Path) -> None:
+    def trial(config: dict[str, Any]) -> None:
+        time.sleep(0.2)
+        tune.report({"worker": os.getpid()})
+
     with ray_session(Resources(), Console(quiet=True)):
         cpus = int(ray.cluster_resources()["CPU"])
         share = cpus / 4 if cpus <= 4 else cpus // 4
@@ -37,7 +32,7 @@ def test_trials_shorter_than_a_workers_start_run_on_every_slot(tmp_path: Path) -
         trials = 40 * slots
         with starting_together(slots):
             results = tune.Tuner(
-                tune.with_resources(worker, {"cpu": share}),
+                tune.with_resources(trial, {"cpu": share}),
                 tune_config=tune.TuneConfig(
                     search_alg=Listed([{} for _ in range(trials)]), scheduler=InOrder(), num_samples=trials,
                     reuse_actors=True,
