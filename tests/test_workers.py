@@ -40,4 +40,4 @@ def test_trials_shorter_than_a_workers_start_run_on_every_slot(tmp_path: Path) -
                 run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0, callbacks=[JsonLoggerCallback()]),
             ).fit()
     assert len(results) == trials and not results.errors
-    assert len({result.metrics["worker"] for result in results if result.metrics}) == slots
+    assert results.get_dataframe()["worker"].nunique() == slots
