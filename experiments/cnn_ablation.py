@@ -2,7 +2,7 @@
 
 Each variant is the recipe with one part changed, trained with 3 seeds on the first 10,000 of the holdout
 protocol's 50,000 training pictures for the recipe's epochs, and scored on its 10,000 validation pictures; the test
-set is not touched. It takes over an hour on a core; stopped at any time, it goes on with the missing trainings:
+set is not touched. It takes 40 minutes on a core; stopped at any time, it goes on with the missing trainings:
 
     python experiments/cnn_ablation.py                 # all of it, on one thread
     python experiments/cnn_ablation.py --table         # what there is so far
