@@ -74,7 +74,7 @@ class LinearSteps(CheckpointedSteps):
         self.step_count = torch.zeros(())
         self.average = self.flat.clone() if config.ema_decay else None
         self.layers = layers_of(self.flat, model.sizes)
-        self.back = [layer.weight.t() for layer in self.layers]
+        self.back = [layer.weight.t() for layer in self.layers[1:]]
         first, n_out = self.layers[0].weight.numel(), model.sizes[1]
         self.parts = [buffer.split([first, len(buffer) - first]) for buffer in (self.flat, self.means, self.squares)]
         self.gradient = torch.empty_like(self.parts[0][1])  # of all but the first layer's weights
@@ -134,7 +134,7 @@ class LinearSteps(CheckpointedSteps):
             gradient, layer = self.gradients[i], hidden[i]
             torch.mm(layer.transposed, delta, out=gradient.weight)
             torch.sum(delta, 0, out=gradient.bias)
-            torch.mm(delta, self.back[i + 1], out=layer.gradient)
+            torch.mm(delta, self.back[i], out=layer.gradient)
             if masks:
                 layer.gradient.mul_(masks[i])
             delta = torch.ops.aten.threshold_backward.grad_input(
@@ -232,7 +232,10 @@ def first_layer(inputs: Inputs, layer: Layer, out: Tensor | None = None) -> Tens
 
 
 def first_gradient(inputs: Inputs, delta: Tensor, delta_sum: Tensor) -> Tensor:
-    """The gradient (n_in, n_out) of the first layer's weights, given that of its values, `delta` (batch, n_out)."""
+    """The gradient (n_in, n_out) of the first layer's weights.
+
+    `delta` (batch, n_out) is the gradient of its values, and `delta_sum` (n_out,) its sum over the batch.
+    """
     if not isinstance(inputs, SparseBatch):
         return inputs.t() @ delta
     pictures, by_pixel, heights = inputs[3:]
