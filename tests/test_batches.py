@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from slices import exact, train_slice
+from tune_mnist import batches
 from tune_mnist.batches import (
     affine_maps,
     as_tensor,
@@ -78,18 +79,21 @@ def test_dense_pictures_have_no_sparse_form() -> None:
     assert make_pictures(np.zeros_like(noise), labels).nonzero is not None
 
 
+@pytest.mark.parametrize("lot", [batches.LOT, 20])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 50, 64, 99, N, N + 1, 5 * N])
-def test_sparse_batches_are_the_pictures_and_their_transposes(batch_size: int, dtype: torch.dtype) -> None:
+def test_sparse_batches_are_the_pictures_and_their_transposes(
+    batch_size: int, dtype: torch.dtype, lot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "LOT", lot)
     pictures = exact(train_slice(N)) if dtype == torch.float64 else train_slice(N)
     order = epoch_order(N, 0, 1).numpy()
     assert pictures.nonzero is not None
-    matrix = pictures.nonzero[order]
-    expected = torch.from_numpy(matrix.toarray()).to(dtype)
-    batches = list(sparse_batches(matrix, batch_size, dtype))
-    assert len(batches) == math.ceil(N / batch_size)
+    expected = torch.from_numpy(pictures.nonzero[order].toarray()).to(dtype)
+    cut = list(sparse_batches(pictures.nonzero, batch_size, dtype, order))
+    assert len(cut) == math.ceil(N / batch_size)
     rows: list[Tensor] = []
-    for batch in batches:
+    for batch in cut:
         size = len(batch.by_picture) - 1
         assert size == min(batch_size, N - len(rows) * batch_size) and len(batch.by_pixel) == 785
         assert batch.heights.dtype == batch.heights_by_pixel.dtype == dtype
@@ -130,10 +134,10 @@ def test_read_only_pictures_serve_without_a_warning() -> None:
     torch.set_warn_always(True)  # torch tells of a read-only array only once in a process
     try:
         assert torch.equal(as_tensor(pixels), torch.from_numpy(pictures.pixels))
-        batches = list(sparse_batches(nonzero, 8))
+        cut = list(sparse_batches(nonzero, 8))
     finally:
         torch.set_warn_always(False)
-    for batch, expected in zip(batches, sparse_batches(pictures.nonzero, 8), strict=True):
+    for batch, expected in zip(cut, sparse_batches(pictures.nonzero, 8), strict=True):
         assert all(torch.equal(part, other) for part, other in zip(batch, expected, strict=True))
 
 

@@ -18,6 +18,8 @@ from tune_mnist.config import Recipe
 
 # Above this share of non-background pixels the dense first layer is the faster one.
 SPARSE_DENSITY = 0.3
+# Pictures whose sparse batches are made at once: so few that the heap keeps the memory from one lot to the next.
+LOT = 4096
 
 
 @dataclass(frozen=True)
@@ -109,25 +111,31 @@ class SparseBatch(NamedTuple):
 
 
 def sparse_batches(
-    nonzero: scipy.sparse.csr_matrix, batch_size: int, dtype: torch.dtype = torch.float32
+    nonzero: scipy.sparse.csr_matrix, batch_size: int, dtype: torch.dtype = torch.float32,
+    order: np.ndarray | None = None,
 ) -> Iterator[SparseBatch]:
-    """Cut the CSR rows (already in the epoch's order) into batches with their transposes.
+    """Cut the CSR rows, taken in `order` int64 (n,) if one is given, into batches with their transposes."""
+    size = max(1, LOT // batch_size) * batch_size
+    for start in range(0, nonzero.shape[0], size):
+        part = slice(start, start + size)
+        yield from _lot(nonzero[part if order is None else order[part]], batch_size, dtype)
 
-    All batches are transposed in one pass, as one matrix whose columns are (batch, pixel) pairs.
-    """
-    n, width = nonzero.shape
+
+def _lot(rows: scipy.sparse.csr_matrix, batch_size: int, dtype: torch.dtype) -> Iterator[SparseBatch]:
+    """Batches of all the rows, transposed in one pass, as one matrix whose columns are (batch, pixel) pairs."""
+    n, width = rows.shape
     starts = np.arange(0, n, batch_size)
-    bounds = nonzero.indptr[np.append(starts, n)]
+    bounds = rows.indptr[np.append(starts, n)]
     counts = np.diff(bounds)
-    columns = nonzero.indices + np.repeat(np.arange(len(starts), dtype=np.int32) * width, counts)
+    columns = rows.indices + np.repeat(np.arange(len(starts), dtype=np.int32) * width, counts)
     shape = (n, len(starts) * width)
-    by_pixel = scipy.sparse.csr_matrix((nonzero.data, columns, nonzero.indptr), shape=shape).tocsc()
+    by_pixel = scipy.sparse.csr_matrix((rows.data, columns, rows.indptr), shape=shape).tocsc()
     by_pixel.indices -= np.repeat(starts.astype(np.int32), counts)
-    rows = np.minimum(starts[:, None] + np.arange(batch_size + 1), n)
+    firsts = np.minimum(starts[:, None] + np.arange(batch_size + 1), n)
     cells = np.arange(len(starts))[:, None] * width + np.arange(width + 1)
-    picture_offsets = torch.from_numpy(nonzero.indptr[rows] - bounds[:-1, None]).unbind()
+    picture_offsets = torch.from_numpy(rows.indptr[firsts] - bounds[:-1, None]).unbind()
     pixel_offsets = torch.from_numpy(by_pixel.indptr[cells] - bounds[:-1, None]).unbind()
-    flat = (nonzero.indices, nonzero.data, by_pixel.indices, by_pixel.data)
+    flat = (rows.indices, rows.data, by_pixel.indices, by_pixel.data)
     # Views of all batches made at once: cheaper than slicing at each step.
     parts = [_floating(as_tensor(array), dtype).split(counts.tolist()) for array in flat]
     for i in range(len(starts)):

@@ -113,7 +113,7 @@ class LinearSteps(CheckpointedSteps):
     def _batches(self, order: Tensor, epoch: int) -> Iterable[Inputs]:
         config = self.config
         if self.nonzero is not None:
-            return sparse_batches(self.nonzero[order.numpy()], config.batch_size, self.dtype)
+            return sparse_batches(self.nonzero, config.batch_size, self.dtype, order.numpy())
         pixels = as_tensor(self.train.pixels)
         pictures = (normalise(pixels[batch], self.dtype) for batch in order.split(config.batch_size))
         if not config.augments:
