@@ -26,6 +26,7 @@ from as_scripts_do import torchvision_mnist
 from common import save, show
 
 BUDGETS, LRS = (2, 5, 10, 15), 4
+SAMPLE_SECONDS = 5.0  # the kernel walks every page for a sample: one a second took an eighth of a core
 
 
 class PeakMemory(threading.Thread):
@@ -36,7 +37,7 @@ class PeakMemory(threading.Thread):
         self.process, self.peak_bytes, self.stop = psutil.Process(pid), 0, threading.Event()
 
     def run(self) -> None:
-        while not self.stop.wait(1.0):
+        while not self.stop.wait(SAMPLE_SECONDS):
             total = 0
             for process in [self.process, *self.process.children(recursive=True)]:
                 try:
