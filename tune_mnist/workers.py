@@ -34,10 +34,16 @@ class InOrder(FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The first pending trial for which no worker is starting; None if there are only such ones."""
         controller = tune_controller._tune_controller
-        pending = [trial for trial in controller._pending_trials_list if trial in controller._pending_trials]
+        if not controller._pending_trials:
+            return super().choose_trial_to_run(tune_controller)
         without_slot = {None, *controller._actor_manager.pending_actors}
-        found = (trial for trial in pending if controller._trial_to_actor.get(trial) in without_slot)
-        return next(found, None) if pending else super().choose_trial_to_run(tune_controller)
+        found = [trial for trial in controller._pending_trials if controller._trial_to_actor.get(trial) in without_slot]
+        return min(found, key=number, default=None)
+
+
+def number(trial: Any) -> int:
+    """A trial's number in the order of their making: Tune begins the tag of each with it."""
+    return int(trial.experiment_tag.partition("_")[0])
 
 
 class Asha(InOrder, ASHAScheduler):
