@@ -30,14 +30,12 @@ from tune_mnist.spec_file import read_spec
 from tune_mnist.training import Training, fit
 
 SEEDS = 3
-CONSTANT = {"schedule": "constant", "warmup_epochs": 0}
 VARIANTS: dict[str, dict[str, object]] = {
     "the recipe": {},
     "without augmentation": {"rotation": 0, "translation": 0, "scaling": 0, "shear": 0},
     "without dropout": {"dropout": 0},
-    "constant rate, no warm-up": CONSTANT,
+    "constant rate, no warm-up": {"schedule": "constant", "warmup_epochs": 0},
     "without EMA": {"ema_decay": 0},
-    "constant rate, without EMA": {**CONSTANT, "ema_decay": 0},
     "label smoothing 0.05": {"label_smoothing": 0.05},
 }
 
