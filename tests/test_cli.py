@@ -260,3 +260,24 @@ raise SystemExit(run(lambda: print("go", flush=True) or time.sleep(60)))
     process.send_signal(number)
     assert process.communicate(timeout=30)[1] == "interrupted\n"
     assert process.returncode == 130
+
+
+def test_leaving_runs_the_exit_handlers_and_takes_nothing_apart() -> None:
+    code = """
+import atexit
+from tune_mnist.cli import leave
+
+class Heavy:
+    def __del__(self, write=print):
+        write("taken apart")
+
+heavy = Heavy()
+atexit.register(print, "handled")
+print("told")
+leave(3)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+        env=os.environ | {"PYTHONPATH": str(EXPERIMENTS.parent)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "told\nhandled\n", "")

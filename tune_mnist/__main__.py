@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from tune_mnist.cli import BAD_INPUT
+from tune_mnist.cli import BAD_INPUT, leave
 
 COMMANDS = {
     "grid": "train, analyse and draw every cell of a grid",
@@ -38,5 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return BAD_INPUT
 
 
+def command() -> NoReturn:
+    """`tune-mnist`: `main` on the process's own words, and its end."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

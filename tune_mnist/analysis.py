@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from tyro.conf import Positional
 
-from tune_mnist.cli import parse, run
+from tune_mnist.cli import leave, parse, run
 from tune_mnist.config import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.significance import score, t_interval, wilson
 from tune_mnist.standings import BEST, Samples, keys, leaders, ranked, samples_of, summarise
@@ -262,4 +261,4 @@ def _command(argv: Sequence[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from tune_mnist.cli import parse, run
+from tune_mnist.cli import leave, parse, run
 
 if TYPE_CHECKING:
     from tune_mnist.analysis import Tables
@@ -92,4 +91,4 @@ def _print(verdicts: Sequence[Verdict], method: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import difflib
@@ -12,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
 from tune_mnist.config import StudySpec, UserError, require
 from tune_mnist.signals import stops_on_signals
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+_leaving: int | None = None
 
 
 def run(body: Callable[[], int]) -> int:
@@ -50,6 +52,22 @@ def run(body: Callable[[], int]) -> int:
         # What is still buffered has no reader: without this the interpreter complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with `status` after its exit handlers: to take torch and Ray apart, too, takes Python seconds."""
+    global _leaving
+    _leaving = status
+    sys.exit(status)
+
+
+@atexit.register
+def _leave() -> None:
+    if _leaving is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(_leaving)
 
 
 def parse(cls: type[T], argv: Sequence[str] | None, *, prog: str, description: str, default: T | None = None) -> T:

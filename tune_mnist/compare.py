@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from tune_mnist.cli import parse, run
+from tune_mnist.cli import leave, parse, run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,4 +159,4 @@ def _print(found: Comparison, args: CompareArgs) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

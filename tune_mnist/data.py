@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.cli import parse, run
+from tune_mnist.cli import leave, parse, run
 from tune_mnist.config import DATASETS, Protocol, UserError, require
 from tune_mnist.idx import Bytes, idx_md5, read_idx, times
 
@@ -310,4 +310,4 @@ def _print_tables(facts: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())

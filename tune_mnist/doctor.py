@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_mnist.checks import Check, machine_checks
-from tune_mnist.cli import parse, run
+from tune_mnist.cli import leave, parse, run
 from tune_mnist.config import check_storage_name
 from tune_mnist.resources import Resources
 
@@ -75,4 +75,4 @@ def show(checks: Sequence[Check], ready: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from tune_mnist.cli import parse, run
+from tune_mnist.cli import leave, parse, run
 from tune_mnist.config import UserError, require
 
 if TYPE_CHECKING:
@@ -254,4 +254,4 @@ def draw_answers(pairs: Sequence[tuple[Source, Answer]]) -> Figure:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from tune_mnist.cli import parse, print_table, run, spec_from_argv
+from tune_mnist.cli import leave, parse, print_table, run, spec_from_argv
 from tune_mnist.config import StudySpec, TrainingConfig, UserError, check_study_name, require, training_key
 
 if TYPE_CHECKING:
@@ -284,4 +284,4 @@ def _print_outcomes(outcomes: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_mnist.cli import parse, print_table, run, toml_from_argv
+from tune_mnist.cli import leave, parse, print_table, run, toml_from_argv
 from tune_mnist.config import check_storage_name, check_study_name
 from tune_mnist.resources import Resources
 from tune_mnist.search_spec import SearchSpec, read_search
@@ -190,4 +189,4 @@ def _print_outcome(result: SearchResult) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.cli import parse, run
+from tune_mnist.cli import leave, parse, run
 from tune_mnist.config import UserError, require
 
 if TYPE_CHECKING:
@@ -121,4 +121,4 @@ def _command(args: ServeArgs) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

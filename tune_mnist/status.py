@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from tune_mnist.cli import parse, run
+from tune_mnist.cli import leave, parse, run
 from tune_mnist.config import require
 from tune_mnist.display import clock, view
 from tune_mnist.look import Look, Status, newest_study
@@ -160,4 +159,4 @@ def _watch_lines(look: Look, args: StatusArgs) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

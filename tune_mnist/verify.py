@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from tune_mnist.cli import parse, run
+from tune_mnist.cli import leave, parse, run
 from tune_mnist.config import PREFIX, Context, StudySpec, TrainingConfig, UserError, require, training_key
 from tune_mnist.files import Corrupt, read_json
 from tune_mnist.lock import refuse_if_held
@@ -180,4 +179,4 @@ def _command(argv: Sequence[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
