@@ -13,12 +13,14 @@ from torch import Tensor
 from slices import exact, train_slice
 from tune_mnist import batches
 from tune_mnist.batches import (
+    Bags,
     affine_maps,
     as_tensor,
     epoch_order,
     generator,
     make_pictures,
     normalise,
+    picture_bags,
     sparse_batches,
     transform,
 )
@@ -94,24 +96,30 @@ def test_sparse_batches_are_the_pictures_and_their_transposes(
     assert len(cut) == math.ceil(N / batch_size)
     rows: list[Tensor] = []
     for batch in cut:
-        size = len(batch.by_picture) - 1
-        assert size == min(batch_size, N - len(rows) * batch_size) and len(batch.by_pixel) == 785
-        assert batch.heights.dtype == batch.heights_by_pixel.dtype == dtype
-        assert all(part.dtype == torch.int32 for part in (batch.pixels, batch.pictures, *batch[1::3]))
-        by_picture = _dense(batch.by_picture, batch.pixels, batch.heights, 784)
-        assert torch.equal(_dense(batch.by_pixel, batch.pictures, batch.heights_by_pixel, size).t(), by_picture)
+        size = len(batch.by_picture.offsets) - 1
+        assert size == min(batch_size, N - len(rows) * batch_size) and len(batch.by_pixel.offsets) == 785
+        for bags in batch:
+            assert bags.values.dtype == dtype and bags.columns.dtype == bags.offsets.dtype == torch.int32
+        by_picture = _dense(batch.by_picture, 784)
+        assert torch.equal(_dense(batch.by_pixel, size).t(), by_picture)
         rows.append(by_picture)
     assert torch.equal(torch.cat(rows), expected)
     assert torch.allclose(expected - 1, normalise(torch.from_numpy(pictures.pixels[order]), dtype), atol=1e-6)
 
 
-def _dense(offsets: Tensor, indices: Tensor, values: Tensor, width: int) -> Tensor:
-    """The matrix (bags, width) with values[k] in column indices[k] of the bag that holds k."""
-    matrix = torch.zeros(len(offsets) - 1, width, dtype=values.dtype)
-    bags = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff().long())
-    assert len(bags) == len(indices) == offsets[-1] and offsets[0] == 0
-    matrix[bags, indices.long()] = values
+def _dense(bags: Bags, width: int) -> Tensor:
+    """The matrix (bags, width) that the bags are."""
+    matrix = torch.zeros(len(bags.offsets) - 1, width, dtype=bags.values.dtype)
+    rows = torch.repeat_interleave(torch.arange(len(matrix)), bags.offsets.diff().long())
+    assert len(rows) == len(bags.columns) == bags.offsets[-1] and bags.offsets[0] == 0
+    matrix[rows, bags.columns.long()] = bags.values
     return matrix
+
+
+def test_the_bags_of_pictures_are_those_of_their_batches() -> None:
+    nonzero = train_slice(N).nonzero
+    for batch, bags in zip(sparse_batches(nonzero, 32), picture_bags(nonzero, 32), strict=True):
+        assert all(map(torch.equal, batch.by_picture, bags))
 
 
 def test_empty_pictures_make_empty_bags() -> None:
@@ -119,7 +127,7 @@ def test_empty_pictures_make_empty_bags() -> None:
     pixels[[0, 3, 4]] = 0
     nonzero = make_pictures(pixels, train_slice(6).labels).nonzero
     for batch_size in (1, 2, 4):
-        sizes = torch.cat([batch.by_picture.diff() for batch in sparse_batches(nonzero, batch_size)])
+        sizes = torch.cat([batch.by_picture.offsets.diff() for batch in sparse_batches(nonzero, batch_size)])
         assert sizes.tolist() == np.count_nonzero(pixels, axis=1).tolist()
 
 
@@ -138,7 +146,8 @@ def test_read_only_pictures_serve_without_a_warning() -> None:
     finally:
         torch.set_warn_always(False)
     for batch, expected in zip(cut, sparse_batches(pictures.nonzero, 8), strict=True):
-        assert all(torch.equal(part, other) for part, other in zip(batch, expected, strict=True))
+        for bags, others in zip(batch, expected, strict=True):
+            assert all(map(torch.equal, bags, others))
 
 
 def test_the_identity_map_changes_nothing() -> None:

@@ -95,19 +95,21 @@ def transform(pictures: Tensor, maps: Tensor) -> Tensor:
     return torch.nn.functional.grid_sample(raised, grid, align_corners=False).flatten(1) - 1
 
 
-class SparseBatch(NamedTuple):
-    """One batch as two sets of bags for `torch.embedding_bag`.
-
-    By picture: pixel numbers, offsets (batch + 1,) and heights; by pixel: picture numbers within
-    the batch, offsets (785,) and heights. Indices and offsets int32, heights float.
+class Bags(NamedTuple):
+    """A sparse matrix as `torch.embedding_bag` takes it, a bag per row: the numbers of the row's non-zero columns,
+    where each bag begins and the last ends (rows + 1,), both int32, and the non-zeros.
     """
 
-    pixels: Tensor
-    by_picture: Tensor
-    heights: Tensor
-    pictures: Tensor
-    by_pixel: Tensor
-    heights_by_pixel: Tensor
+    columns: Tensor
+    offsets: Tensor
+    values: Tensor
+
+
+class SparseBatch(NamedTuple):
+    """One batch: the non-zero pixels of each picture, and the pictures that each of the 784 pixels is non-zero in."""
+
+    by_picture: Bags
+    by_pixel: Bags
 
 
 def sparse_batches(
@@ -118,32 +120,45 @@ def sparse_batches(
     size = max(1, LOT // batch_size) * batch_size
     for start in range(0, nonzero.shape[0], size):
         part = slice(start, start + size)
-        yield from _lot(nonzero[part if order is None else order[part]], batch_size, dtype)
+        rows = nonzero[part if order is None else order[part]]
+        yield from map(SparseBatch, picture_bags(rows, batch_size, dtype), _pixel_bags(rows, batch_size, dtype))
 
 
-def _lot(rows: scipy.sparse.csr_matrix, batch_size: int, dtype: torch.dtype) -> Iterator[SparseBatch]:
-    """Batches of all the rows, transposed in one pass, as one matrix whose columns are (batch, pixel) pairs."""
+def picture_bags(
+    nonzero: scipy.sparse.csr_matrix, batch_size: int, dtype: torch.dtype = torch.float32
+) -> Iterator[Bags]:
+    """Cut the CSR rows into batches, a bag per picture."""
+    n = nonzero.shape[0]
+    starts = np.arange(0, n, batch_size)
+    bags = np.minimum(starts[:, None] + np.arange(batch_size + 1), n)
+    *whole, last = _bags(nonzero, bags, dtype)
+    yield from whole
+    yield last._replace(offsets=last.offsets[: n - starts[-1] + 1])
+
+
+def _pixel_bags(rows: scipy.sparse.csr_matrix, batch_size: int, dtype: torch.dtype) -> Iterator[Bags]:
+    """The batches' transposes, made in one pass, as of one matrix whose columns are (batch, pixel) pairs."""
     n, width = rows.shape
     starts = np.arange(0, n, batch_size)
-    bounds = rows.indptr[np.append(starts, n)]
-    counts = np.diff(bounds)
+    counts = np.diff(rows.indptr[np.append(starts, n)])
     columns = rows.indices + np.repeat(np.arange(len(starts), dtype=np.int32) * width, counts)
     shape = (n, len(starts) * width)
     by_pixel = scipy.sparse.csr_matrix((rows.data, columns, rows.indptr), shape=shape).tocsc()
     by_pixel.indices -= np.repeat(starts.astype(np.int32), counts)
-    firsts = np.minimum(starts[:, None] + np.arange(batch_size + 1), n)
-    cells = np.arange(len(starts))[:, None] * width + np.arange(width + 1)
-    picture_offsets = torch.from_numpy(rows.indptr[firsts] - bounds[:-1, None]).unbind()
-    pixel_offsets = torch.from_numpy(by_pixel.indptr[cells] - bounds[:-1, None]).unbind()
-    flat = (rows.indices, rows.data, by_pixel.indices, by_pixel.data)
-    # Views of all batches made at once: cheaper than slicing at each step.
-    parts = [_floating(as_tensor(array), dtype).split(counts.tolist()) for array in flat]
-    for i in range(len(starts)):
-        by_picture = picture_offsets[i]
-        if i == len(starts) - 1:
-            by_picture = by_picture[: n - starts[i] + 1]
-        yield SparseBatch(parts[0][i], by_picture, parts[1][i], parts[2][i], pixel_offsets[i], parts[3][i])
+    return _bags(by_pixel, np.arange(len(starts))[:, None] * width + np.arange(width + 1), dtype)
 
 
-def _floating(values: Tensor, dtype: torch.dtype) -> Tensor:
-    return values.to(dtype) if values.is_floating_point() else values
+def _bags(
+    matrix: scipy.sparse.csr_matrix | scipy.sparse.csc_matrix, bags: np.ndarray, dtype: torch.dtype
+) -> Iterator[Bags]:
+    """Cut a compressed matrix into batches: `bags` (batches, bags + 1) has the numbers of each one's bags and the next.
+
+    All batches' views are made at once, which is cheaper than slicing at each step.
+    """
+    offsets = matrix.indptr[bags]
+    counts = (offsets[:, -1] - offsets[:, 0]).tolist()
+    values = as_tensor(matrix.data).to(dtype)
+    return map(
+        Bags, as_tensor(matrix.indices).split(counts), torch.from_numpy(offsets - offsets[:, :1]).unbind(),
+        values.split(counts),
+    )

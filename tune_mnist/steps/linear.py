@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tune_mnist.batches import (
+    Bags,
     Pictures,
     SparseBatch,
     affine_maps,
@@ -27,6 +28,7 @@ from tune_mnist.batches import (
     epoch_order,
     generator,
     normalise,
+    picture_bags,
     sparse_batches,
     transform,
 )
@@ -147,7 +149,7 @@ class LinearSteps(CheckpointedSteps):
         """Fill `logits` and the hidden layers' values (after dropout); return the dropout masks, if any."""
         masks: list[Tensor] = []
         outs = [*(values for values, _, _ in hidden), logits]
-        first_layer(inputs, self.layers[0], outs[0])
+        first_layer(inputs.by_picture if isinstance(inputs, SparseBatch) else inputs, self.layers[0], outs[0])
         for values, layer, out in zip(outs, self.layers[1:], outs[1:], strict=False):
             values.relu_()
             if self.config.dropout:
@@ -188,7 +190,7 @@ class LinearSteps(CheckpointedSteps):
     def outputs(self, pictures: Pictures) -> Tensor:
         layers = self.layers if self.average is None else layers_of(self.average, self.model.sizes)
         if pictures.nonzero is not None:
-            batches: Iterable[Inputs] = sparse_batches(pictures.nonzero, EVALUATION_BATCH, self.dtype)
+            batches: Iterable[Tensor | Bags] = picture_bags(pictures.nonzero, EVALUATION_BATCH, self.dtype)
         else:
             batches = (normalise(part, self.dtype) for part in as_tensor(pictures.pixels).split(EVALUATION_BATCH))
         parts = []
@@ -222,13 +224,11 @@ class LinearSteps(CheckpointedSteps):
         return model.eval()
 
 
-def first_layer(inputs: Inputs, layer: Layer, out: Tensor | None = None) -> Tensor:
+def first_layer(inputs: Tensor | Bags, layer: Layer, out: Tensor | None = None) -> Tensor:
     """The first layer's values (batch, n_out), before its ReLU."""
-    if not isinstance(inputs, SparseBatch):
+    if not isinstance(inputs, Bags):
         return torch.addmm(layer.bias, inputs, layer.weight, out=out)
-    pixels, by_picture, heights = inputs[:3]
-    bags = torch.embedding_bag(layer.weight, pixels, by_picture, False, 0, False, heights, True)[0]
-    return torch.add(bags, layer.bias - layer.weight.sum(0), out=out)
+    return torch.add(product(inputs, layer.weight), layer.bias - layer.weight.sum(0), out=out)
 
 
 def first_gradient(inputs: Inputs, delta: Tensor, delta_sum: Tensor) -> Tensor:
@@ -238,6 +238,9 @@ def first_gradient(inputs: Inputs, delta: Tensor, delta_sum: Tensor) -> Tensor:
     """
     if not isinstance(inputs, SparseBatch):
         return inputs.t() @ delta
-    pictures, by_pixel, heights = inputs[3:]
-    bags = torch.embedding_bag(delta, pictures, by_pixel, False, 0, False, heights, True)[0]
-    return bags.sub_(delta_sum)
+    return product(inputs.by_pixel, delta).sub_(delta_sum)
+
+
+def product(matrix: Bags, dense: Tensor) -> Tensor:
+    """The sparse matrix (m, n) times the dense one (n, width)."""
+    return torch.embedding_bag(dense, matrix.columns, matrix.offsets, False, 0, False, matrix.values, True)[0]
