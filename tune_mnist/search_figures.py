@@ -44,7 +44,9 @@ def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterat
     if not complete:
         return
     study = trials.optuna
-    told: dict[str, Any] = {"target": value, "target_name": goal}
+    # Without a target Optuna knows the direction, and draws the better the darker.
+    target = value if len(trials.spec.goals) > 1 else None
+    told: dict[str, Any] = {"target": target, "target_name": goal}
     yield f"history{suffix}", _drawn(lambda: drawn.plot_optimization_history(study, **told))
     yield f"edf{suffix}", _drawn(lambda: drawn.plot_edf(study, **told))
     params = [
@@ -60,7 +62,7 @@ def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterat
     if len(shared) > 1:
         yield (
             f"parallel_coordinate{suffix}",
-            _drawn(lambda: drawn.plot_parallel_coordinate(study, params=shared, **told), _wide),
+            _drawn(lambda: drawn.plot_parallel_coordinate(study, params=shared, **told), _with_level_names),
         )
         yield (
             f"contour{suffix}",
@@ -95,6 +97,14 @@ def _drawn(draw: Callable[[], Any], finish: Callable[[Figure], None] | None = No
 
 def _wide(figure: Figure) -> None:
     figure.set_size_inches(11, max(4.5, figure.get_figheight()))
+
+
+def _with_level_names(figure: Figure) -> None:
+    """Aslant, the names under parallel coordinates would be cut off."""
+    _wide(figure)
+    for axes in figure.axes:
+        axes.grid(False)  # the lines of one axis mean nothing to the others
+        axes.tick_params(axis="x", labelrotation=0)
 
 
 def _without_legend(figure: Figure) -> None:
