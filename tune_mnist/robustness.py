@@ -67,8 +67,8 @@ DISTORTIONS: dict[str, tuple[Distort, str, tuple[float, ...]]] = {
     "shift": (shifted, "pixels", (0, 1, 2, 3, 4)),
     "rotation": (rotated, "degrees", (-20, -10, 0, 10, 20)),
     "scale": (scaled, "factor", (0.7, 0.85, 1, 1.15, 1.3)),
-    "noise": (noisy, "standard deviation, share of white", (0, 0.1, 0.2, 0.4)),
-    "blur": (blurred, "standard deviation, pixels", (0, 0.5, 1, 2)),
+    "noise": (noisy, "σ, share of white", (0, 0.1, 0.2, 0.4)),
+    "blur": (blurred, "σ, pixels", (0, 0.5, 1, 2)),
     "contrast": (with_contrast, "share", (0.25, 0.5, 0.75, 1)),
     "inversion": (inverted, "share", (0, 1)),
 }
