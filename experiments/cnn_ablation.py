@@ -25,7 +25,7 @@ from tune_mnist.batches import make_pictures
 from tune_mnist.config import PlannedTraining
 from tune_mnist.data import load_dataset, training_data
 from tune_mnist.files import read_json, write_json
-from tune_mnist.significance import Sample, Score, compare, estimate_noise
+from tune_mnist.significance import Noise, Sample, Score, compare
 from tune_mnist.spec_file import read_spec
 from tune_mnist.training import Training, fit
 
@@ -83,29 +83,21 @@ def train(name: str, plan: PlannedTraining, path: Path) -> str:
 
 
 def print_table(folder: Path) -> None:
-    """Validation accuracy per variant over its finished seeds, and the moderated paired difference to the recipe's."""
+    """Validation accuracy per variant over its finished seeds, and the paired difference to the recipe's."""
     found: dict[str, Sample] = {name: {} for name in VARIANTS}
     for name, plan, path in trainings(folder):
         if path.exists():
             accuracy = read_json(path)["epochs"][-1]["evaluation"]["accuracy"]
             found[name] = {**found[name], plan.config.seed: Score(accuracy, None)}
-    noise = estimate_noise(sorted(found.values(), key=mean, reverse=True))
-    print(f"{'variant':<28}{'n':>2}{'mean':>9}{'std':>8}   difference to the recipe (95%)")
+    print(f"{'variant':<28}{'n':>2}{'mean':>9}{'std':>8}   difference to the recipe (95%, paired)")
     for name, sample in found.items():
         values = [score.accuracy for score in sample.values()]
         if len(values) < 2:
             continue
-        one = compare(sample, found["the recipe"], noise)
+        one = compare(sample, found["the recipe"], Noise())
         told = f"{one['difference']:+.2%} ({one['ci_low']:+.2%} to {one['ci_high']:+.2%})"
         told = "" if name == "the recipe" else told
         print(f"{name:<28}{len(values):>2}{np.mean(values):>9.2%}{np.std(values, ddof=1):>8.2%}   {told}".rstrip())
-    spread = f"a seed-to-seed deviation of differences of {noise.variance**0.5:.2%}"
-    print(f"moderated by {spread}, worth {noise.df:.1f} degrees of freedom")
-
-
-def mean(sample: Sample) -> float:
-    """The mean accuracy over seeds, 0 for none."""
-    return float(np.mean([score.accuracy for score in sample.values()])) if sample else 0.0
 
 
 if __name__ == "__main__":
