@@ -96,8 +96,10 @@ def transform(pictures: Tensor, maps: Tensor) -> Tensor:
 
 
 class Bags(NamedTuple):
-    """A sparse matrix as `torch.embedding_bag` takes it, a bag per row: the numbers of the row's non-zero columns,
-    where each bag begins and the last ends (rows + 1,), both int32, and the non-zeros.
+    """A sparse matrix as `torch.embedding_bag` takes it, a bag per row.
+
+    `columns` int32 (non-zeros,) and `values` float (non-zeros,), row by row; `offsets` int32 (rows + 1,), where each
+    row begins and the last ends.
     """
 
     columns: Tensor
@@ -106,7 +108,7 @@ class Bags(NamedTuple):
 
 
 class SparseBatch(NamedTuple):
-    """One batch: the non-zero pixels of each picture, and the pictures that each of the 784 pixels is non-zero in."""
+    """One batch, of heights above the background: `by_picture` is (batch, 784), `by_pixel` its transpose."""
 
     by_picture: Bags
     by_pixel: Bags
