@@ -27,7 +27,7 @@ from tune_mnist.config import Context, Recipe, StudySpec, TrainingConfig, UserEr
 from tune_mnist.optuna_backend import open_storage
 from tune_mnist.optuna_study import KEY, Asked, Trials
 from tune_mnist.results import tables_of
-from tune_mnist.search_figures import search_figures
+from tune_mnist.search_figures import of_one_goal, search_figures
 from tune_mnist.search_spec import SearchSpec, read_search
 from tune_mnist.search_tables import pareto_table, trials_table
 from tune_mnist.space import Range, Space, domain_of_words, space_of, words_of_domain
@@ -332,6 +332,20 @@ def test_several_objectives_have_a_front_that_none_beats(tmp_path: Path) -> None
     assert set(table["parameters"]) == {784 * 128 + 128 + 1290, 784 * 256 + 256 + 256 * 128 + 128 + 1290}
     names = {name for name, _ in search_figures(trials)}
     assert {"pareto_front", "history_val_accuracy", "importances_train_seconds"} <= names
+
+
+def test_each_goals_figures_are_those_of_a_study_of_it_alone(tmp_path: Path) -> None:
+    trials = opened(tmp_path, replace(SPEC, objectives=("val_accuracy,train_seconds",), trials=4))
+    run_all(trials)
+    assert trials.next() is None
+    trials.optuna.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+    for number, direction in enumerate(["MAXIMIZE", "MINIMIZE"]):
+        alone = of_one_goal(trials, number)
+        assert alone.direction.name == direction and len(alone.trials) == 5
+        for trial, whole in zip(alone.trials, trials.all(), strict=True):
+            assert (trial.number, trial.state, trial.params) == (whole.number, whole.state, whole.params)
+            assert trial.values == (whole.values and [whole.values[number]])
+    assert all(len(trial.values) == 2 for trial in trials.all()[:4])
 
 
 def test_the_figures_are_optunas(tmp_path: Path) -> None:

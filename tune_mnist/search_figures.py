@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import optuna
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial
 from optuna.visualization import matplotlib as drawn
 
 from tune_mnist.canvas import png, styled
+from tune_mnist.optuna_backend import quiet
 from tune_mnist.optuna_study import Trials
 
 MOST_PARAMS = 5  # in a contour plot, which has a panel for every two of them
@@ -30,23 +33,18 @@ def search_figures(trials: Trials) -> Iterator[tuple[str, bytes]]:
         yield from _of_objective(trials, number, goal, f"_{goal}" if several else "")
     if trials.spec.by_epoch and any(trial.intermediate_values for trial in trials.all()):
         yield "intermediate_values", _drawn(lambda: drawn.plot_intermediate_values(trials.optuna), _without_legend)
-    if len(trials.spec.goals) in (2, 3) and _complete(trials):
+    if len(trials.spec.goals) in (2, 3) and _complete(trials.optuna):
         names = list(trials.spec.goals)
         yield "pareto_front", _drawn(lambda: drawn.plot_pareto_front(trials.optuna, target_names=names))
 
 
 def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterator[tuple[str, bytes]]:
     """The figures of one objective."""
-    def value(trial: FrozenTrial) -> float:
-        return float(trial.values[number])
-
-    complete = _complete(trials)
+    study = of_one_goal(trials, number)
+    told: dict[str, Any] = {"target_name": goal}
+    complete = _complete(study)
     if not complete:
         return
-    study = trials.optuna
-    # Without a target Optuna knows the direction, and draws the better the darker.
-    target = value if len(trials.spec.goals) > 1 else None
-    told: dict[str, Any] = {"target": target, "target_name": goal}
     yield f"history{suffix}", _drawn(lambda: drawn.plot_optimization_history(study, **told))
     yield f"edf{suffix}", _drawn(lambda: drawn.plot_edf(study, **told))
     params = [
@@ -56,7 +54,7 @@ def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterat
     if not params:
         return
     yield f"slice{suffix}", _drawn(lambda: drawn.plot_slice(study, params=params, **told), _wide)
-    if len(complete) < 2 or len({value(trial) for trial in complete}) < 2:
+    if len({trial.value for trial in complete}) < 2:
         return
     shared = [name for name in params if all(name in trial.params for trial in complete)]
     if len(shared) > 1:
@@ -72,8 +70,19 @@ def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterat
         yield f"importances{suffix}", _drawn(lambda: drawn.plot_param_importances(study, **told))
 
 
-def _complete(trials: Trials) -> list[FrozenTrial]:
-    return [trial for trial in trials.all() if trial.state.name == "COMPLETE"]
+def of_one_goal(trials: Trials, number: int) -> optuna.Study:
+    """The search as a study of this goal alone: only of such a one does Optuna draw the better the darker."""
+    with quiet():
+        study = optuna.create_study(direction=trials.spec.directions[number])
+    for trial in trials.all():
+        alone = copy.copy(trial)
+        alone.values = None if trial.values is None else [trial.values[number]]
+        study.add_trial(alone)
+    return study
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
 
 
 @styled()
