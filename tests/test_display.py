@@ -30,6 +30,17 @@ def test_after_the_first_kind_the_time_left_is_guessed_within_a_factor() -> None
     assert left is not None and truth / 1.5 < left < truth * 1.5
 
 
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_the_time_left_is_that_of_the_trials_not_of_the_trainings_that_share_them(together: int) -> None:
+    plans = StudySpec(models=("SimpleNN",), lr=(1e-3, 1e-2, 0.1, 1.0), batch_size=(32,), epochs=(5,)).trainings()
+    state = RunState(plans, "val_accuracy")
+    row = {"epoch": 1, "val_accuracy": 0.5, "train_seconds": 2.0, "eval_seconds": 0.5}
+    for plan in plans[:together]:  # one trial, each training with its share of the seconds
+        state.start(plan.config)
+        state.epoch(plan.config, row if together == 1 else row | {"together": together})
+    assert state.eta_seconds() == pytest.approx((4 * 5 - together) * 2.5)
+
+
 def test_a_kind_that_was_seen_is_not_guessed() -> None:
     plan, *_ = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), epochs=(5,)).trainings()
     state = RunState([plan], "val_accuracy")

@@ -22,14 +22,22 @@ from tune_mnist.config import (
 )
 from tune_mnist.data import load_dataset, training_data
 from tune_mnist.runner import packed
-from tune_mnist.steps.pack import SLOTS
 from tune_mnist.store import TrainingFolder
-from tune_mnist.trial import TrialData, run_pack
+from tune_mnist.trial import TrialData, run_pack, run_training
 
 CONTEXT = Context(protocol="holdout", data_sha256="0" * 64)
-MEMBERS = [
-    TrainingConfig(model="SimpleNN", lr=lr, batch_size=32, seed=seed) for lr, seed in ((1e-3, 0), (1e-2, 1), (1e30, 0))
-]
+SETTINGS = [(1e-3, 0), (1e-2, 1), (1e30, 0)]
+PACKS = {
+    "on shared batches": [TrainingConfig(model="SimpleNN", lr=lr, batch_size=32) for lr, _ in SETTINGS],
+    "in slots": [TrainingConfig(model="SimpleNN", lr=lr, batch_size=32, seed=seed) for lr, seed in SETTINGS],
+}
+
+
+@pytest.fixture(params=list(PACKS.values()), ids=list(PACKS))
+def configs(request: pytest.FixtureRequest) -> list[TrainingConfig]:
+    """Three trainings that one pack can train, the third of which diverges at once."""
+    found: list[TrainingConfig] = request.param
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +61,20 @@ def kept(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files if ".aside-" not in path.name}
 
 
-def test_every_member_has_its_rows_and_a_diverged_one_ends(tmp_path: Path, data: TrialData) -> None:
-    rows = run(tmp_path, data, [PlannedTraining(config, (3,)) for config in MEMBERS])
+def test_every_member_has_its_rows_and_a_diverged_one_ends(
+    tmp_path: Path, data: TrialData, configs: list[TrainingConfig]
+) -> None:
+    rows = run(tmp_path, data, [PlannedTraining(config, (3,)) for config in configs])
     assert [row["epoch"] for k, row in rows if k == 0] == [row["epoch"] for k, row in rows if k == 1] == [1, 2, 3]
     (diverged,) = (row for k, row in rows if k == 2)
     assert diverged["epoch"] == 1 and diverged["train_loss"] is None
 
 
 @pytest.mark.parametrize("stop_after", range(1, 7))
-def test_interrupted_anywhere_and_gone_on_equals_undisturbed(tmp_path: Path, data: TrialData, stop_after: int) -> None:
-    members = [PlannedTraining(config, (3,)) for config in MEMBERS]
+def test_interrupted_anywhere_and_gone_on_equals_undisturbed(
+    tmp_path: Path, data: TrialData, configs: list[TrainingConfig], stop_after: int
+) -> None:
+    members = [PlannedTraining(config, (3,)) for config in configs]
     run(tmp_path / "whole", data, members)
     run(tmp_path / "cut", data, members, stop_after)
     rows = run(tmp_path / "cut", data, members)
@@ -70,19 +82,23 @@ def test_interrupted_anywhere_and_gone_on_equals_undisturbed(tmp_path: Path, dat
     assert kept(tmp_path / "whole") == kept(tmp_path / "cut")
 
 
-def test_members_join_where_they_stand_whoever_they_are_packed_with(tmp_path: Path, data: TrialData) -> None:
-    run(tmp_path / "whole", data, [PlannedTraining(config, (3,)) for config in MEMBERS])
-    run(tmp_path / "parts", data, [PlannedTraining(MEMBERS[1], (2,)), PlannedTraining(MEMBERS[2], (3,))])
-    run(tmp_path / "parts", data, [PlannedTraining(config, (3,)) for config in MEMBERS[:2]])
+def test_members_join_where_they_stand_whoever_they_are_packed_with(
+    tmp_path: Path, data: TrialData, configs: list[TrainingConfig]
+) -> None:
+    run(tmp_path / "whole", data, [PlannedTraining(config, (3,)) for config in configs])
+    run(tmp_path / "parts", data, [PlannedTraining(configs[1], (2,)), PlannedTraining(configs[2], (3,))])
+    run(tmp_path / "parts", data, [PlannedTraining(config, (3,)) for config in configs[:2]])
     assert kept(tmp_path / "whole") == kept(tmp_path / "parts")
 
 
 @pytest.mark.filterwarnings("ignore::tune_mnist.store.Damaged")
-def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(tmp_path: Path, data: TrialData) -> None:
-    members = [PlannedTraining(config, (3,)) for config in MEMBERS[:2]]
+def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(
+    tmp_path: Path, data: TrialData, configs: list[TrainingConfig]
+) -> None:
+    members = [PlannedTraining(config, (3,)) for config in configs[:2]]
     run(tmp_path / "whole", data, members)
-    run(tmp_path / "bad", data, [PlannedTraining(config, (2,)) for config in MEMBERS[:2]])
-    folder = TrainingFolder(tmp_path / "bad" / training_key(MEMBERS[1], CONTEXT))
+    run(tmp_path / "bad", data, [PlannedTraining(config, (2,)) for config in configs[:2]])
+    folder = TrainingFolder(tmp_path / "bad" / training_key(configs[1], CONTEXT))
     for path in folder.folder.glob("state-*"):
         path.unlink()
     torch.save({"epoch": 2, "steps": {"weights": torch.zeros(3)}}, tmp_path / "foreign.pt")
@@ -93,17 +109,39 @@ def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(tmp_
     assert kept(tmp_path / "whole") == kept(tmp_path / "bad")
 
 
-def test_plans_are_packed_by_what_they_have_in_common_and_each_once() -> None:
+def test_trainings_on_shared_batches_leave_the_files_that_each_leaves_alone(tmp_path: Path, data: TrialData) -> None:
+    plans = [PlannedTraining(config, (2, 3)) for config in PACKS["on shared batches"]]
+    rows = run(tmp_path / "together", data, plans)
+    for plan in plans:
+        (tmp_path / "alone").mkdir(exist_ok=True)
+        folder = TrainingFolder(tmp_path / "alone" / training_key(plan.config, CONTEXT))
+        assert all("together" not in row for row in run_training(plan, data, CONTEXT, folder))
+    assert kept(tmp_path / "together") == kept(tmp_path / "alone")
+    assert [row["together"] for _, row in rows] == [3, 3, 3, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("device", "slots", "groups"), [("cuda", 1, 36), ("cpu", 2, 36), ("cpu", 12, 72), ("cpu", 13, 144)]
+)
+def test_plans_are_grouped_by_what_they_have_in_common_and_each_once(device: str, slots: int, groups: int) -> None:
     plans = StudySpec(seeds=3).trainings()
-    packs = packed(plans, SLOTS)
-    assert sorted(map(plans.index, (plan for pack in packs for plan in pack))) == list(range(len(plans)))
-    assert len(packs) == len(plans) / SLOTS
-    for pack in packs:
-        assert len({(plan.config.model, plan.config.batch_size) for plan in pack}) == 1
-    assert packed(plans, 1) == [[plan] for plan in plans]
+    found = packed(plans, device, slots)
+    assert sorted(map(plans.index, (plan for group in found for plan in group))) == list(range(len(plans)))
+    assert len(found) == groups and len({len(group) for group in found}) == 1
+    for group in found:
+        assert len({(plan.config.model, plan.config.batch_size) for plan in group}) == 1
+        assert device == "cuda" or len({plan.config.seed for plan in group}) == 1
 
 
-def test_a_trials_config_tells_its_trainings() -> None:
-    plans = [PlannedTraining(config, (2, 5)) for config in MEMBERS]
+def test_what_shares_no_batches_and_what_is_to_be_alone_is_by_itself() -> None:
+    plans = StudySpec(models=("SimpleNN", "CNN"), seeds=2).trainings()
+    alone = {plans[0].config}
+    for group in packed(plans, "cpu", 1, alone):
+        assert len(group) == 1 or not any(plan.config in alone or plan.config.model == "CNN" for plan in group)
+    assert any(len(group) > 1 for group in packed(plans, "cpu", 1, alone))
+
+
+def test_a_trials_config_tells_its_trainings(configs: list[TrainingConfig]) -> None:
+    plans = [PlannedTraining(config, (2, 5)) for config in configs]
     for some in (plans[:1], plans):
         assert trainings_of(trial_config(some)) == some

@@ -69,7 +69,8 @@ class RunState:
             (plan.epochs - self.epochs.get(plan.config, 0)) * _epoch_seconds(means, plan.config)
             for plan in self.plans if plan.config not in self.ended
         )
-        return left / max(1, len(self.running))
+        # Of trainings in step, each takes its share of one trial's time.
+        return left / max(1.0, sum(1 / row.get("together", 1) for row in self.running.values()))
 
     def summary(self) -> str:
         """One line: share done, model-epochs, trainings, best so far, time left."""

@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -24,12 +24,16 @@ from tune_mnist.models import MODELS
 from tune_mnist.monitor import Monitor, named
 from tune_mnist.nodes import live_nodes, slots
 from tune_mnist.resources import Resources
+from tune_mnist.steps.lockstep import common_batches
 from tune_mnist.steps.pack import SLOTS, common_part
 from tune_mnist.study import Study
 from tune_mnist.tracking import Tracking
 from tune_mnist.trial import TrialData, run_trial, score_training
 from tune_mnist.watch import Watch, configs_of, error_line, label_of
 from tune_mnist.workers import InOrder, starting_together
+
+MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
+"""On the CPU: how many trainings at most share batches, and how many trials each slot is to have at least."""
 
 
 class Listed(Searcher):
@@ -58,14 +62,23 @@ def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
     return (-list(MODELS).index(config.model), config.batch_size, -plan.epochs, config.lr, config.seed)
 
 
-def packed(plans: Sequence[PlannedTraining], slots: int) -> list[list[PlannedTraining]]:
-    """The plans in groups of at most `slots` that one pack can train, in the order of each group's first."""
+def packed(
+    plans: Sequence[PlannedTraining], device: str, slots: int, alone: Collection[TrainingConfig] = ()
+) -> list[list[PlannedTraining]]:
+    """The plans in the groups that are trials, in the order of each group's first; those `alone` by themselves.
+
+    On a GPU the groups are packs. On the CPU they share batches, if there are so many trainings for each of the
+    `slots` that these still end at about the same time.
+    """
+    on_gpu = device == "cuda"
+    size = SLOTS if on_gpu else max(1, min(MOST_IN_STEP, len(plans) // (TRIALS_PER_SLOT * slots)))
     groups: dict[TrainingConfig, list[PlannedTraining]] = {}
-    if slots == 1:
-        return [[plan] for plan in plans]
     for plan in plans:
-        groups.setdefault(common_part(plan.config), []).append(plan)
-    return [group[i : i + slots] for group in groups.values() for i in range(0, len(group), slots)]
+        shared = None
+        if size > 1 and plan.config not in alone:
+            shared = common_part(plan.config) if on_gpu else common_batches(plan.config)
+        groups.setdefault(shared or plan.config, []).append(plan)
+    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
 
 def run_trainings(
@@ -76,7 +89,7 @@ def run_trainings(
 
     Trainings whose worker Ray killed for want of memory are tried again at the end, one at a time: they
     may have been killed for another's appetite. Those that ran out of their share of a GPU are tried again
-    with twice the share, up to a whole one.
+    with twice the share, up to a whole one. Those of a trial that failed for good are tried again one by one.
 
     Returns:
         Ray's results of the last round; there are several only after running out of memory.
@@ -89,7 +102,7 @@ def run_trainings(
         run_trial, data=data, context=context, trainings=str(study.folder / "trainings")
     )
     left, kills, results = sorted(plans, key=cost_order), Counter[TrainingConfig](), None
-    shares = {plan.config: resources.gpus_per_trial for plan in plans}
+    shares, apart = {plan.config: resources.gpus_per_trial for plan in plans}, set[TrainingConfig]()
     with Display(RunState(left, f"{PREFIX[context.protocol]}_accuracy"), console) as display:
         while left:
             now = next_round(left, kills, shares)
@@ -97,12 +110,14 @@ def run_trainings(
             watch = Watch(display, study, context, dataclasses.replace(resources, gpus_per_trial=share))
             try:
                 at_once = 1 if kills[now[0].config] else None
-                results = _fit(trainable, now, watch, tracking or Tracking(), at_once)
-                ended = {plan.config for plan in now} - _give_more(watch, shares) - _crowded_out(watch, kills)
+                results = _fit(trainable, now, watch, tracking or Tracking(), at_once, apart | {*kills})
+                again = _give_more(watch, shares) | _crowded_out(watch, kills) | watch.apart
+                ended = {plan.config for plan in now} - again
             except OutOfMemory as error:
                 _give_more(watch, shares)
                 ended = set(display.state.ended)
                 _count_kills(error, watch, [plan.config for plan in left if plan.config not in ended], kills)
+            apart |= watch.apart
             left = [plan for plan in left if plan.config not in ended | set(display.state.ended)]
     return results
 
@@ -136,10 +151,12 @@ class OutOfMemory(Exception):
 
 
 def _fit(
-    trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, tracking: Tracking, at_once: int | None
+    trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, tracking: Tracking, at_once: int | None,
+    alone: Collection[TrainingConfig] = (),
 ) -> tune.ResultGrid:
-    configs = [trial_config(group) for group in packed(plans, SLOTS if watch.context.device == "cuda" else 1)]
-    with starting_together(slots(watch.resources, live_nodes())):
+    at_once_most = slots(watch.resources, live_nodes())
+    configs = [trial_config(group) for group in packed(plans, watch.context.device, at_once_most, alone)]
+    with starting_together(at_once_most):
         return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
 
 

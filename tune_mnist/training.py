@@ -19,8 +19,7 @@ from torch.nn import functional as F
 from tune_mnist.batches import Pictures, as_tensor
 from tune_mnist.config import TrainingConfig
 from tune_mnist.models import CLASSES
-from tune_mnist.steps import make_steps
-from tune_mnist.steps.pack import SLOTS, PackSteps
+from tune_mnist.steps import make_pack, make_steps
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One epoch of a training: epoch number from 1, mean training loss, evaluation, and times in seconds."""
+    """One epoch of a training: epoch number from 1, mean training loss, evaluation, and times in seconds.
+
+    Of `together` trainings trained in step, each has its share of the seconds.
+    """
 
     epoch: int
     train_loss: float
     evaluation: Evaluation
     train_seconds: float
     eval_seconds: float
+    together: int = 1
 
     @property
     def diverged(self) -> bool:
@@ -103,10 +106,10 @@ class Training:
 
 
 class PackTraining:
-    """Trainings that differ in lr and seed only, trained together in the slots of one pack, at most `SLOTS`.
+    """Trainings that `make_pack` can train together.
 
     Which epoch comes next is the caller's business: each training must have been trained or loaded up to the
-    epoch before; slots of trainings that are further on, or that have ended, just run along.
+    epoch before.
     """
 
     def __init__(
@@ -114,21 +117,18 @@ class PackTraining:
         device: str = "cuda", threads: int = 1,
     ) -> None:
         torch.set_num_threads(threads)
-        self.size = len(configs)
-        # Filled up with copies, as the number of slots decides the bits.
-        self.steps = PackSteps([*configs, *[configs[-1]] * (SLOTS - self.size)], train, device)
+        self.steps = make_pack(configs, train, device)
         self.evaluation = evaluation
 
-    def run_epoch(self, epoch: int) -> list[EpochMetrics]:
-        """Train epoch number `epoch` and evaluate; the seconds are each training's share of the pack's."""
+    def run_epoch(self, epoch: int, members: Sequence[int]) -> list[EpochMetrics]:
+        """Train epoch number `epoch` of those members and evaluate them."""
         torch.set_flush_denormal(True)
-        start = time.perf_counter()
-        losses = self.steps.train_epoch(epoch)
+        start, together = time.perf_counter(), len(members)
+        losses = self.steps.train_epoch(epoch, members)
         trained = time.perf_counter()
-        outputs = self.steps.outputs(self.evaluation)[: self.size]
-        evaluations = [evaluate(own, self.evaluation.labels) for own in outputs]
-        shares = (trained - start) / self.size, (time.perf_counter() - trained) / self.size
-        return [EpochMetrics(epoch, losses[k], own, *shares) for k, own in enumerate(evaluations)]
+        evaluations = [evaluate(own, self.evaluation.labels) for own in self.steps.outputs(self.evaluation, members)]
+        shares = (trained - start) / together, (time.perf_counter() - trained) / together
+        return [EpochMetrics(epoch, *own, *shares, together) for own in zip(losses, evaluations, strict=True)]
 
     def state(self, k: int, epoch: int) -> bytes:
         """Training k's state after `epoch`, as `Training.state` gives it on the same device."""

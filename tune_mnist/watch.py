@@ -40,6 +40,8 @@ class Watch(tune.Callback):
         """The trials that ran out of GPU memory, and the error of each."""
         self.crowded: dict[Any, str] = {}
         """The trials whose worker Ray ended for want of the machine's memory, and the error of each."""
+        self.apart: set[TrainingConfig] = set()
+        """The trainings whose trial failed for good while others shared it, to be tried again by themselves."""
         self.idle_since = self.asked = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,14 +77,19 @@ class Watch(tune.Callback):
             self.display.tell(f"{label_of(trial)}: {error}: trying again from its last epoch")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        unfinished = [config for config in configs_of(trial) if config not in self.display.state.ended]
-        text = self._error_text(trial)
+        configs, text = configs_of(trial), self._error_text(trial)
+        unfinished = [config for config in configs if config not in self.display.state.ended]
+        error = error_line(text)
+        its_own = self._goes_on_after(error)
         if LOW_ON_MEMORY in text:
             self.crowded[trial] = text
-        self._end(trial, "failed")
-        if self._goes_on_after(error_line(text)) and trial not in self.crowded:
+        elif its_own and len(configs) > 1:  # which of them is to blame is not known
+            self.apart.update(unfinished)
+            self.display.tell(f"{label_of(trial)}: {error}: trying again one by one")
+        elif its_own:
             for config in unfinished:
                 self.fail(config, text)
+        self._end(trial, "failed")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self.problem is not None:
@@ -120,7 +127,7 @@ class Watch(tune.Callback):
         for config in configs_of(trial):
             if config in self.display.state.ended:
                 continue
-            if trial in self.starved or trial in self.crowded:  # to be tried again
+            if trial in self.starved or trial in self.crowded or config in self.apart:  # to be tried again
                 self.display.state.running.pop(config, None)
             else:
                 self.display.state.end(config, how)

@@ -43,6 +43,7 @@ ORDEALS = {
     "disk": Ordeal(damage.refuse_writes, 3, 1),
     "malformed": Ordeal(inputs.malformed, 60, 6),
     "twelve": Ordeal(outcomes.twelve, 3, 1),
+    "in-step": Ordeal(outcomes.in_step, 3, 1),
     "schedules": Ordeal(outcomes.schedule, 4, 1),
     "guard": Ordeal(guard.guard, 1, 1),
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
-from harness import Lab, Run, tables, trainings
+from harness import EPOCHS, Lab, Run, tables, trainings
+
+from tune_mnist.runner import TRIALS_PER_SLOT
 
 GOOD = ("1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3", "1e-2", "2e-2", "5e-2", "1e-1", "2e-1")
 DIVERGING = "1e30"
@@ -65,6 +68,25 @@ def check_twelve(run: Run, study: Path, reference: pd.DataFrame, raises: float, 
         assert told in run.stdout, f"{told} is not in {run.stdout}"
     failures = [json.loads(path.read_text())["content"] for path in study.glob("trainings/*/failure.json")]
     assert any("Traceback" in told["traceback"] or "run_epoch" in told["traceback"] for told in failures)
+
+
+def in_step(lab: Lab, count: int) -> str:
+    """Of trainings that share batches let one raise: it alone fails, and the others are right."""
+    lrs = [f"{1e-4 * number:g}" for number in range(1, 1 + TRIALS_PER_SLOT * (os.cpu_count() or 1))]
+    words = ("--models", "SimpleNN", "--batch-size", "64", "128", "--lr", *lrs)  # two for each of the trials wanted
+    reference = pd.read_csv(lab.expected("in-step", *words) / "results.csv").drop(columns="rank")
+    for number in range(count):
+        name, raises = f"in-step-{count}-{number}", lab.random.choice(lrs)
+        faults = {f"SimpleNN-lr{raises}-b64-s0": "raise"}
+        run = lab.start(name, *words, "--max-failures", "0", chaos={"faults": faults}).wait()
+        assert run.code == 1, f"ended with {run.code}: {run.stderr[-3000:]}"
+        assert "trying again one by one" in run.stderr, run.stderr[-3000:]
+        results = pd.read_csv(lab.study(name) / "results.csv").drop(columns="rank")
+        failed, was = ((frame["lr"] == float(raises)) & (frame["batch_size"] == 64) for frame in (results, reference))
+        assert set(results[failed]["status"]) == {"failed"} and failed.sum() == was.sum() == EPOCHS
+        now, then = (frame.reset_index(drop=True) for frame in (results[~failed], reference[~was]))
+        pd.testing.assert_frame_equal(now, then, check_exact=True)
+    return f"{count} times: of {2 * len(lrs)} trainings the one that raised failed, the others are right"
 
 
 def schedule(lab: Lab, count: int) -> str:

@@ -9,13 +9,14 @@ from harness import Lab
 
 from chaos import ORDEALS
 
-SIXTEEN = ("--models", "SimpleNN", "MediumNN", "--batch-size", "64", "128")
+# So many that on two processors every two of them share batches.
+TWENTY_FOUR = ("--models", "SimpleNN", "MediumNN", "--batch-size", "32", "64", "128")
 IN_TESTS_OF_THEIR_OWN = {"writes"}  # test_kills
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab(Path(tmp_path_factory.mktemp("chaos")), 0, SIXTEEN)
+    return Lab(Path(tmp_path_factory.mktemp("chaos")), 0, TWENTY_FOUR)
 
 
 @pytest.mark.slow

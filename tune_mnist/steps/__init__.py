@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from tune_mnist.batches import Pictures
 from tune_mnist.config import TrainingConfig
 from tune_mnist.models import FullyConnected, build_model
 from tune_mnist.steps.autograd import AutogradSteps
-from tune_mnist.steps.base import Steps
+from tune_mnist.steps.base import Pack, Steps
 from tune_mnist.steps.linear import LinearSteps
-from tune_mnist.steps.pack import PackOfOne
+from tune_mnist.steps.lockstep import Lockstep, common_batches
+from tune_mnist.steps.pack import SLOTS, PackOfOne, PackSteps
 
-__all__ = ["AutogradSteps", "LinearSteps", "Steps", "make_steps"]
+__all__ = ["AutogradSteps", "LinearSteps", "Pack", "Steps", "make_pack", "make_steps"]
 
 
 def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> Steps:
@@ -23,3 +26,12 @@ def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> 
     if torch.device(device).type == "cuda":
         return PackOfOne(config, train, device)
     return AutogradSteps(config, model, train, device)
+
+
+def make_pack(configs: Sequence[TrainingConfig], train: Pictures, device: str = "cpu") -> Pack:
+    """The fastest way to train configs that differ in lr, and on a GPU in seed, together: at most `SLOTS` on a GPU."""
+    shared = {common_batches(config) for config in configs}
+    if torch.device(device).type == "cpu" and len(shared) == 1 and None not in shared:
+        return Lockstep(configs, train)
+    # Filled up with copies, as the number of slots decides the bits.
+    return PackSteps([*configs, *[configs[-1]] * (SLOTS - len(configs))], train, device)

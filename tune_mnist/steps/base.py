@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,29 @@ class Steps(ABC):
     @abstractmethod
     def module(self) -> nn.Module:
         """A copy of the model with the evaluated weights: float32, on the CPU, in eval mode."""
+
+
+class Pack(ABC):
+    """Trainings of one model, batch size and recipe, trained in step. Not thread-safe.
+
+    `members` are the numbers of those that are meant; what becomes of the others meanwhile is not defined.
+    """
+
+    @abstractmethod
+    def train_epoch(self, epoch: int, members: Sequence[int]) -> list[float]:
+        """Train epoch number `epoch` (from 1) and return each one's mean loss, as `Steps.train_epoch` does."""
+
+    @abstractmethod
+    def outputs(self, pictures: Pictures, members: Sequence[int]) -> Tensor:
+        """Their outputs without dropout, float32 on the CPU, (members, n, 10)."""
+
+    @abstractmethod
+    def state(self, k: int) -> dict[str, Any]:
+        """Member k's weights and optimiser state: tensors and plain Python values."""
+
+    @abstractmethod
+    def load(self, k: int, state: dict[str, Any]) -> None:
+        """Let member k go on from a `state()` of the same config."""
 
 
 class CheckpointedSteps(Steps):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -62,6 +62,16 @@ class Hidden(NamedTuple):
     gradient: Tensor
 
 
+class Record(NamedTuple):
+    """An epoch's labels int64 (n,), in its order, and the logits (n, 10) of each picture at its own step.
+
+    All are kept, so that the epoch's loss is one operation instead of one a step.
+    """
+
+    labels: Tensor
+    logits: Tensor
+
+
 class LinearSteps(CheckpointedSteps):
     """Steps of any stack of Linear and ReLU, with either head, with dropout and augmentation, on the CPU."""
 
@@ -86,34 +96,44 @@ class LinearSteps(CheckpointedSteps):
 
     @torch.inference_mode()  # cheaper at each operation than no_grad
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
+        record = self.begin(epoch)
+        for done in self.advance(epoch, self.batches(epoch), record):
+            if after_step is not None:
+                self._note(done, record.logits[: done * self.config.batch_size])
+                after_step(done)
+        self.middle = None
+        return self.loss(record)
+
+    def begin(self, epoch: int) -> Record:
+        """What an epoch's loss is made of, to be filled in."""
+        labels = self.labels[epoch_order(len(self.labels), self.config.seed, epoch)]
+        return Record(labels, torch.empty(len(labels), CLASSES, dtype=self.dtype))
+
+    def advance(self, epoch: int, batches: Iterable[Inputs], record: Record) -> Iterator[int]:
+        """Train on the epoch's `batches`, yielding after each step how many are done. Run it in inference mode."""
         config = self.config
-        order = epoch_order(len(self.labels), config.seed, epoch)
-        labels = self.labels[order]
-        # The epoch's logits are kept, so that its loss is one operation instead of one a step.
-        logits = torch.empty(len(labels), CLASSES, dtype=self.dtype)
-        begin = self._begin(generator(config.seed, epoch, "dropout").initial_seed(), logits)
-        batches = zip(
-            self._batches(order, epoch), logits.split(config.batch_size),
-            self.targets(labels).split(config.batch_size), strict=True,
-        )
-        steps = -(-len(labels) // config.batch_size)
-        for i, batch in enumerate(itertools.islice(batches, begin, None), begin):
+        steps = -(-len(record.labels) // config.batch_size)
+        begin = self._begin(generator(config.seed, epoch, "dropout").initial_seed(), record.logits)
+        targets = self.targets(record.labels)
+        whole = zip(batches, record.logits.split(config.batch_size), targets.split(config.batch_size), strict=True)
+        for i, batch in enumerate(itertools.islice(whole, begin, None), begin):
             gradient = self.backward(*batch)
             self._update(gradient, learning_rate(config, (epoch - 1) * steps + i, steps))
-            if after_step is not None:
-                self._note(i + 1, logits[: (i + 1) * config.batch_size])
-                after_step(i + 1)
-        self.middle = None
-        scores = logits.softmax(1) if config.head == "softmax" else logits
-        return float(F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing))
+            yield i + 1
+
+    def loss(self, record: Record) -> float:
+        """The mean loss over a finished epoch's pictures, each at its own step."""
+        scores = record.logits.softmax(1) if self.config.head == "softmax" else record.logits
+        return float(F.cross_entropy(scores, record.labels, label_smoothing=self.config.label_smoothing))
 
     def targets(self, labels: Tensor) -> Tensor:
         """The probabilities (n, 10) that the outputs are trained towards, for labels int64 (n,)."""
         smoothing = self.config.label_smoothing
         return F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
 
-    def _batches(self, order: Tensor, epoch: int) -> Iterable[Inputs]:
-        config = self.config
+    def batches(self, epoch: int) -> Iterable[Inputs]:
+        """The epoch's batches, made as they are taken."""
+        config, order = self.config, epoch_order(len(self.labels), self.config.seed, epoch)
         if self.nonzero is not None:
             return sparse_batches(self.nonzero, config.batch_size, self.dtype, order.numpy())
         pixels = as_tensor(self.train.pixels)

@@ -16,7 +16,7 @@ from torch.nn.utils import parameters_to_vector
 from tune_mnist.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
 from tune_mnist.config import TrainingConfig
 from tune_mnist.models import CLASSES, PIXELS, build_model
-from tune_mnist.steps.base import BETA1, BETA2, EPS, Steps, learning_rate
+from tune_mnist.steps.base import BETA1, BETA2, EPS, Pack, Steps, learning_rate
 
 # Members of a pack in use on a device. Another number sums in another order, so a change must raise ENGINE_VERSION.
 SLOTS = 4
@@ -30,7 +30,7 @@ def common_part(config: TrainingConfig) -> TrainingConfig:
     return dataclasses.replace(config, lr=1.0, seed=0)
 
 
-class PackSteps:
+class PackSteps(Pack):
     """K trainings of one model, batch size and recipe, with lr and seed of their own, in one step.
 
     A member's weights are one row of (K, numbers). Its order, augmentation and learning rate are those
@@ -93,8 +93,8 @@ class PackSteps:
         self.columns = torch.arange(size, device=device)
 
     @torch.no_grad()
-    def train_epoch(self, epoch: int) -> list[float]:
-        """Train epoch number `epoch` (from 1); return each member's mean loss over the pictures, each at its step."""
+    def train_epoch(self, epoch: int, members: Sequence[int] | None = None) -> list[float]:
+        """As `Pack.train_epoch`, by default of all; all run along in any case."""
         with exact_convolutions():
             if self.device.type == "cuda" and not self.graphs:
                 self.graphs = {batch: self._capture(batch) for batch in dict.fromkeys(self.batches)}
@@ -104,7 +104,8 @@ class PackSteps:
                     self.graphs[batch].replay()
                 else:
                     self._advance(batch)
-        return (self.total / len(self.pixels)).tolist()
+        losses: list[float] = (self.total / len(self.pixels)).tolist()
+        return losses if members is None else [losses[k] for k in members]
 
     def _begin(self, epoch: int) -> None:
         """Write the epoch's order, augmentation, learning rates and dropout seeds to the device."""
@@ -190,13 +191,14 @@ class PackSteps:
         return graph
 
     @torch.no_grad()
-    def outputs(self, pictures: Pictures) -> Tensor:
-        """The members' outputs without dropout, float32 on the CPU, (K, n, 10)."""
-        members = vmap(self._outputs, in_dims=(0, None))
+    def outputs(self, pictures: Pictures, members: Sequence[int] | None = None) -> Tensor:
+        """As `Pack.outputs`, by default of all."""
+        all_outputs = vmap(self._outputs, in_dims=(0, None))
         batches = as_tensor(pictures.pixels).to(self.device).split(EVALUATION_BATCH)
         with exact_convolutions():
-            parts = [members(self._evaluated(), normalise(batch, self.dtype)).float() for batch in batches]
-        return torch.cat(parts, dim=1).cpu()
+            parts = [all_outputs(self._evaluated(), normalise(batch, self.dtype)).float() for batch in batches]
+        whole = torch.cat(parts, dim=1).cpu()
+        return whole if members is None else whole[list(members)]
 
     def _evaluated(self) -> Tensor:
         return self.weights if self.average is None else self.average

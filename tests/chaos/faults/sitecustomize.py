@@ -97,6 +97,27 @@ def patch_training(module: ModuleType) -> None:
         return dataclasses.replace(metrics, train_loss=math.nan) if kind == "nan" else metrics
 
     module.Training.__init__, module.Training.run_epoch = init, run  # type: ignore[attr-defined]
+    make_pack, run_pack_epoch = module.PackTraining.__init__, module.PackTraining.run_epoch
+
+    def init_pack(self: Any, configs: Any, *args: Any, **kwargs: Any) -> None:
+        make_pack(self, configs, *args, **kwargs)
+        self.labels = [config.label for config in configs]
+
+    def run_pack(self: Any, epoch: int, members: Sequence[int]) -> Any:
+        began = time.monotonic()
+        for k in members:
+            log("start", self.labels[k], epoch)
+        kinds = [befalls(self.labels[k]) for k in members]
+        for kind in kinds:
+            act(kind)
+        metrics = run_pack_epoch(self, epoch, members)
+        time.sleep(max(0.0, began + len(members) * CHAOS.get("slow", 0.0) - time.monotonic()))
+        return [
+            dataclasses.replace(own, train_loss=math.nan) if kind == "nan" else own
+            for own, kind in zip(metrics, kinds, strict=True)
+        ]
+
+    module.PackTraining.__init__, module.PackTraining.run_epoch = init_pack, run_pack  # type: ignore[attr-defined]
 
 
 def patch_store(module: ModuleType) -> None:
