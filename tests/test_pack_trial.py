@@ -121,7 +121,7 @@ def test_trainings_on_shared_batches_leave_the_files_that_each_leaves_alone(tmp_
 
 
 @pytest.mark.parametrize(
-    ("device", "slots", "groups"), [("cuda", 1, 36), ("cpu", 2, 36), ("cpu", 12, 72), ("cpu", 13, 144)]
+    ("device", "slots", "groups"), [("cuda", 1, 36), ("cpu", 2, 36), ("cpu", 12, 72), ("cpu", 13, 144), ("cpu", 0, 36)]
 )
 def test_plans_are_grouped_by_what_they_have_in_common_and_each_once(device: str, slots: int, groups: int) -> None:
     plans = StudySpec(seeds=3).trainings()
@@ -134,7 +134,7 @@ def test_plans_are_grouped_by_what_they_have_in_common_and_each_once(device: str
 
 
 def test_what_shares_no_batches_and_what_is_to_be_alone_is_by_itself() -> None:
-    plans = StudySpec(models=("SimpleNN", "CNN"), seeds=2).trainings()
+    plans = StudySpec(models=("SimpleNN", "CNN"), lr=(1.0, 0.1, 0.01), seeds=2).trainings()
     alone = {plans[0].config}
     for group in packed(plans, "cpu", 1, alone):
         assert len(group) == 1 or not any(plan.config in alone or plan.config.model == "CNN" for plan in group)

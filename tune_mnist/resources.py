@@ -51,7 +51,7 @@ class Resources:
     max_failures: int = 3
     """How often a training is retried, from its last epoch, before it counts as failed."""
     trial_timeout: float | None = None
-    """Seconds without a new epoch after which a trial counts as hung and is retried."""
+    """Seconds without a new epoch, for each of its trainings, after which a trial counts as hung and is retried."""
 
     def __post_init__(self) -> None:
         require(self.cpus_per_trial > 0, "cpus_per_trial > 0", self.cpus_per_trial, "raise --cpus-per-trial")

@@ -71,13 +71,13 @@ def packed(
     `slots` that these still end at about the same time.
     """
     on_gpu = device == "cuda"
-    size = SLOTS if on_gpu else max(1, min(MOST_IN_STEP, len(plans) // (TRIALS_PER_SLOT * slots)))
-    groups: dict[TrainingConfig, list[PlannedTraining]] = {}
+    size = SLOTS if on_gpu else max(1, min(MOST_IN_STEP, len(plans) // (TRIALS_PER_SLOT * max(1, slots))))
+    groups: dict[tuple[TrainingConfig, bool], list[PlannedTraining]] = {}
     for plan in plans:
         shared = None
         if size > 1 and plan.config not in alone:
             shared = common_part(plan.config) if on_gpu else common_batches(plan.config)
-        groups.setdefault(shared or plan.config, []).append(plan)
+        groups.setdefault((shared or plan.config, shared is not None), []).append(plan)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
 

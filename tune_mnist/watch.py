@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from pathlib import Path
@@ -95,9 +96,10 @@ class Watch(tune.Callback):
         if self.problem is not None:
             raise self.problem
         self.display.update()
-        now, timeout = time.monotonic(), self.resources.trial_timeout
+        now = time.monotonic()
         for trial, heard in list(self.heard.items()):
-            if timeout is not None and now - heard > timeout:
+            timeout = (self.resources.trial_timeout or math.inf) * len(configs_of(trial))
+            if now - heard > timeout:
                 del self.heard[trial]
                 self.killed[trial] = f"TimeoutError: no new epoch in {timeout:g} seconds"
                 ray.kill(trial.temporary_state.ray_actor, no_restart=True)
