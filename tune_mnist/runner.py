@@ -92,7 +92,8 @@ def run_trainings(
     with twice the share, up to a whole one. Those of a trial that failed for good are tried again one by one.
 
     Returns:
-        Ray's results of the last round; there are several only after running out of memory.
+        Ray's results of the last round; there are several only after running out of memory, or where a trial of
+        several trainings failed.
 
     Raises:
         UserError: the study cannot be written to, or no node can hold a trial any more.
@@ -154,9 +155,9 @@ def _fit(
     trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, tracking: Tracking, at_once: int | None,
     alone: Collection[TrainingConfig] = (),
 ) -> tune.ResultGrid:
-    at_once_most = slots(watch.resources, live_nodes())
-    configs = [trial_config(group) for group in packed(plans, watch.context.device, at_once_most, alone)]
-    with starting_together(at_once_most):
+    places = slots(watch.resources, live_nodes())
+    configs = [trial_config(group) for group in packed(plans, watch.context.device, places, alone)]
+    with starting_together(places):
         return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
 
 

@@ -26,7 +26,9 @@ import torch
 from as_scripts_do import torchvision_mnist
 from common import save, show
 
-BUDGETS, LRS = (2, 5, 10, 15), (1e-4, 1e-3, 1e-2, 1e-1)
+from tune_mnist.config import StudySpec
+
+BUDGETS, LRS = StudySpec().epochs, StudySpec().lr
 SAMPLE_SECONDS = 15.0  # the kernel walks every page for a sample: one a second took an eighth of a core
 
 

@@ -8,10 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import Lab, Run, check_work, kill, snapshot, tables
+from harness import AT_ONCE, Lab, Run, check_work, kill, snapshot, tables
 
-AT_ONCE = 2  # trials that run at the same time on the two processors of the smallest machine
-IN_STEP = 4  # trainings of one trial, whose epoch is saved when that of all is done
 STOPPED = (130, -signal.SIGINT)  # -SIGINT: a shell shows it as 130, too
 
 
@@ -35,7 +33,7 @@ def kill_drivers(lab: Lab, count: int) -> str:
             kills += 1
             times.append(seconds)
     assert tables(lab.study(name)) == tables(reference)
-    again = check_work(log, kills * AT_ONCE * IN_STEP)
+    again = check_work(log, kills * AT_ONCE * lab.in_step())
     within = sum(seconds < 3 for seconds in times)
     return f"{kills} kills, {within} within 3 s of the start; same bytes; {again} epochs begun again"
 
@@ -65,7 +63,7 @@ def kill_workers(lab: Lab, count: int) -> str:
     assert run.code == 0, run.stderr[-3000:]
     assert tables(lab.study(name)) == tables(reference)
     assert b"failed" not in (lab.study(name) / "results.csv").read_bytes()
-    return f"{count} kills; same bytes; {check_work(log, count * IN_STEP)} epochs begun again"
+    return f"{count} kills; same bytes; {check_work(log, count * lab.in_step())} epochs begun again"
 
 
 def stop(lab: Lab, count: int) -> str:

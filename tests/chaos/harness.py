@@ -27,12 +27,14 @@ from tune_mnist.cli import parse  # noqa: E402
 from tune_mnist.config import StudySpec  # noqa: E402
 from tune_mnist.data import load_dataset  # noqa: E402
 from tune_mnist.grid import GridArgs  # noqa: E402
+from tune_mnist.runner import packed  # noqa: E402
 
 __all__ = ["NAMES", "Lab", "Run", "random_arrays", "write_folder"]
 
 TABLES = ("epochs.csv", "results.csv", "summary.csv", "top3.csv")
 EPOCHS = 2
 BUDGETS = tuple(range(1, EPOCHS + 1))
+AT_ONCE = 2  # trials that run at the same time on the two processors of the smallest machine
 SECONDS = 600.0  # after which a run counts as hung
 
 
@@ -163,10 +165,17 @@ class Lab:
     def expected(self, name: str, *words: str) -> Path:
         """The study that these words make, made by plain loops instead of a run."""
         if not self.study(name).exists():
-            words = (*words, "--data", str(self.folder / "data"))
-            args = parse(GridArgs, words, prog="grid", description="", default=GridArgs(spec=StudySpec(epochs=BUDGETS)))
-            plain_study(args.spec, self.study(name))
+            plain_study(self.parsed(*words, "--data", str(self.folder / "data")), self.study(name))
         return self.study(name)
+
+    def parsed(self, *words: str) -> StudySpec:
+        """The spec that these words ask for."""
+        default = GridArgs(spec=StudySpec(epochs=BUDGETS))
+        return parse(GridArgs, words, prog="grid", description="", default=default).spec
+
+    def in_step(self) -> int:
+        """How many trainings at most are one trial of the reference's run: their epochs are saved together."""
+        return max(map(len, packed(self.parsed(*self.spec).trainings(), "cpu", AT_ONCE)))
 
 
 def tables(study: Path) -> dict[str, bytes]:

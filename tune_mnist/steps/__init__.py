@@ -29,7 +29,11 @@ def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> 
 
 
 def make_pack(configs: Sequence[TrainingConfig], train: Pictures, device: str = "cpu") -> Pack:
-    """The fastest way to train configs that differ in lr, and on a GPU in seed, together: at most `SLOTS` on a GPU."""
+    """The fastest way to train configs together, which share batches or, at most `SLOTS` of them, a pack's slots.
+
+    Raises:
+        ValueError: the configs differ in more than lr and seed.
+    """
     shared = {common_batches(config) for config in configs}
     if torch.device(device).type == "cpu" and len(shared) == 1 and None not in shared:
         return Lockstep(configs, train)

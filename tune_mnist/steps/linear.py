@@ -96,18 +96,22 @@ class LinearSteps(CheckpointedSteps):
 
     @torch.inference_mode()  # cheaper at each operation than no_grad
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
-        record = self.begin(epoch)
-        for done in self.advance(epoch, self.batches(epoch), record):
+        order = self.order(epoch)
+        record = self.begin(order)
+        for done in self.advance(epoch, self.batches(epoch, order), record):
             if after_step is not None:
                 self._note(done, record.logits[: done * self.config.batch_size])
                 after_step(done)
         self.middle = None
         return self.loss(record)
 
-    def begin(self, epoch: int) -> Record:
-        """What an epoch's loss is made of, to be filled in."""
-        labels = self.labels[epoch_order(len(self.labels), self.config.seed, epoch)]
-        return Record(labels, torch.empty(len(labels), CLASSES, dtype=self.dtype))
+    def order(self, epoch: int) -> Tensor:
+        """The epoch's order of the training pictures, int64 (n,)."""
+        return epoch_order(len(self.labels), self.config.seed, epoch)
+
+    def begin(self, order: Tensor) -> Record:
+        """What the loss of an epoch in this `order` is made of, the logits to be filled in."""
+        return Record(self.labels[order], torch.empty(len(order), CLASSES, dtype=self.dtype))
 
     def advance(self, epoch: int, batches: Iterable[Inputs], record: Record) -> Iterator[int]:
         """Train on the epoch's `batches`, yielding after each step how many are done. Run it in inference mode."""
@@ -131,9 +135,9 @@ class LinearSteps(CheckpointedSteps):
         smoothing = self.config.label_smoothing
         return F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
 
-    def batches(self, epoch: int) -> Iterable[Inputs]:
-        """The epoch's batches, made as they are taken."""
-        config, order = self.config, epoch_order(len(self.labels), self.config.seed, epoch)
+    def batches(self, epoch: int, order: Tensor) -> Iterable[Inputs]:
+        """The epoch's batches in its `order`, made as they are taken."""
+        config = self.config
         if self.nonzero is not None:
             return sparse_batches(self.nonzero, config.batch_size, self.dtype, order.numpy())
         pixels = as_tensor(self.train.pixels)

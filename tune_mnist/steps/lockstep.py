@@ -40,8 +40,9 @@ class Lockstep(Pack):
     @torch.inference_mode()
     def train_epoch(self, epoch: int, members: Sequence[int]) -> list[float]:
         steps = [self.steps[k] for k in members]
-        records = [own.begin(epoch) for own in steps]
-        batches = itertools.tee(steps[0].batches(epoch), len(steps))
+        order = steps[0].order(epoch)
+        records = [own.begin(order) for own in steps]
+        batches = itertools.tee(steps[0].batches(epoch, order), len(steps))
         courses = [own.advance(epoch, same, record) for own, same, record in zip(steps, batches, records, strict=True)]
         # By the lot in which batches are made: each training's weights stay in the caches that long.
         lot = max(1, LOT // steps[0].config.batch_size)

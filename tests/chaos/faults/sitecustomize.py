@@ -20,7 +20,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -78,8 +78,25 @@ def scoring() -> bool:
     return False
 
 
+def disturbed(labels: Sequence[str], epoch: int, run: Callable[[], Sequence[Any]]) -> list[Any]:
+    """Run an epoch of the trainings of these labels, with what is to befall them; their metrics."""
+    began = time.monotonic()
+    for label in labels:
+        log("start", label, epoch)
+    kinds = [befalls(label) for label in labels]
+    for kind in kinds:
+        act(kind)
+    metrics = run()
+    time.sleep(max(0.0, began + len(labels) * CHAOS.get("slow", 0.0) - time.monotonic()))
+    return [
+        dataclasses.replace(own, train_loss=math.nan) if kind == "nan" else own
+        for own, kind in zip(metrics, kinds, strict=True)
+    ]
+
+
 def patch_training(module: ModuleType) -> None:
     make, run_epoch = module.Training.__init__, module.Training.run_epoch
+    make_pack, run_pack_epoch = module.PackTraining.__init__, module.PackTraining.run_epoch
 
     def init(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
         make(self, config, *args, **kwargs)
@@ -88,35 +105,16 @@ def patch_training(module: ModuleType) -> None:
     def run(self: Any) -> Any:
         if scoring():
             return run_epoch(self)
-        began = time.monotonic()
-        log("start", self.label, self.epoch + 1)
-        kind = befalls(self.label)
-        act(kind)
-        metrics = run_epoch(self)
-        time.sleep(max(0.0, began + CHAOS.get("slow", 0.0) - time.monotonic()))
-        return dataclasses.replace(metrics, train_loss=math.nan) if kind == "nan" else metrics
-
-    module.Training.__init__, module.Training.run_epoch = init, run  # type: ignore[attr-defined]
-    make_pack, run_pack_epoch = module.PackTraining.__init__, module.PackTraining.run_epoch
+        return disturbed([self.label], self.epoch + 1, lambda: [run_epoch(self)])[0]
 
     def init_pack(self: Any, configs: Any, *args: Any, **kwargs: Any) -> None:
         make_pack(self, configs, *args, **kwargs)
         self.labels = [config.label for config in configs]
 
     def run_pack(self: Any, epoch: int, members: Sequence[int]) -> Any:
-        began = time.monotonic()
-        for k in members:
-            log("start", self.labels[k], epoch)
-        kinds = [befalls(self.labels[k]) for k in members]
-        for kind in kinds:
-            act(kind)
-        metrics = run_pack_epoch(self, epoch, members)
-        time.sleep(max(0.0, began + len(members) * CHAOS.get("slow", 0.0) - time.monotonic()))
-        return [
-            dataclasses.replace(own, train_loss=math.nan) if kind == "nan" else own
-            for own, kind in zip(metrics, kinds, strict=True)
-        ]
+        return disturbed([self.labels[k] for k in members], epoch, lambda: run_pack_epoch(self, epoch, members))
 
+    module.Training.__init__, module.Training.run_epoch = init, run  # type: ignore[attr-defined]
     module.PackTraining.__init__, module.PackTraining.run_epoch = init_pack, run_pack  # type: ignore[attr-defined]
 
 
