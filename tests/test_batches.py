@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from torch import Tensor
 
-from slices import exact, train_slice
+from slices import dense, exact, train_slice
 from tune_mnist import batches
 from tune_mnist.batches import (
-    Bags,
     affine_maps,
     as_tensor,
+    epoch_lots,
     epoch_order,
     generator,
     make_pictures,
     normalise,
-    picture_bags,
-    sparse_batches,
     transform,
 )
-from tune_mnist.config import Recipe
+from tune_mnist.config import Recipe, TrainingConfig
 
 N = 100
 IDENTITY = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
@@ -84,51 +84,67 @@ def test_dense_pictures_have_no_sparse_form() -> None:
 @pytest.mark.parametrize("lot", [batches.LOT, 20])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 50, 64, 99, N, N + 1, 5 * N])
-def test_sparse_batches_are_the_pictures_and_their_transposes(
+def test_lots_are_the_pictures_and_their_batches_transposes(
     batch_size: int, dtype: torch.dtype, lot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "LOT", lot)
     pictures = exact(train_slice(N)) if dtype == torch.float64 else train_slice(N)
+    config, seen, rows = config_of(batch_size), 0, []
+    for part in epoch_lots(pictures, config, 1, dtype):
+        assert part.first == seen and part.first % batch_size == 0 and part.dense is None
+        assert part.by_picture is not None and part.by_pixel is not None
+        seen += part.pictures
+        by_picture = _dense(*part.by_picture, width=784)
+        assert by_picture.dtype == part.by_pixel.values.dtype == torch.empty(0, dtype=dtype).numpy().dtype
+        assert len(part.by_pixel.offsets) == math.ceil(part.pictures / batch_size)
+        for i, offsets in enumerate(part.by_pixel.offsets):
+            batch = by_picture[i * batch_size : (i + 1) * batch_size]
+            transpose = _dense(part.by_pixel.columns, offsets, part.by_pixel.values, width=len(batch))
+            assert np.array_equal(transpose.T, batch)
+        rows.append(by_picture)
     order = epoch_order(N, 0, 1).numpy()
     assert pictures.nonzero is not None
-    expected = torch.from_numpy(pictures.nonzero[order].toarray()).to(dtype)
-    cut = list(sparse_batches(pictures.nonzero, batch_size, dtype, order))
-    assert len(cut) == math.ceil(N / batch_size)
-    rows: list[Tensor] = []
-    for batch in cut:
-        size = len(batch.by_picture.offsets) - 1
-        assert size == min(batch_size, N - len(rows) * batch_size) and len(batch.by_pixel.offsets) == 785
-        for bags in batch:
-            assert bags.values.dtype == dtype and bags.columns.dtype == bags.offsets.dtype == torch.int32
-        by_picture = _dense(batch.by_picture, 784)
-        assert torch.equal(_dense(batch.by_pixel, size).t(), by_picture)
-        rows.append(by_picture)
-    assert torch.equal(torch.cat(rows), expected)
-    assert torch.allclose(expected - 1, normalise(torch.from_numpy(pictures.pixels[order]), dtype), atol=1e-6)
+    assert np.array_equal(np.concatenate(rows), pictures.nonzero[order].toarray())
+    expected = normalise(torch.from_numpy(pictures.pixels[order]), dtype)
+    assert torch.allclose(torch.from_numpy(np.concatenate(rows) - 1), expected, atol=1e-6)
 
 
-def _dense(bags: Bags, width: int) -> Tensor:
-    """The matrix (bags, width) that the bags are."""
-    matrix = torch.zeros(len(bags.offsets) - 1, width, dtype=bags.values.dtype)
-    rows = torch.repeat_interleave(torch.arange(len(matrix)), bags.offsets.diff().long())
-    assert len(rows) == len(bags.columns) == bags.offsets[-1] and bags.offsets[0] == 0
-    matrix[rows, bags.columns.long()] = bags.values
-    return matrix
+def config_of(batch_size: int, **recipe: Any) -> TrainingConfig:
+    return TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=batch_size, **recipe)
 
 
-def test_the_bags_of_pictures_are_those_of_their_batches() -> None:
-    nonzero = train_slice(N).nonzero
-    for batch, bags in zip(sparse_batches(nonzero, 32), picture_bags(nonzero, 32), strict=True):
-        assert all(map(torch.equal, batch.by_picture, bags))
+def _dense(columns: np.ndarray, offsets: np.ndarray, values: np.ndarray, width: int) -> np.ndarray:
+    """The matrix (rows, width) whose rows' non-zeros these are."""
+    rows = len(offsets) - 1
+    return scipy.sparse.csr_matrix(
+        (values[offsets[0] : offsets[-1]], columns[offsets[0] : offsets[-1]], offsets - offsets[0]), (rows, width)
+    ).toarray()
 
 
-def test_empty_pictures_make_empty_bags() -> None:
+@pytest.mark.parametrize("recipe", [{}, {"rotation": 10.0, "translation": 2.0}], ids=["plain", "augmented"])
+def test_dense_lots_are_the_normalised_or_augmented_pictures(
+    recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "LOT", 30)
+    config, order = config_of(10, **recipe), epoch_order(N, 0, 2)
+    pictures = train_slice(N) if recipe else dense(train_slice(N))
+    lots = list(epoch_lots(pictures, config, 2, torch.float64))
+    assert [lot.first for lot in lots] == [0, 30, 60, 90] and all(lot.by_picture is None for lot in lots)
+    expected = normalise(torch.from_numpy(pictures.pixels)[order], torch.float64)
+    if recipe:
+        expected = transform(expected, affine_maps(N, config, 0, 2))
+    found = np.concatenate([lot.dense for lot in lots if lot.dense is not None])
+    assert torch.allclose(torch.from_numpy(found), expected, atol=1e-12)
+
+
+def test_empty_pictures_have_empty_rows() -> None:
     pixels = train_slice(6).pixels.copy()
     pixels[[0, 3, 4]] = 0
-    nonzero = make_pictures(pixels, train_slice(6).labels).nonzero
+    order = epoch_order(6, 0, 1).numpy()
     for batch_size in (1, 2, 4):
-        sizes = torch.cat([batch.by_picture.offsets.diff() for batch in sparse_batches(nonzero, batch_size)])
-        assert sizes.tolist() == np.count_nonzero(pixels, axis=1).tolist()
+        lots = epoch_lots(make_pictures(pixels, train_slice(6).labels), config_of(batch_size), 1)
+        sizes = [size for lot in lots if lot.by_picture for size in np.diff(lot.by_picture.offsets)]
+        assert sizes == np.count_nonzero(pixels[order], axis=1).tolist()
 
 
 @pytest.mark.filterwarnings("error")
@@ -142,12 +158,16 @@ def test_read_only_pictures_serve_without_a_warning() -> None:
     torch.set_warn_always(True)  # torch tells of a read-only array only once in a process
     try:
         assert torch.equal(as_tensor(pixels), torch.from_numpy(pictures.pixels))
-        cut = list(sparse_batches(nonzero, 8))
+        read_only = dataclasses.replace(pictures, pixels=pixels, nonzero=nonzero)
+        lots = list(epoch_lots(read_only, config_of(8), 1)) + list(epoch_lots(dense(read_only), config_of(8), 1))
     finally:
         torch.set_warn_always(False)
-    for batch, expected in zip(cut, sparse_batches(pictures.nonzero, 8), strict=True):
-        for bags, others in zip(batch, expected, strict=True):
-            assert all(map(torch.equal, bags, others))
+    expected = list(epoch_lots(pictures, config_of(8), 1)) + list(epoch_lots(dense(pictures), config_of(8), 1))
+    for lot, other in zip(lots, expected, strict=True):
+        for found, wanted in ((lot.by_picture, other.by_picture), (lot.by_pixel, other.by_pixel)):
+            assert (found is None) == (wanted is None)
+            assert found is None or wanted is None or all(map(np.array_equal, found, wanted))
+        assert (lot.dense is None) == (other.dense is None)
 
 
 def test_the_identity_map_changes_nothing() -> None:

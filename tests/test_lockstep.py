@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from slices import evaluation_slice, train_slice
+from tune_mnist import batches
 from tune_mnist.config import FULLY_CONNECTED, TrainingConfig
-from tune_mnist.steps import lockstep, make_pack, make_steps
+from tune_mnist.steps import make_pack, make_steps
 from tune_mnist.steps.lockstep import Lockstep, common_batches
 from tune_mnist.steps.pack import PackSteps
 
@@ -36,7 +37,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 def test_each_is_what_it_is_alone(
     model: str, batch_size: int, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lockstep, "LOT", 128)  # several turns an epoch
+    monkeypatch.setattr(batches, "LOT", 128)  # several turns an epoch
     train, evaluation, configs = train_slice(500), evaluation_slice(100), make_configs(model, batch_size, **recipe)
     pack, alone = make_pack(configs, train), [make_steps(config, train) for config in configs]
     assert isinstance(pack, Lockstep)

@@ -7,14 +7,17 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from tune_mnist.config import Recipe
+from tune_mnist.config import Recipe, TrainingConfig
+from tune_mnist.jit import compiled
+from tune_mnist.models import PIXELS
 
 # Above this share of non-background pixels the dense first layer is the faster one.
 SPARSE_DENSITY = 0.3
@@ -95,72 +98,82 @@ def transform(pictures: Tensor, maps: Tensor) -> Tensor:
     return torch.nn.functional.grid_sample(raised, grid, align_corners=False).flatten(1) - 1
 
 
-class Bags(NamedTuple):
-    """A sparse matrix as `torch.embedding_bag` takes it, a bag per row.
+class Rows(NamedTuple):
+    """A sparse matrix, row by row: `columns` int32 and `values` float (non-zeros,), and `offsets` int32 (rows + 1,).
 
-    `columns` int32 (non-zeros,) and `values` float (non-zeros,), row by row; `offsets` int32 (rows + 1,), where each
-    row begins and the last ends.
+    A row's non-zeros begin at its offset and end before the next row's.
     """
 
-    columns: Tensor
-    offsets: Tensor
-    values: Tensor
+    columns: NDArray[np.int32]
+    offsets: NDArray[np.int32]
+    values: NDArray[np.floating[Any]]
 
 
-class SparseBatch(NamedTuple):
-    """One batch, of heights above the background: `by_picture` is (batch, 784), `by_pixel` its transpose."""
+class Lot(NamedTuple):
+    """Some successive batches of an epoch, from picture number `first` of its order on; all but the last are full.
 
-    by_picture: Bags
-    by_pixel: Bags
-
-
-def sparse_batches(
-    nonzero: scipy.sparse.csr_matrix, batch_size: int, dtype: torch.dtype = torch.float32,
-    order: np.ndarray | None = None,
-) -> Iterator[SparseBatch]:
-    """Cut the CSR rows, taken in `order` int64 (n,) if one is given, into batches with their transposes."""
-    size = max(1, LOT // batch_size) * batch_size
-    for start in range(0, nonzero.shape[0], size):
-        part = slice(start, start + size)
-        rows = nonzero[part if order is None else order[part]]
-        yield from map(SparseBatch, picture_bags(rows, batch_size, dtype), _pixel_bags(rows, batch_size, dtype))
-
-
-def picture_bags(
-    nonzero: scipy.sparse.csr_matrix, batch_size: int, dtype: torch.dtype = torch.float32
-) -> Iterator[Bags]:
-    """Cut the CSR rows into batches, a bag per picture."""
-    n = nonzero.shape[0]
-    starts = np.arange(0, n, batch_size)
-    bags = np.minimum(starts[:, None] + np.arange(batch_size + 1), n)
-    *whole, last = _bags(nonzero, bags, dtype)
-    yield from whole
-    yield last._replace(offsets=last.offsets[: n - starts[-1] + 1])
-
-
-def _pixel_bags(rows: scipy.sparse.csr_matrix, batch_size: int, dtype: torch.dtype) -> Iterator[Bags]:
-    """The batches' transposes, made in one pass, as of one matrix whose columns are (batch, pixel) pairs."""
-    n, width = rows.shape
-    starts = np.arange(0, n, batch_size)
-    counts = np.diff(rows.indptr[np.append(starts, n)])
-    columns = rows.indices + np.repeat(np.arange(len(starts), dtype=np.int32) * width, counts)
-    shape = (n, len(starts) * width)
-    by_pixel = scipy.sparse.csr_matrix((rows.data, columns, rows.indptr), shape=shape).tocsc()
-    by_pixel.indices -= np.repeat(starts.astype(np.int32), counts)
-    return _bags(by_pixel, np.arange(len(starts))[:, None] * width + np.arange(width + 1), dtype)
-
-
-def _bags(
-    matrix: scipy.sparse.csr_matrix | scipy.sparse.csc_matrix, bags: np.ndarray, dtype: torch.dtype
-) -> Iterator[Bags]:
-    """Cut a compressed matrix into batches: `bags` (batches, bags + 1) has the numbers of each one's bags and the next.
-
-    All batches' views are made at once, which is cheaper than slicing at each step.
+    Pictures that have a sparse form are `by_picture`, heights above the background (pictures, 784), and `by_pixel`,
+    each batch's transpose, one behind the other: its offsets are (batches, 785), its columns pictures of the batch.
+    Others are `dense`, normalised (pictures, 784).
     """
-    offsets = matrix.indptr[bags]
-    counts = (offsets[:, -1] - offsets[:, 0]).tolist()
-    values = as_tensor(matrix.data).to(dtype)
-    return map(
-        Bags, as_tensor(matrix.indices).split(counts), torch.from_numpy(offsets - offsets[:, :1]).unbind(),
-        values.split(counts),
+
+    first: int
+    pictures: int
+    by_picture: Rows | None = None
+    by_pixel: Rows | None = None
+    dense: NDArray[np.floating[Any]] | None = None
+
+
+def epoch_lots(
+    pictures: Pictures, config: TrainingConfig, epoch: int, dtype: torch.dtype = torch.float32
+) -> Iterator[Lot]:
+    """The epoch's batches in its order, augmented if the config says so, some at a time."""
+    n, size = len(pictures), max(1, LOT // config.batch_size) * config.batch_size
+    order = epoch_order(n, config.seed, epoch)
+    maps = affine_maps(n, config, config.seed, epoch) if config.augments else None
+    for first in range(0, n, size):
+        chosen = order[first : first + size]
+        if pictures.nonzero is not None and maps is None:
+            by_picture = sparse_rows(pictures.nonzero[chosen.numpy()], dtype)
+            yield Lot(first, len(chosen), by_picture, transposes(by_picture, config.batch_size))
+        else:
+            normalised = normalise(as_tensor(pictures.pixels)[chosen], dtype)
+            moved = normalised if maps is None else transform(normalised, maps[first : first + size])
+            yield Lot(first, len(chosen), dense=moved.numpy())
+
+
+def sparse_rows(matrix: scipy.sparse.csr_matrix, dtype: torch.dtype = torch.float32) -> Rows:
+    """A CSR matrix's rows, the values in `dtype`."""
+    return Rows(matrix.indices, matrix.indptr, as_tensor(matrix.data).to(dtype).numpy())
+
+
+def transposes(rows: Rows, batch_size: int, width: int = PIXELS) -> Rows:
+    """The transposes of batches of the rows of `width` numbers, one behind the other, as in a `Lot`."""
+    n = len(rows.offsets) - 1
+    found = Rows(
+        np.empty_like(rows.columns), np.empty((-(-n // batch_size), width + 1), np.int32), np.empty_like(rows.values)
     )
+    _transpose(rows, batch_size, found)
+    return found
+
+
+@compiled
+def _transpose(rows: Rows, batch_size: int, found: Rows) -> None:
+    n, width = len(rows.offsets) - 1, found.offsets.shape[1] - 1
+    place = np.empty(width, np.int64)
+    for batch in range(len(found.offsets)):
+        first, last = batch * batch_size, min(n, (batch + 1) * batch_size)
+        counts = found.offsets[batch]
+        counts[:] = 0
+        for k in range(rows.offsets[first], rows.offsets[last]):
+            counts[rows.columns[k] + 1] += 1
+        counts[0] = rows.offsets[first]
+        for pixel in range(width):
+            counts[pixel + 1] += counts[pixel]
+            place[pixel] = counts[pixel]
+        for picture in range(first, last):
+            for k in range(rows.offsets[picture], rows.offsets[picture + 1]):
+                to = place[rows.columns[k]]
+                place[rows.columns[k]] = to + 1
+                found.columns[to] = picture - first
+                found.values[to] = rows.values[k]

@@ -2,7 +2,7 @@
 
 loader: DataLoader and torchvision transforms, autograd, torch's default Adam, as scripts are written
 (timed on a part of the epoch and scaled). eager: resident tensors, autograd, fused AdamW. ours: the
-written-out step, the epoch's data preparation included. floor: the dense matrix products of a step
+compiled steps, the epoch's data preparation included. floor: the dense matrix products of a step
 alone, at the same shapes. Run with nothing else on the machine.
 """
 

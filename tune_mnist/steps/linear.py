@@ -1,43 +1,26 @@
-"""The step of a fully connected model on the CPU, written out on flat buffers.
-
-All parameters lie in one flat buffer, so that AdamW is one fused call; so do the gradients, but for the first
-layer's weights: theirs is used where `torch.embedding_bag` left it, as a copy would cost more than it saves.
-MNIST's background is a constant -1: with pictures written as x = -1 + u, where most of u is 0, the
-first layer and its gradient are sums over the few non-zeros of u, which `torch.embedding_bag` does
-faster than a dense product:
-    x W + b = u W + (b - sum of W's rows)        and        x^T d = u^T d - sum of d's rows.
-"""
+"""The steps of a fully connected model on the CPU: its parameters in one flat array, trained by compiled kernels."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tune_mnist.batches import (
-    Bags,
-    Pictures,
-    SparseBatch,
-    affine_maps,
-    as_tensor,
-    epoch_order,
-    generator,
-    normalise,
-    picture_bags,
-    sparse_batches,
-    transform,
-)
+from tune_mnist.batches import Lot, Pictures, as_tensor, epoch_lots, epoch_order, generator, normalise, sparse_rows
 from tune_mnist.config import TrainingConfig
 from tune_mnist.models import CLASSES, FullyConnected
+from tune_mnist.steps import kernels
 from tune_mnist.steps.base import BETA1, BETA2, EPS, CheckpointedSteps, learning_rate
+from tune_mnist.steps.registers import LANES
 
-EVALUATION_BATCH = 500
-Inputs = Tensor | SparseBatch
+EVALUATION_BATCH = 100
 
 
 class Layer(NamedTuple):
@@ -47,183 +30,131 @@ class Layer(NamedTuple):
     bias: Tensor
 
 
+def padded_sizes(sizes: Sequence[int]) -> list[int]:
+    """The widths that the kernels work with, where every layer fills whole vectors; the input's stays."""
+    return [sizes[0], *(-(-size // LANES) * LANES for size in sizes[1:])]
+
+
 def layers_of(flat: Tensor, sizes: Sequence[int]) -> list[Layer]:
-    """The layers of widths `sizes` (input first) laid one after the other in `flat`, as views."""
-    shapes = list(itertools.pairwise(sizes))
+    """The layers of widths `sizes` (input first) that lie, with padded widths, one after the other in `flat`: views."""
+    shapes = list(itertools.pairwise(padded_sizes(sizes)))
     parts = flat.split([length for n_in, n_out in shapes for length in (n_in * n_out, n_out)])
-    return [Layer(parts[2 * i].view(shape), parts[2 * i + 1]) for i, shape in enumerate(shapes)]
-
-
-class Hidden(NamedTuple):
-    """A hidden layer's values in a step (batch, width), the same transposed, and the gradient with respect to them."""
-
-    values: Tensor
-    transposed: Tensor
-    gradient: Tensor
+    return [
+        Layer(weight.view(shape)[:n_in, :n_out], bias[:n_out])
+        for weight, bias, shape, (n_in, n_out) in zip(
+            parts[::2], parts[1::2], shapes, itertools.pairwise(sizes), strict=True
+        )
+    ]
 
 
 class Record(NamedTuple):
-    """An epoch's labels int64 (n,), in its order, and the logits (n, 10) of each picture at its own step.
+    """What an epoch's loss is made of, in its order: labels int64 (n,), targets (n, 10) and logits (n, 10).
 
-    All are kept, so that the epoch's loss is one operation instead of one a step.
+    The logits are each picture's at its own step, and to be filled in.
     """
 
     labels: Tensor
+    targets: Tensor
     logits: Tensor
 
 
 class LinearSteps(CheckpointedSteps):
-    """Steps of any stack of Linear and ReLU, with either head, with dropout and augmentation, on the CPU."""
+    """Steps of any stack of Linear and ReLU, with either head, with dropout and augmentation, on the CPU.
+
+    They run in the caller's thread alone, so that the bits do not depend on torch's number of threads.
+    """
 
     def __init__(
         self, config: TrainingConfig, model: FullyConnected, train: Pictures, dtype: torch.dtype = torch.float32
     ) -> None:
         self.config, self.model, self.train, self.dtype = config, model, train, dtype
         self.labels = as_tensor(train.labels)
-        self.nonzero = None if config.augments else train.nonzero
-        self.flat = torch.cat([p.detach().t().flatten() for p in model.linears.parameters()]).to(dtype)
+        self.sizes = padded_sizes(model.sizes)
+        self.flat = torch.zeros(sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(self.sizes)), dtype=dtype)
+        parameters = [p.detach().t() for p in model.linears.parameters()]  # weight and bias, layer by layer
+        for part, parameter in zip(itertools.chain(*layers_of(self.flat, model.sizes)), parameters, strict=True):
+            part.copy_(parameter)
         self.means, self.squares = torch.zeros_like(self.flat), torch.zeros_like(self.flat)  # Adam's moments
-        self.step_count = torch.zeros(())
         self.average = self.flat.clone() if config.ema_decay else None
-        self.layers = layers_of(self.flat, model.sizes)
-        self.back = [layer.weight.t() for layer in self.layers[1:]]
-        first, n_out = self.layers[0].weight.numel(), model.sizes[1]
-        self.parts = [buffer.split([first, len(buffer) - first]) for buffer in (self.flat, self.means, self.squares)]
-        self.gradient = torch.empty_like(self.parts[0][1])  # of all but the first layer's weights
-        self.first_bias_gradient = self.gradient[:n_out]
-        self.gradients = layers_of(self.gradient[n_out:], model.sizes[1:])
-        self.hidden: dict[int, list[Hidden]] = {}
+        constants = (BETA1, BETA2, 1 - BETA1, 1 - BETA2, EPS, 1 - config.ema_decay)
+        self.constants = torch.tensor(constants, dtype=dtype).numpy()
 
-    @torch.inference_mode()  # cheaper at each operation than no_grad
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
-        order = self.order(epoch)
-        record = self.begin(order)
-        for done in self.advance(epoch, self.batches(epoch, order), record):
-            if after_step is not None:
-                self._note(done, record.logits[: done * self.config.batch_size])
-                after_step(done)
+        record = self.begin(epoch)
+        for lot in self.lots(epoch):
+            self.advance(epoch, lot, record, after_step)
         self.middle = None
         return self.loss(record)
 
-    def order(self, epoch: int) -> Tensor:
-        """The epoch's order of the training pictures, int64 (n,)."""
-        return epoch_order(len(self.labels), self.config.seed, epoch)
+    def begin(self, epoch: int) -> Record:
+        """Begin an epoch, or go on from its middle."""
+        labels = self.labels[epoch_order(len(self.labels), self.config.seed, epoch)]
+        smoothing = self.config.label_smoothing
+        targets = F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
+        record = Record(labels, targets, torch.empty(len(labels), CLASSES, dtype=self.dtype))
+        self.done = self._begin(generator(self.config.seed, epoch, "dropout").initial_seed(), record.logits)
+        return record
 
-    def begin(self, order: Tensor) -> Record:
-        """What the loss of an epoch in this `order` is made of, the logits to be filled in."""
-        return Record(self.labels[order], torch.empty(len(order), CLASSES, dtype=self.dtype))
+    def lots(self, epoch: int) -> Iterator[Lot]:
+        """The epoch's batches, made as they are taken."""
+        return epoch_lots(self.train, self.config, epoch, self.dtype)
 
-    def advance(self, epoch: int, batches: Iterable[Inputs], record: Record) -> Iterator[int]:
-        """Train on the epoch's `batches`, yielding after each step how many are done. Run it in inference mode."""
-        config = self.config
-        steps = -(-len(record.labels) // config.batch_size)
-        begin = self._begin(generator(config.seed, epoch, "dropout").initial_seed(), record.logits)
-        targets = self.targets(record.labels)
-        whole = zip(batches, record.logits.split(config.batch_size), targets.split(config.batch_size), strict=True)
-        for i, batch in enumerate(itertools.islice(whole, begin, None), begin):
-            gradient = self.backward(*batch)
-            self._update(gradient, learning_rate(config, (epoch - 1) * steps + i, steps))
-            yield i + 1
+    def advance(self, epoch: int, lot: Lot, record: Record, after_step: Callable[[int], None] | None = None) -> None:
+        """Train on what is left to do of the epoch's `lot`."""
+        size = self.config.batch_size
+        before, batches = lot.first // size, -(-lot.pictures // size)
+        begin, part = max(0, self.done - before), slice(lot.first, lot.first + lot.pictures)
+        targets, logits = record.targets[part].numpy(), record.logits[part].numpy()
+        dense = None if lot.dense is None else lot.dense.reshape(-1)
+        # One by one where there is something to do in between.
+        stride = 1 if self.config.dropout or after_step is not None else max(1, batches)
+        plan = self._plan(epoch, before, batches, -(-len(record.labels) // size))
+        for first in range(begin, batches, stride):
+            last = min(batches, first + stride)
+            masks = self._masks(min(size, lot.pictures - first * size)) if self.config.dropout else None
+            kernels.train(
+                self._network(), None if self.average is None else self.average.numpy(), plan, lot.by_picture,
+                lot.by_pixel, dense, masks, targets, logits, first, last,
+            )
+            if after_step is not None:
+                self._note(before + last, record.logits[: lot.first + last * size])
+                after_step(before + last)
+
+    def _plan(self, epoch: int, before: int, batches: int, steps: int) -> kernels.Plan:
+        """What the kernels need to know of `batches` steps, `before` of the epoch's `steps` being done."""
+        numbers = np.arange(batches) + (epoch - 1) * steps + before
+        rates = np.array([learning_rate(self.config, int(number), steps) for number in numbers])
+        first, second = 1 - BETA1 ** (numbers + 1), 1 - BETA2 ** (numbers + 1)  # Adam's bias corrections
+        table = np.stack([rates / first, 1 / np.sqrt(second), 1 - rates * self.config.weight_decay], axis=1)
+        softmax = self.config.head == "softmax"
+        return kernels.Plan(self.config.batch_size, table.astype(self.constants.dtype), self.constants, softmax)
+
+    def _masks(self, pictures: int) -> NDArray[np.floating[Any]]:
+        """What dropout multiplies the hidden layers' values of one batch by, as the kernels take it."""
+        kept = 1 - self.config.dropout
+        masks = []
+        for size, padded in zip(self.model.sizes[1:-1], self.sizes[1:-1], strict=True):
+            mask = torch.empty(pictures, size, dtype=self.dtype).bernoulli_(kept).div_(kept)
+            masks.append(F.pad(mask, (0, padded - size)).flatten())
+        return torch.cat(masks).numpy() if masks else np.empty(0, self.constants.dtype)
+
+    def _network(self, flat: Tensor | None = None) -> kernels.Network:
+        arrays = (self.flat if flat is None else flat, self.means, self.squares)
+        return kernels.Network(np.array(self.sizes), *(array.numpy() for array in arrays))
 
     def loss(self, record: Record) -> float:
         """The mean loss over a finished epoch's pictures, each at its own step."""
         scores = record.logits.softmax(1) if self.config.head == "softmax" else record.logits
         return float(F.cross_entropy(scores, record.labels, label_smoothing=self.config.label_smoothing))
 
-    def targets(self, labels: Tensor) -> Tensor:
-        """The probabilities (n, 10) that the outputs are trained towards, for labels int64 (n,)."""
-        smoothing = self.config.label_smoothing
-        return F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
-
-    def batches(self, epoch: int, order: Tensor) -> Iterable[Inputs]:
-        """The epoch's batches in its `order`, made as they are taken."""
-        config = self.config
-        if self.nonzero is not None:
-            return sparse_batches(self.nonzero, config.batch_size, self.dtype, order.numpy())
-        pixels = as_tensor(self.train.pixels)
-        pictures = (normalise(pixels[batch], self.dtype) for batch in order.split(config.batch_size))
-        if not config.augments:
-            return pictures
-        maps = affine_maps(len(order), config, config.seed, epoch).split(config.batch_size)
-        return map(transform, pictures, maps)
-
-    def backward(self, inputs: Inputs, logits: Tensor, targets: Tensor) -> Tensor:
-        """Write one batch's logits (batch, 10) and the gradient of its mean loss against `targets` (batch, 10).
-
-        Returns:
-            The first layer's weights' part of the gradient, (n_in, n_out); the rest is in `self.gradient`.
-        """
-        hidden = self._hidden(len(logits))
-        masks = self._forward(inputs, logits, hidden)
-        delta = self._logits_gradient(logits, targets)
-        for i in range(len(hidden) - 1, -1, -1):
-            gradient, layer = self.gradients[i], hidden[i]
-            torch.mm(layer.transposed, delta, out=gradient.weight)
-            torch.sum(delta, 0, out=gradient.bias)
-            torch.mm(delta, self.back[i], out=layer.gradient)
-            if masks:
-                layer.gradient.mul_(masks[i])
-            delta = torch.ops.aten.threshold_backward.grad_input(
-                layer.gradient, layer.values, 0, grad_input=layer.gradient
-            )
-        torch.sum(delta, 0, out=self.first_bias_gradient)
-        return first_gradient(inputs, delta, self.first_bias_gradient)
-
-    def _forward(self, inputs: Inputs, logits: Tensor, hidden: list[Hidden]) -> list[Tensor]:
-        """Fill `logits` and the hidden layers' values (after dropout); return the dropout masks, if any."""
-        masks: list[Tensor] = []
-        outs = [*(values for values, _, _ in hidden), logits]
-        first_layer(inputs.by_picture if isinstance(inputs, SparseBatch) else inputs, self.layers[0], outs[0])
-        for values, layer, out in zip(outs, self.layers[1:], outs[1:], strict=False):
-            values.relu_()
-            if self.config.dropout:
-                kept = 1 - self.config.dropout
-                masks.append(torch.empty_like(values).bernoulli_(kept).div_(kept))
-                values.mul_(masks[-1])
-            torch.addmm(layer.bias, values, layer.weight, out=out)
-        return masks
-
-    def _logits_gradient(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Gradient of the mean cross entropy with respect to the logits, (batch, 10)."""
-        scores = torch.softmax(logits, 1)
-        if self.config.head == "logits":
-            return scores.sub_(targets).div_(len(logits))
-        outer = torch.softmax(scores, 1).sub_(targets).div_(len(logits))
-        return torch.ops.aten._softmax_backward_data(outer, scores, 1, logits.dtype)
-
-    def _update(self, first_gradient: Tensor, rate: float) -> None:
-        parameters, means, squares = self.parts
-        count = self.step_count.add_(1)
-        torch._fused_adamw_(
-            parameters, [first_gradient.view(-1), self.gradient], means, squares, [], [count, count],
-            lr=rate, beta1=BETA1, beta2=BETA2, weight_decay=self.config.weight_decay, eps=EPS,
-            amsgrad=False, maximize=False,
-        )
-        if self.average is not None:
-            self.average.lerp_(self.flat, 1 - self.config.ema_decay)
-
-    def _hidden(self, batch: int) -> list[Hidden]:
-        """The hidden layers' buffers for batches of this size."""
-        if batch not in self.hidden:
-            shapes = [(batch, len(layer.bias)) for layer in self.layers[:-1]]
-            buffers = [(torch.empty(shape, dtype=self.dtype), torch.empty(shape, dtype=self.dtype)) for shape in shapes]
-            self.hidden[batch] = [Hidden(values, values.t(), gradient) for values, gradient in buffers]
-        return self.hidden[batch]
-
-    @torch.inference_mode()
     def outputs(self, pictures: Pictures) -> Tensor:
-        layers = self.layers if self.average is None else layers_of(self.average, self.model.sizes)
+        sparse = dense = None
         if pictures.nonzero is not None:
-            batches: Iterable[Tensor | Bags] = picture_bags(pictures.nonzero, EVALUATION_BATCH, self.dtype)
+            sparse = sparse_rows(pictures.nonzero, self.dtype)
         else:
-            batches = (normalise(part, self.dtype) for part in as_tensor(pictures.pixels).split(EVALUATION_BATCH))
-        parts = []
-        for inputs in batches:
-            hidden = first_layer(inputs, layers[0])
-            for layer in layers[1:]:
-                hidden = torch.addmm(layer.bias, hidden.relu_(), layer.weight)
-            parts.append(hidden)
-        logits = torch.cat(parts).float()
+            dense = normalise(as_tensor(pictures.pixels), self.dtype).flatten().numpy()
+        found = kernels.outputs(self._network(self.average), sparse, dense, len(pictures), EVALUATION_BATCH)
+        logits = torch.from_numpy(found).float()
         return logits.softmax(1) if self.config.head == "softmax" else logits
 
     def state(self) -> dict[str, Any]:
@@ -236,9 +167,7 @@ class LinearSteps(CheckpointedSteps):
 
     def _tensors(self) -> dict[str, Tensor]:
         average = {} if self.average is None else {"average": self.average}
-        return {
-            "flat": self.flat, "means": self.means, "squares": self.squares, "step_count": self.step_count, **average
-        }
+        return {"flat": self.flat, "means": self.means, "squares": self.squares, **average}
 
     def module(self) -> nn.Module:
         flat = self.flat if self.average is None else self.average
@@ -246,25 +175,3 @@ class LinearSteps(CheckpointedSteps):
         for linear, layer in zip(model.linears, layers_of(flat, model.sizes), strict=True):
             linear.load_state_dict({"weight": layer.weight.t(), "bias": layer.bias})
         return model.eval()
-
-
-def first_layer(inputs: Tensor | Bags, layer: Layer, out: Tensor | None = None) -> Tensor:
-    """The first layer's values (batch, n_out), before its ReLU."""
-    if not isinstance(inputs, Bags):
-        return torch.addmm(layer.bias, inputs, layer.weight, out=out)
-    return torch.add(product(inputs, layer.weight), layer.bias - layer.weight.sum(0), out=out)
-
-
-def first_gradient(inputs: Inputs, delta: Tensor, delta_sum: Tensor) -> Tensor:
-    """The gradient (n_in, n_out) of the first layer's weights.
-
-    `delta` (batch, n_out) is the gradient of its values, and `delta_sum` (n_out,) its sum over the batch.
-    """
-    if not isinstance(inputs, SparseBatch):
-        return inputs.t() @ delta
-    return product(inputs.by_pixel, delta).sub_(delta_sum)
-
-
-def product(matrix: Bags, dense: Tensor) -> Tensor:
-    """The sparse matrix (m, n) times the dense one (n, width)."""
-    return torch.embedding_bag(dense, matrix.columns, matrix.offsets, False, 0, False, matrix.values, True)[0]

@@ -7,14 +7,13 @@ it is done once for all. Each training takes the very steps that it would take a
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from tune_mnist.batches import LOT, Pictures
+from tune_mnist.batches import Pictures
 from tune_mnist.config import TrainingConfig
 from tune_mnist.models import MODELS, FullyConnected, build_model
 from tune_mnist.steps.base import Pack
@@ -37,17 +36,12 @@ class Lockstep(Pack):
         models = [cast(FullyConnected, build_model(config)) for config in configs]
         self.steps = [LinearSteps(config, model, train) for config, model in zip(configs, models, strict=True)]
 
-    @torch.inference_mode()
     def train_epoch(self, epoch: int, members: Sequence[int]) -> list[float]:
         steps = [self.steps[k] for k in members]
-        order = steps[0].order(epoch)
-        records = [own.begin(order) for own in steps]
-        batches = itertools.tee(steps[0].batches(epoch, order), len(steps))
-        courses = [own.advance(epoch, same, record) for own, same, record in zip(steps, batches, records, strict=True)]
-        # By the lot in which batches are made: each training's weights stay in the caches that long.
-        lot = max(1, LOT // steps[0].config.batch_size)
-        while all([len(list(itertools.islice(course, lot))) == lot for course in courses]):
-            pass
+        records = [own.begin(epoch) for own in steps]
+        for lot in steps[0].lots(epoch):  # each training's weights stay in the caches for a lot
+            for own, record in zip(steps, records, strict=True):
+                own.advance(epoch, lot, record)
         return [own.loss(record) for own, record in zip(steps, records, strict=True)]
 
     def outputs(self, pictures: Pictures, members: Sequence[int]) -> Tensor:
