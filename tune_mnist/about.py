@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 MASK = "***"
-PACKAGES = ("tune-mnist", "torch", "torchvision", "ray", "optuna", "numpy", "scipy", "pandas", "scikit-learn")
+PACKAGES = ("tune-mnist", "torch", "torchvision", "ray", "optuna", "numpy", "numba", "scipy", "pandas", "scikit-learn")
 
 
 def about_run() -> dict[str, Any]:
