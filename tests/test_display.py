@@ -36,8 +36,11 @@ def test_the_time_left_is_that_of_the_trials_not_of_the_trainings_that_share_the
     state = RunState(plans, "val_accuracy")
     row = {"epoch": 1, "val_accuracy": 0.5, "train_seconds": 2.0, "eval_seconds": 0.5}
     for plan in plans[:together]:  # one trial, each training with its share of the seconds
-        state.start(plan.config)
+        state.start(plan.config, together)
         state.epoch(plan.config, row if together == 1 else row | {"together": together})
+    assert state.eta_seconds() == pytest.approx((4 * 5 - together) * 2.5)
+    for plan in plans[:together]:  # tried again: nothing was heard of it yet
+        state.start(plan.config, together)
     assert state.eta_seconds() == pytest.approx((4 * 5 - together) * 2.5)
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,6 +186,35 @@ def test_sparse_and_dense_first_layers_give_the_same_outputs(model: str) -> None
     steps = both(config(model), dtype=torch.float32)[0]
     steps.train_epoch(1)
     assert torch.allclose(steps.outputs(evaluation), steps.outputs(dense(evaluation)), atol=1e-4)
+
+
+TRAINED = """
+import hashlib, sys
+sys.path.insert(0, "tests")
+from slices import evaluation_slice, train_slice
+from tune_mnist.config import TrainingConfig
+from tune_mnist.steps import make_steps
+
+for model in ("SimpleNN", "ComplexNN"):
+    steps = make_steps(TrainingConfig(model=model, lr=1e-2, batch_size=50), train_slice(270))
+    steps.train_epoch(1)
+    flat, outputs = steps.state()["flat"], steps.outputs(evaluation_slice(130))
+    print(hashlib.sha256(flat.numpy().tobytes() + outputs.numpy().tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 processors")
+def test_the_bits_do_not_depend_on_the_width_of_the_processors_vectors() -> None:
+    """A processor of AVX2 alone, or of SSE and fused products, against this one."""
+    found = []
+    for processor in ({}, {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},
+                      {"NUMBA_CPU_NAME": "x86-64-v2", "NUMBA_CPU_FEATURES": "+fma,+avx"}):
+        done = subprocess.run(
+            [sys.executable, "-c", TRAINED], env={**os.environ, **processor}, cwd=Path(__file__).parents[1],
+            capture_output=True, text=True, check=True,
+        )
+        found.append(done.stdout.split())
+    assert len(found[0]) == 2 and found[0] == found[1] == found[2]
 
 
 def every_kind(**values: Any) -> list[Steps]:

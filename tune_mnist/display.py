@@ -32,9 +32,9 @@ class RunState:
     best: tuple[float, TrainingConfig, int] | None = None
     _seconds: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def start(self, config: TrainingConfig) -> None:
-        """A training was started, or started again."""
-        self.running[config] = {}
+    def start(self, config: TrainingConfig, together: int = 1) -> None:
+        """A training was started, or started again, in a trial of so many."""
+        self.running[config] = {"together": together}
 
     def epoch(self, config: TrainingConfig, row: dict[str, Any]) -> None:
         """A training reported an epoch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +13,20 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tune_mnist.about import about_run
-from tune_mnist.analysis import Tables
-from tune_mnist.batches import Pictures, make_pictures
 from tune_mnist.config import Context, PlannedTraining, StudySpec, require, training_key
 from tune_mnist.data import Dataset, TrainingData, load_dataset, training_data
 from tune_mnist.files import make_folder, set_aside, writing
 from tune_mnist.lock import study_lock
 from tune_mnist.resources import Resources
-from tune_mnist.results import tables_of, winners_to_score, write_results
 from tune_mnist.study import Study
 from tune_mnist.tracking import Tracking
 
+# What is heavy, torch and pandas among it, is imported where it is used: while Ray starts, or after.
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
 
+    from tune_mnist.analysis import Tables
+    from tune_mnist.batches import Pictures
     from tune_mnist.trial import TrialData
 
 
@@ -95,44 +96,76 @@ def run_experiment(
     """
     study.add(experiment.spec, experiment.context, about_run())
     missing = missing_trainings(study, experiment.spec.trainings(), experiment.context, console)
-    results = None
-    if missing or winners_to_score(study):
-        results = _run_on_ray(experiment, study, missing, console, tracking)
-    study.tidy()
-    tables = tables_of(study)
-    write_results(study, tables)
-    return tables, results
+    if missing or _unscored(study):
+        return _run_on_ray(experiment, study, missing, console, tracking)
+    return finished(study), None
+
+
+def _unscored(study: Study) -> bool:
+    from tune_mnist.results import winners_to_score
+
+    return bool(winners_to_score(study))
 
 
 def _run_on_ray(
     experiment: Experiment, study: Study, missing: Sequence[PlannedTraining], console: Console,
     tracking: Tracking | None,
-) -> ResultGrid | None:
+) -> tuple[Tables, ResultGrid | None]:
+    results = None
+    with ThreadPoolExecutor(1) as beside:
+        with session_with_data(experiment, console, study.folder) as data:
+            if missing:
+                from tune_mnist.runner import run_trainings
+
+                results = run_trainings(
+                    missing, data, experiment.context, study, experiment.resources, console, tracking
+                )
+            score(experiment, study, data, console)
+            writing = beside.submit(finished, study)  # while Ray shuts down
+        return writing.result(), results
+
+
+def finished(study: Study) -> Tables:
+    """Tidy a study up, write its tables and figures, and return the tables."""
+    from tune_mnist.results import tables_of, write_results
+
+    study.tidy()
+    tables = tables_of(study)
+    write_results(study, tables)
+    return tables
+
+
+@contextlib.contextmanager
+def session_with_data(experiment: Experiment, console: Console, folder: Path) -> Iterator[TrialData]:
+    """A `ray_session` with the pictures that every trial needs, which are made while Ray starts."""
     # Only here is Ray needed: a finished study is analysed again without it.
     from tune_mnist.cluster import ray_session
-    from tune_mnist.runner import run_trainings
 
-    trial_data, results = shared_data(experiment.data), None
-    with ray_session(experiment.resources, console, study.folder):
-        if missing:
-            results = run_trainings(
-                missing, trial_data, experiment.context, study, experiment.resources, console, tracking
-            )
-        score(experiment, study, trial_data, console)
-    return results
+    with ThreadPoolExecutor(1) as beside:
+        pictures = beside.submit(_pictures, experiment.data)
+        with ray_session(experiment.resources, console, folder):
+            from tune_mnist.trial import TrialData
+
+            yield TrialData(*pictures.result())
 
 
 def shared_data(data: TrainingData) -> TrialData:
     """The pictures that every trial needs."""
     from tune_mnist.trial import TrialData
 
-    return TrialData(
-        make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
-    )
+    return TrialData(*_pictures(data))
+
+
+def _pictures(data: TrainingData) -> tuple[Pictures, Pictures]:
+    from tune_mnist.batches import make_pictures
+
+    train, evaluation = (data.train_images, data.train_labels), (data.eval_images, data.eval_labels)
+    return make_pictures(*train), make_pictures(*evaluation)
 
 
 def score(experiment: Experiment, study: Study, data: TrialData, console: Console) -> None:
     """Score the study's winners that have no test score yet, in an open `ray_session`."""
+    from tune_mnist.results import winners_to_score
     from tune_mnist.runner import score_winners
 
     winners = winners_to_score(study)
@@ -144,6 +177,8 @@ def score(experiment: Experiment, study: Study, data: TrialData, console: Consol
 
 def test_pictures(dataset: Dataset) -> Pictures:
     """The data set's test pictures."""
+    from tune_mnist.batches import make_pictures
+
     return make_pictures(dataset.test_images.reshape(len(dataset.test_images), -1), dataset.test_labels)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numba
 
-# Products and sums may be fused, but none reordered: so the bits do not depend on how wide the vectors are.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+# No fast math: which products and sums are fused, and in what order they are taken, would depend on the processor.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 PACKAGE = Path(__file__).parent
 
 

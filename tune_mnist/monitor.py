@@ -134,7 +134,7 @@ class Monitor(TrainingEvents):
             tags = self._tags(state.best[1]) | {"metric": state.accuracy}
             self.gauges["tune_mnist_best_accuracy"].set(state.best[0], tags)
         for config, row in state.running.items():
-            if row and config not in self.over:
+            if "epoch" in row and config not in self.over:
                 self._set_training(config, row)
 
     def _set_training(self, config: TrainingConfig, row: dict[str, Any]) -> None:

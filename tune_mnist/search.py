@@ -118,13 +118,12 @@ def _search(
 
 
 def _run_on_ray(args: SearchArgs, experiment: Experiment, trials: Trials, first: Any, console: Console) -> None:
-    from tune_mnist.cluster import ray_session
-    from tune_mnist.experiment import score, shared_data
-    from tune_mnist.searcher import run_search_trials
+    from tune_mnist.experiment import score, session_with_data
 
-    data = shared_data(experiment.data)
-    with ray_session(experiment.resources, console, trials.study.folder):
+    with session_with_data(experiment, console, trials.study.folder) as data:
         if first is not None:
+            from tune_mnist.searcher import run_search_trials
+
             run_search_trials(
                 trials, first, data, experiment.context, experiment.resources, console, args.tracking
             )

@@ -50,9 +50,10 @@ class Watch(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.heard[trial] = time.monotonic()
-        self.actors[trial.temporary_state.ray_actor._actor_id.hex()] = configs_of(trial)
-        for config in configs_of(trial):
-            self.display.state.start(config)
+        configs = configs_of(trial)
+        self.actors[trial.temporary_state.ray_actor._actor_id.hex()] = configs
+        for config in configs:
+            self.display.state.start(config, len(configs))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

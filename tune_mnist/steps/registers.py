@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import types
+from numba import config, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 INDEX = types.intp
 LANE = ir.IntType(32)
 LANES = 16
 """A row's numbers come in multiples of this: a vector of AVX-512, or two of AVX2, or four of NEON."""
-_wide = bool(binding.get_host_cpu_features().get("avx512f"))
+_wide = "+avx512f" in (config.CPU_FEATURES or binding.get_host_cpu_features().flatten())  # type: ignore[attr-defined]
 WIDE = 64 if _wide else LANES
 """Columns of a tile of four rows: its sums fill half of the registers."""
 LONG = 128 if _wide else 64
@@ -116,7 +117,9 @@ def _fused(builder: Any, factor: Any, numbers: Any, total: Any) -> Any:
     none = ir.Constant(numbers.type, ir.Undefined)
     first = builder.insert_element(none, factor, LANE(0))
     everywhere = builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(LANE, numbers.type.count), None))
-    return builder.fadd(builder.fmul(everywhere, numbers, flags=["contract"]), total, flags=["contract"])
+    name = f"llvm.fma.v{numbers.type.count}f{8 * _align(numbers.type.element)}"
+    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(numbers.type, [numbers.type] * 3), name)
+    return builder.call(fma, [everywhere, numbers, total])
 
 
 def _loop(builder: Any, begin: Any, end: Any, before: Sequence[Any], step: Callable[..., list[Any]]) -> list[Any]:
