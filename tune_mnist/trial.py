@@ -8,7 +8,8 @@ import gc
 import math
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,8 @@ def run_pack(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Run trainings that one pack can train, each to its largest budget, as `run_training` does one.
 
-    Yields each one's rows with its number. What was found damaged is listed in the first row of all.
+    Yields each one's rows with its number, an epoch's once it is saved. What was found damaged is listed in the first
+    row of all.
     """
     with noting_damage() as damage:
         pack, progresses = resumed_pack([plan.config for plan in members], data, context, folders)
@@ -130,16 +132,33 @@ def run_pack(
         k: progress for k, progress in enumerate(progresses)
         if not diverged(progress.rows) and progress.state_epoch < members[k].epochs
     }
-    for k, metrics in fit_pack(pack, going):
-        progress, folder = going[k], folders[k]
-        row, timing = rows_of(metrics, PREFIX[context.protocol])
-        progress.add(row, timing, pack.state(k, metrics.epoch))
-        folder.save(progress, kept_epochs(members[k]))
-        if metrics.diverged or metrics.epoch == members[k].epochs:
-            folder.finish(kept_epochs(members[k]))
-            del going[k]
-        yield k, {**row, **timing, **notes}
-        notes = {}
+    saving: list[tuple[Future[None], int, dict[str, Any]]] = []
+    with ThreadPoolExecutor(len(members)) as beside:  # members' saves, half of which is waiting, wait at once
+        for k, metrics in fit_pack(pack, going):
+            row, timing = rows_of(metrics, PREFIX[context.protocol])
+            going[k].add(row, timing, pack.state(k, metrics.epoch))
+            last = metrics.diverged or metrics.epoch == members[k].epochs
+            future = beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last)
+            saving.append((future, k, {**row, **timing, **notes}))
+            notes = {}
+            if last:
+                del going[k]
+            if len(saving) == metrics.together:
+                yield from _saved(saving)
+                saving = []
+
+
+def _save(folder: TrainingFolder, progress: Progress, keep: tuple[int, ...], last: bool) -> None:
+    folder.save(progress, keep)
+    if last:
+        folder.finish(keep)
+
+
+def _saved(saving: Iterable[tuple[Future[None], int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The members' numbers and rows, once all are saved."""
+    for future, _, _ in saving:
+        future.result()
+    yield from ((k, row) for _, k, row in saving)
 
 
 def resumed_pack(
