@@ -39,7 +39,7 @@ class Resources:
     """What Ray may use."""
 
     cpus_per_trial: float = 1.0
-    """CPUs per trial; its number of threads is this rounded down, at least 1."""
+    """CPUs per trial; its number of threads is this rounded down, at least 1. Fully connected models use one thread."""
     gpus_per_trial: float = 0.0
     """GPUs per trial, fractions allowed: 0.25 puts four trials on a GPU, each with its share of the memory."""
     accelerator_type: str | None = None

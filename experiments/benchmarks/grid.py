@@ -51,8 +51,12 @@ class PeakMemory(threading.Thread):
 
 
 def ours(folder: Path) -> dict[str, float]:
-    """Run the grid command in `folder`: wall seconds, peak GiB, share of the slots' time not spent in epochs."""
-    start = time.perf_counter()
+    """Run the grid command in `folder`: wall seconds, peak GiB, and what is not spent in epochs.
+
+    That is the seconds before the first training and after the last, their share of the wall time, and the share of
+    the slots' time that is not in epochs, where waiting slots and checkpoints count too.
+    """
+    start, begun = time.perf_counter(), time.time()
     process = subprocess.Popen([sys.executable, "-m", "tune_mnist.grid"], cwd=folder)
     memory = PeakMemory(process.pid)
     memory.start()
@@ -60,13 +64,17 @@ def ours(folder: Path) -> dict[str, float]:
         raise SystemExit("the grid command failed")
     wall = time.perf_counter() - start
     memory.stop.set()
-    timings = pd.read_csv(folder / "ray_results" / "grid" / "timings.csv")
+    study = folder / "ray_results" / "grid"
+    timings = pd.read_csv(study / "timings.csv")
+    before = min(path.stat().st_mtime for path in study.glob("trainings/*/config.json")) - begun
+    after = begun + wall - max(path.stat().st_mtime for path in study.glob("trainings/*/history.json"))
     slots = os.cpu_count() or 1
     epochs = float(timings["train_seconds"].sum() + timings["eval_seconds"].sum())
     return {
         "wall_seconds": wall, "peak_gib": memory.peak_bytes / 2**30, "slots": slots,
         "train_seconds": float(timings["train_seconds"].sum()), "eval_seconds": float(timings["eval_seconds"].sum()),
-        "share_outside_epochs": 1 - epochs / (slots * wall),
+        "seconds_before_training": before, "seconds_after_training": after,
+        "share_before_and_after": (before + after) / wall, "share_outside_epochs": 1 - epochs / (slots * wall),
     }
 
 

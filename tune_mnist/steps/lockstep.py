@@ -1,6 +1,6 @@
 """Fully connected trainings on the CPU that differ in lr only, in turn on the same batches.
 
-Making an epoch's sparse batches takes a twentieth of the largest model's time and a quarter of the smallest's: here
+Making an epoch's sparse batches takes a thirtieth of the largest model's time and a quarter of the smallest's: here
 it is done once for all. Each training takes the very steps that it would take alone, so its bits are the same.
 """
 
