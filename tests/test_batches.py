@@ -89,8 +89,8 @@ def test_lots_are_the_pictures_and_their_batches_transposes(
 ) -> None:
     monkeypatch.setattr(batches, "LOT", lot)
     pictures = exact(train_slice(N)) if dtype == torch.float64 else train_slice(N)
-    config, seen, rows = config_of(batch_size), 0, []
-    for part in epoch_lots(pictures, config, 1, dtype):
+    config, order, seen, rows = config_of(batch_size), epoch_order(N, 0, 1), 0, []
+    for part in epoch_lots(pictures, config, 1, order, dtype):
         assert part.first == seen and part.first % batch_size == 0 and part.dense is None
         assert part.by_picture is not None and part.by_pixel is not None
         seen += part.pictures
@@ -102,10 +102,9 @@ def test_lots_are_the_pictures_and_their_batches_transposes(
             transpose = _dense(part.by_pixel.columns, offsets, part.by_pixel.values, width=len(batch))
             assert np.array_equal(transpose.T, batch)
         rows.append(by_picture)
-    order = epoch_order(N, 0, 1).numpy()
     assert pictures.nonzero is not None
-    assert np.array_equal(np.concatenate(rows), pictures.nonzero[order].toarray())
-    expected = normalise(torch.from_numpy(pictures.pixels[order]), dtype)
+    assert np.array_equal(np.concatenate(rows), pictures.nonzero[order.numpy()].toarray())
+    expected = normalise(torch.from_numpy(pictures.pixels)[order], dtype)
     assert torch.allclose(torch.from_numpy(np.concatenate(rows) - 1), expected, atol=1e-6)
 
 
@@ -128,7 +127,7 @@ def test_dense_lots_are_the_normalised_or_augmented_pictures(
     monkeypatch.setattr(batches, "LOT", 30)
     config, order = config_of(10, **recipe), epoch_order(N, 0, 2)
     pictures = train_slice(N) if recipe else dense(train_slice(N))
-    lots = list(epoch_lots(pictures, config, 2, torch.float64))
+    lots = list(epoch_lots(pictures, config, 2, order, torch.float64))
     assert [lot.first for lot in lots] == [0, 30, 60, 90] and all(lot.by_picture is None for lot in lots)
     expected = normalise(torch.from_numpy(pictures.pixels)[order], torch.float64)
     if recipe:
@@ -140,11 +139,11 @@ def test_dense_lots_are_the_normalised_or_augmented_pictures(
 def test_empty_pictures_have_empty_rows() -> None:
     pixels = train_slice(6).pixels.copy()
     pixels[[0, 3, 4]] = 0
-    order = epoch_order(6, 0, 1).numpy()
+    order = epoch_order(6, 0, 1)
     for batch_size in (1, 2, 4):
-        lots = epoch_lots(make_pictures(pixels, train_slice(6).labels), config_of(batch_size), 1)
+        lots = epoch_lots(make_pictures(pixels, train_slice(6).labels), config_of(batch_size), 1, order)
         sizes = [size for lot in lots if lot.by_picture for size in np.diff(lot.by_picture.offsets)]
-        assert sizes == np.count_nonzero(pixels[order], axis=1).tolist()
+        assert sizes == np.count_nonzero(pixels[order.numpy()], axis=1).tolist()
 
 
 @pytest.mark.filterwarnings("error")
@@ -158,11 +157,12 @@ def test_read_only_pictures_serve_without_a_warning() -> None:
     torch.set_warn_always(True)  # torch tells of a read-only array only once in a process
     try:
         assert torch.equal(as_tensor(pixels), torch.from_numpy(pictures.pixels))
+        order = epoch_order(20, 0, 1)
         read_only = dataclasses.replace(pictures, pixels=pixels, nonzero=nonzero)
-        lots = list(epoch_lots(read_only, config_of(8), 1)) + list(epoch_lots(dense(read_only), config_of(8), 1))
+        lots = [lot for form in (read_only, dense(read_only)) for lot in epoch_lots(form, config_of(8), 1, order)]
     finally:
         torch.set_warn_always(False)
-    expected = list(epoch_lots(pictures, config_of(8), 1)) + list(epoch_lots(dense(pictures), config_of(8), 1))
+    expected = [lot for form in (pictures, dense(pictures)) for lot in epoch_lots(form, config_of(8), 1, order)]
     for lot, other in zip(lots, expected, strict=True):
         for found, wanted in ((lot.by_picture, other.by_picture), (lot.by_pixel, other.by_pixel)):
             assert (found is None) == (wanted is None)

@@ -125,11 +125,10 @@ class Lot(NamedTuple):
 
 
 def epoch_lots(
-    pictures: Pictures, config: TrainingConfig, epoch: int, dtype: torch.dtype = torch.float32
+    pictures: Pictures, config: TrainingConfig, epoch: int, order: Tensor, dtype: torch.dtype = torch.float32
 ) -> Iterator[Lot]:
-    """The epoch's batches in its order, augmented if the config says so, some at a time."""
+    """The epoch's batches in its `order`, augmented if the config says so, some at a time."""
     n, size = len(pictures), max(1, LOT // config.batch_size) * config.batch_size
-    order = epoch_order(n, config.seed, epoch)
     maps = affine_maps(n, config, config.seed, epoch) if config.augments else None
     for first in range(0, n, size):
         chosen = order[first : first + size]

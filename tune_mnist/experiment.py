@@ -146,7 +146,16 @@ def session_with_data(experiment: Experiment, console: Console, folder: Path) ->
         with ray_session(experiment.resources, console, folder):
             from tune_mnist.trial import TrialData
 
-            yield TrialData(*pictures.result())
+            data = TrialData(*pictures.result())
+            beside.submit(_load_figures)
+            yield data
+
+
+def _load_figures() -> None:
+    """Import what the end of a run needs, while trials start: at the end, all cores but one would wait for it."""
+    import tune_mnist.page
+    import tune_mnist.plots
+    import tune_mnist.results  # noqa: F401
 
 
 def shared_data(data: TrainingData) -> TrialData:

@@ -80,24 +80,29 @@ class LinearSteps(CheckpointedSteps):
         self.constants = torch.tensor(constants, dtype=dtype).numpy()
 
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
-        record = self.begin(epoch)
-        for lot in self.lots(epoch):
+        order = self.order(epoch)
+        record = self.begin(epoch, order)
+        for lot in self.lots(epoch, order):
             self.advance(epoch, lot, record, after_step)
         self.middle = None
         return self.loss(record)
 
-    def begin(self, epoch: int) -> Record:
-        """Begin an epoch, or go on from its middle."""
-        labels = self.labels[epoch_order(len(self.labels), self.config.seed, epoch)]
+    def order(self, epoch: int) -> Tensor:
+        """The epoch's order of the training pictures, int64 (n,)."""
+        return epoch_order(len(self.labels), self.config.seed, epoch)
+
+    def begin(self, epoch: int, order: Tensor) -> Record:
+        """Begin an epoch in this `order`, or go on from its middle."""
+        labels = self.labels[order]
         smoothing = self.config.label_smoothing
         targets = F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
         record = Record(labels, targets, torch.empty(len(labels), CLASSES, dtype=self.dtype))
         self.done = self._begin(generator(self.config.seed, epoch, "dropout").initial_seed(), record.logits)
         return record
 
-    def lots(self, epoch: int) -> Iterator[Lot]:
-        """The epoch's batches, made as they are taken."""
-        return epoch_lots(self.train, self.config, epoch, self.dtype)
+    def lots(self, epoch: int, order: Tensor) -> Iterator[Lot]:
+        """The epoch's batches in this `order`, made as they are taken."""
+        return epoch_lots(self.train, self.config, epoch, order, self.dtype)
 
     def advance(self, epoch: int, lot: Lot, record: Record, after_step: Callable[[int], None] | None = None) -> None:
         """Train on what is left to do of the epoch's `lot`."""

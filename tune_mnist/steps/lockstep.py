@@ -38,8 +38,9 @@ class Lockstep(Pack):
 
     def train_epoch(self, epoch: int, members: Sequence[int]) -> list[float]:
         steps = [self.steps[k] for k in members]
-        records = [own.begin(epoch) for own in steps]
-        for lot in steps[0].lots(epoch):  # each training's weights stay in the caches for a lot
+        order = steps[0].order(epoch)
+        records = [own.begin(epoch, order) for own in steps]
+        for lot in steps[0].lots(epoch, order):  # each training's weights stay in the caches for a lot
             for own, record in zip(steps, records, strict=True):
                 own.advance(epoch, lot, record)
         return [own.loss(record) for own, record in zip(steps, records, strict=True)]
