@@ -39,8 +39,11 @@ RAY_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
 }
-# For a Ray of our own: ask for the token, and listen on loopback alone, as Ray does on Windows and macOS.
-OWN_RAY_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# For a Ray of our own: ask for the token, listen on loopback alone, as Ray does on Windows and macOS, and start no
+# workers before trials ask for some: they would get others.
+OWN_RAY_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_prestart_worker_first_driver": "0",
+}
 INIT_SECONDS = 4.0
 ANSWER_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
