@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tune_mnist.config import (
 from tune_mnist.data import load_dataset, training_data
 from tune_mnist.runner import packed
 from tune_mnist.store import TrainingFolder
-from tune_mnist.trial import TrialData, run_pack, run_training
+from tune_mnist.trial import TrialData, ahead, run_pack, run_training
 
 CONTEXT = Context(protocol="holdout", data_sha256="0" * 64)
 SETTINGS = [(1e-3, 0), (1e-2, 1), (1e30, 0)]
@@ -52,7 +53,8 @@ def run(
 ) -> list[tuple[int, dict[str, Any]]]:
     folder.mkdir(exist_ok=True)
     folders = [TrainingFolder(folder / training_key(plan.config, CONTEXT)) for plan in members]
-    return list(itertools.islice(run_pack(members, data, CONTEXT, folders), stop_after))
+    rows = itertools.chain.from_iterable(run_pack(members, data, CONTEXT, folders))
+    return list(itertools.islice(rows, stop_after))
 
 
 def kept(folder: Path) -> dict[str, bytes]:
@@ -145,3 +147,22 @@ def test_a_trials_config_tells_its_trainings(configs: list[TrainingConfig]) -> N
     plans = [PlannedTraining(config, (2, 5)) for config in configs]
     for some in (plans[:1], plans):
         assert trainings_of(trial_config(some)) == some
+
+
+def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
+    begun = [threading.Event() for _ in range(4)]
+
+    def epochs() -> Iterator[Any]:
+        for number, event in enumerate(begun[:3]):
+            event.set()
+            yield [(0, {"epoch": number}), (1, {"epoch": number})]
+        begun[3].set()
+        raise OSError("the disk is full")
+
+    seen = []
+    with pytest.raises(OSError, match="the disk is full"):
+        for rows in ahead(epochs()):
+            seen.append(rows)
+            assert begun[len(seen)].wait(10)
+            assert not any(event.is_set() for event in begun[len(seen) + 1 :])
+    assert [[row["epoch"] for _, row in rows] for rows in seen] == [[0, 0], [1, 1], [2, 2]]

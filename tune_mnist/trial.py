@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import itertools
 import math
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, 
 from tune_mnist.store import Damaged, Progress, TrainingFolder, diverged, finite_or_none
 from tune_mnist.training import EpochMetrics, PackTraining, Training, evaluate, fit, pack_bytes
 
+Rows = list[tuple[int, dict[str, Any]]]
+"""Rows of a pack's members, each with its member's number."""
 CONTEXTS = 0.1
 KEPT_BUDGETS = 3
 OUT_OF_MEMORY = "out_of_memory"
@@ -47,8 +50,9 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trai
     members = trainings_of(config)
     keys = [training_key(plan.config, context) for plan in members]
     folders = [TrainingFolder(Path(trainings) / key) for key in keys]
+    rows: Iterator[tuple[int, dict[str, Any]]]
     if len(members) > 1:
-        rows = run_pack(members, data, context, folders)
+        rows = itertools.chain.from_iterable(ahead(run_pack(members, data, context, folders)))
     else:
         rows = ((0, row) for row in run_training(members[0], data, context, folders[0]))
     share_gpu(tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0), context.device)
@@ -113,52 +117,57 @@ def resumed(
             progress = folder.reject(progress, until)
 
 
+def ahead(epochs: Iterator[Rows]) -> Iterator[Rows]:
+    """The epochs' rows, the next being made while these are used: a report to the driver waits for its answer."""
+    with ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(next, epochs, None)
+        while (rows := coming.result()) is not None:
+            coming = beside.submit(next, epochs, None)
+            yield rows
+
+
 def run_pack(
     members: Sequence[PlannedTraining], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Iterator[Rows]:
     """Run trainings that one pack can train, each to its largest budget, as `run_training` does one.
 
-    Yields each one's rows with its number, an epoch's once it is saved. What was found damaged is listed in the first
-    row of all.
+    Yields an epoch's rows once all are saved, first all that were saved before. What was found damaged is listed in
+    the first row of all.
     """
     with noting_damage() as damage:
         pack, progresses = resumed_pack([plan.config for plan in members], data, context, folders)
     notes = {"damage": damage} if damage else {}
-    for k, progress in enumerate(progresses):
-        for row in saved_rows(progress):
-            yield k, {**row, **notes}
-            notes = {}
+    known = [(k, row) for k, progress in enumerate(progresses) for row in saved_rows(progress)]
+    if known:
+        known[0][1].update(notes)
+        notes = {}
+        yield known
     going = {
         k: progress for k, progress in enumerate(progresses)
         if not diverged(progress.rows) and progress.state_epoch < members[k].epochs
     }
-    saving: list[tuple[Future[None], int, dict[str, Any]]] = []
+    saving, rows = [], []
     with ThreadPoolExecutor(len(members)) as beside:  # members' saves, half of which is waiting, wait at once
         for k, metrics in fit_pack(pack, going):
             row, timing = rows_of(metrics, PREFIX[context.protocol])
             going[k].add(row, timing, pack.state(k, metrics.epoch))
             last = metrics.diverged or metrics.epoch == members[k].epochs
-            future = beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last)
-            saving.append((future, k, {**row, **timing, **notes}))
+            saving.append(beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last))
+            rows.append((k, {**row, **timing, **notes}))
             notes = {}
             if last:
                 del going[k]
-            if len(saving) == metrics.together:
-                yield from _saved(saving)
-                saving = []
+            if len(rows) == metrics.together:
+                for save in saving:
+                    save.result()
+                yield rows
+                saving, rows = [], []
 
 
 def _save(folder: TrainingFolder, progress: Progress, keep: tuple[int, ...], last: bool) -> None:
     folder.save(progress, keep)
     if last:
         folder.finish(keep)
-
-
-def _saved(saving: Iterable[tuple[Future[None], int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The members' numbers and rows, once all are saved."""
-    for future, _, _ in saving:
-        future.result()
-    yield from ((k, row) for _, k, row in saving)
 
 
 def resumed_pack(
