@@ -48,8 +48,7 @@ def png(figure: Figure) -> bytes:
 
 def make_panels(down: int, across: int, height: float, sharey: Any = "row") -> tuple[Figure, Any]:
     """A figure of `down` × `across` axes, about `height` inches each, and these as a 2-d array."""
-    figure = Figure(figsize=(WIDTH, height * down + 1.2))
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(WIDTH, height * down + 1.2))  # without a canvas, on which seaborn would draw each heatmap
     return figure, figure.subplots(down, across, squeeze=False, sharey=sharey)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from tune_mnist.analysis import Tables
     from tune_mnist.batches import Pictures
     from tune_mnist.trial import TrialData
+
+STARTED_SECONDS = 10.0
+"""How long after Ray trials have started, too."""
 
 
 @dataclass(frozen=True)
@@ -141,18 +145,24 @@ def session_with_data(experiment: Experiment, console: Console, folder: Path) ->
     # Only here is Ray needed: a finished study is analysed again without it.
     from tune_mnist.cluster import ray_session
 
+    over = threading.Event()
     with ThreadPoolExecutor(1) as beside:
         pictures = beside.submit(_pictures, experiment.data)
-        with ray_session(experiment.resources, console, folder):
-            from tune_mnist.trial import TrialData
+        try:
+            with ray_session(experiment.resources, console, folder):
+                from tune_mnist.trial import TrialData
 
-            data = TrialData(*pictures.result())
-            beside.submit(_load_figures)
-            yield data
+                data = TrialData(*pictures.result())
+                beside.submit(_load_figures, over)
+                yield data
+        finally:
+            over.set()
 
 
-def _load_figures() -> None:
-    """Import what the end of a run needs, while trials start: at the end, all cores but one would wait for it."""
+def _load_figures(over: threading.Event) -> None:
+    """Import what the end of a run needs while trials run, unless it is `over`: the end would wait for it."""
+    if over.wait(STARTED_SECONDS):
+        return
     import tune_mnist.page
     import tune_mnist.plots
     import tune_mnist.results  # noqa: F401
