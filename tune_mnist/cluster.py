@@ -12,7 +12,6 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +165,8 @@ def _init(**options: Any) -> str:
     before = set(me.children(recursive=True))
     try:
         # Interrupted in its middle, Ray may crash; and it would put its own handler of SIGTERM in place of ours.
-        with (
-            deferring(INIT_SECONDS), _instead(ray._private.utils, "set_sigterm_handler", _nothing), _dashboard_beside(),
-        ):
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        with deferring(INIT_SECONDS), _instead(ray._private.utils, "set_sigterm_handler", _nothing):
+            info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
             reinstate()  # Ray's crash handler takes SIGTERM for a crash, and a second one ends the process there
     except BaseException:
         unwinding()
@@ -180,24 +177,7 @@ def _init(**options: Any) -> str:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         raise
-    node: Any = ray._private.worker._global_node
-    return node.webui_url or ""
-
-
-@contextlib.contextmanager
-def _dashboard_beside() -> Iterator[None]:
-    """Let a Ray that starts in the block start its dashboard beside the rest, for which it would have the rest wait."""
-    start = ray._private.node.Node.start_api_server
-    with ThreadPoolExecutor(1) as beside:
-        starting: list[Future[None]] = []
-
-        def begin(node: Any, **options: Any) -> None:
-            starting.append(beside.submit(start, node, **options))
-
-        with _instead(ray._private.node.Node, "start_api_server", begin):
-            yield
-        for dashboard in starting:
-            dashboard.result()
+    return info.dashboard_url or ""
 
 
 def _shut_down() -> None:
