@@ -31,7 +31,7 @@ class Layer(NamedTuple):
 
 
 def padded_sizes(sizes: Sequence[int]) -> list[int]:
-    """The widths that the kernels work with, where every layer fills whole vectors; the input's stays."""
+    """The widths that the kernels work with, where every layer fills whole vectors, as the input's 784 numbers do."""
     return [sizes[0], *(-(-size // LANES) * LANES for size in sizes[1:])]
 
 
