@@ -1,9 +1,9 @@
 """A fully connected network's steps on flat arrays: forward, backward and AdamW in one compiled loop.
 
-A layer's weights (n_in, n_out) and then its biases (n_out,) lie in one flat array, layer after layer; every width
-is a multiple of 16, as the input's 784 is, filled up with units that stay 0. Activations are (batch, width), row by row. MNIST's
-background is a constant -1: with pictures written as x = -1 + u, where most of u is 0, the first layer and its gradient
-are sums over the few non-zeros of u,
+A layer's weights (n_in, n_out) and then its biases (n_out,) lie in one flat array, layer after layer; every width is a
+multiple of 16, as the input's 784 is, filled up with units that stay 0. Activations are (batch, width), row by row.
+MNIST's background is a constant -1: with pictures written as x = -1 + u, where most of u is 0, the first layer and its
+gradient are sums over the few non-zeros of u,
     x W + b = u W + (b - sum of W's rows)        and        x^T d = u^T d - sum of d's rows.
 No weights' gradient is ever whole: some rows at a time are made and go into AdamW (arXiv:1711.05101) at once.
 """
