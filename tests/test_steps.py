@@ -1,4 +1,4 @@
-"""Tests that hold the written-out steps and the autograd steps together."""
+"""Tests that hold the compiled steps and the autograd steps together."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def session_with_data(experiment: Experiment, console: Console, folder: Path) ->
 
     over = threading.Event()
     with ThreadPoolExecutor(1) as beside:
-        pictures = beside.submit(_pictures, experiment.data)
+        pictures = beside.submit(shared_pictures, experiment.data)
         try:
             with ray_session(experiment.resources, console, folder):
                 from tune_mnist.trial import TrialData
@@ -168,14 +168,8 @@ def _load_figures(over: threading.Event) -> None:
     import tune_mnist.results  # noqa: F401
 
 
-def shared_data(data: TrainingData) -> TrialData:
-    """The pictures that every trial needs."""
-    from tune_mnist.trial import TrialData
-
-    return TrialData(*_pictures(data))
-
-
-def _pictures(data: TrainingData) -> tuple[Pictures, Pictures]:
+def shared_pictures(data: TrainingData) -> tuple[Pictures, Pictures]:
+    """The pictures that every trial needs: those to train on, and those to evaluate on."""
     from tune_mnist.batches import make_pictures
 
     train, evaluation = (data.train_images, data.train_labels), (data.eval_images, data.eval_labels)

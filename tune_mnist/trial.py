@@ -23,7 +23,7 @@ from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, 
 from tune_mnist.store import Damaged, Progress, TrainingFolder, diverged, finite_or_none
 from tune_mnist.training import EpochMetrics, PackTraining, Training, evaluate, fit, pack_bytes
 
-Rows = list[tuple[int, dict[str, Any]]]
+PackRows = list[tuple[int, dict[str, Any]]]
 """Rows of a pack's members, each with its member's number."""
 CONTEXTS = 0.1
 KEPT_BUDGETS = 3
@@ -117,7 +117,7 @@ def resumed(
             progress = folder.reject(progress, until)
 
 
-def ahead(epochs: Iterator[Rows]) -> Iterator[Rows]:
+def ahead(epochs: Iterator[PackRows]) -> Iterator[PackRows]:
     """The epochs' rows, the next being made while these are used: a report to the driver waits for its answer."""
     with ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next, epochs, None)
@@ -128,7 +128,7 @@ def ahead(epochs: Iterator[Rows]) -> Iterator[Rows]:
 
 def run_pack(
     members: Sequence[PlannedTraining], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
-) -> Iterator[Rows]:
+) -> Iterator[PackRows]:
     """Run trainings that one pack can train, each to its largest budget, as `run_training` does one.
 
     Yields an epoch's rows once all are saved, first all that were saved before. What was found damaged is listed in

@@ -19,7 +19,7 @@ __all__ = ["AutogradSteps", "LinearSteps", "Pack", "Steps", "make_pack", "make_s
 
 
 def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> Steps:
-    """The fastest steps for the config: written out for fully connected models on the CPU, else autograd."""
+    """The fastest steps for the config: compiled for fully connected models on the CPU, else autograd."""
     model = build_model(config)
     if isinstance(model, FullyConnected) and torch.device(device).type == "cpu":
         return LinearSteps(config, model, train)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tune_mnist.batches import Rows
 from tune_mnist.jit import compiled
 from tune_mnist.models import CLASSES
-from tune_mnist.steps.products import Floats, add_sparse, aligned, multiply, sum_rows, transpose
-from tune_mnist.steps.registers import LANES, LONG
+from tune_mnist.steps.products import Floats, add_sparse, aligned, multiply, repeat, sum_rows, transpose
+from tune_mnist.steps.registers import LANES
 
 
 class Network(NamedTuple):
@@ -67,20 +67,13 @@ def first_layer(
     """The first layer's values, before its ReLU, of `count` pictures from number `first` on, to `out`."""
     n_in, width = network.sizes[0], network.sizes[1]
     bias = network.flat[n_in * width:(n_in + 1) * width]
-    for r in range(count):
-        for j in range(width):
-            out[r * width + j] = bias[j]
     if sparse is not None:
+        repeat(out, 0, bias - sums, count)
         for r in range(count):
-            row = out[r * width:(r + 1) * width]
-            for j in range(width):
-                row[j] -= sums[j]
-        for j in range(0, width, LONG):  # so that these columns' weights stay in the caches
-            part = min(LONG, width - j)
-            for r in range(count):
-                begin, end = sparse.offsets[first + r], sparse.offsets[first + r + 1]
-                add_sparse(out, r * width + j, network.flat, j, width, part, sparse, begin, end)
+            begin, end = sparse.offsets[first + r], sparse.offsets[first + r + 1]
+            add_sparse(out, r * width, network.flat, width, sparse, begin, end)
     if dense is not None:
+        repeat(out, 0, bias, count)
         multiply(out, 0, width, dense, first * n_in, n_in, 1, count, n_in, network.flat, 0, width)
 
 
@@ -103,10 +96,7 @@ def forward(
             for i in range(len(hidden)):
                 hidden[i] *= masks[at + i]
         to = at + count * n_in
-        bias = network.flat[parameters + n_in * n_out:parameters + (n_in + 1) * n_out]
-        for r in range(count):
-            for j in range(n_out):
-                values[to + r * n_out + j] = bias[j]
+        repeat(values, to, network.flat[parameters + n_in * n_out:parameters + (n_in + 1) * n_out], count)
         multiply(values, to, n_out, values, at, n_in, 1, count, n_in, network.flat, parameters, n_out)
         parameters, at = parameters + (n_in + 1) * n_out, to
     return at
@@ -209,7 +199,7 @@ def update_sparse(
     for pixel in range(n_in):
         for j in range(width):
             strip[j] = -background[j]
-        add_sparse(strip, 0, delta, 0, width, width, by_pixel, offsets[pixel], offsets[pixel + 1])
+        add_sparse(strip, 0, delta, width, by_pixel, offsets[pixel], offsets[pixel + 1])
         adamw(network, pixel * width, strip, 0, width, rate, constants)
         row = network.flat[pixel * width:(pixel + 1) * width]
         for j in range(width):

@@ -50,12 +50,13 @@ def layers_of(flat: Tensor, sizes: Sequence[int]) -> list[Layer]:
 class Record(NamedTuple):
     """What an epoch's loss is made of, in its order: labels int64 (n,), targets (n, 10) and logits (n, 10).
 
-    The logits are each picture's at its own step, and to be filled in.
+    The logits are each picture's at its own step, and to be filled in but for the first `done` steps'.
     """
 
     labels: Tensor
     targets: Tensor
     logits: Tensor
+    done: int
 
 
 class LinearSteps(CheckpointedSteps):
@@ -96,9 +97,9 @@ class LinearSteps(CheckpointedSteps):
         labels = self.labels[order]
         smoothing = self.config.label_smoothing
         targets = F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
-        record = Record(labels, targets, torch.empty(len(labels), CLASSES, dtype=self.dtype))
-        self.done = self._begin(generator(self.config.seed, epoch, "dropout").initial_seed(), record.logits)
-        return record
+        logits = torch.empty(len(labels), CLASSES, dtype=self.dtype)
+        done = self._begin(generator(self.config.seed, epoch, "dropout").initial_seed(), logits)
+        return Record(labels, targets, logits, done)
 
     def lots(self, epoch: int, order: Tensor) -> Iterator[Lot]:
         """The epoch's batches in this `order`, made as they are taken."""
@@ -108,7 +109,7 @@ class LinearSteps(CheckpointedSteps):
         """Train on what is left to do of the epoch's `lot`."""
         size = self.config.batch_size
         before, batches = lot.first // size, -(-lot.pictures // size)
-        begin, part = max(0, self.done - before), slice(lot.first, lot.first + lot.pictures)
+        begin, part = max(0, record.done - before), slice(lot.first, lot.first + lot.pictures)
         targets, logits = record.targets[part].numpy(), record.logits[part].numpy()
         dense = None if lot.dense is None else lot.dense.reshape(-1)
         # One by one where there is something to do in between.

@@ -55,17 +55,25 @@ def multiply(
 
 @compiled
 def add_sparse(
-    out: Floats, at: int, matrix: Floats, matrix_at: int, row: int, columns: int, rows: Rows, begin: int, end: int
+    out: Floats, at: int, matrix: Floats, width: int, rows: Rows, begin: int, end: int
 ) -> None:
-    """Add to `out` (columns,) the matrix's rows that `rows` names from `begin` to before `end`, times their values."""
+    """Add to `out` (width,) the matrix's rows that `rows` names from `begin` to before `end`, times their values."""
     j = 0
-    while j < columns:
-        if columns - j >= LONG:
-            _add_long(out, at + j, matrix, matrix_at + j, row, rows.columns, rows.values, begin, end)
+    while j < width:
+        if width - j >= LONG:
+            _add_long(out, at + j, matrix, j, width, rows.columns, rows.values, begin, end)
             j += LONG
         else:
-            _add_narrow(out, at + j, matrix, matrix_at + j, row, rows.columns, rows.values, begin, end)
+            _add_narrow(out, at + j, matrix, j, width, rows.columns, rows.values, begin, end)
             j += LANES
+
+
+@compiled
+def repeat(out: Floats, at: int, row: Floats, count: int) -> None:
+    """Write `count` copies of `row` to `out`, one behind the other."""
+    for r in range(count):
+        for j in range(len(row)):
+            out[at + r * len(row) + j] = row[j]
 
 
 @compiled
