@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tune_mnist.config import (
 from tune_mnist.data import load_dataset, training_data
 from tune_mnist.runner import packed
 from tune_mnist.store import TrainingFolder
-from tune_mnist.trial import TrialData, ahead, run_pack, run_training
+from tune_mnist.trial import TrialData, ahead, once_saved, run_pack, run_training
 
 CONTEXT = Context(protocol="holdout", data_sha256="0" * 64)
 SETTINGS = [(1e-3, 0), (1e-2, 1), (1e30, 0)]
@@ -53,7 +54,7 @@ def run(
 ) -> list[tuple[int, dict[str, Any]]]:
     folder.mkdir(exist_ok=True)
     folders = [TrainingFolder(folder / training_key(plan.config, CONTEXT)) for plan in members]
-    rows = itertools.chain.from_iterable(run_pack(members, data, CONTEXT, folders))
+    rows = once_saved(run_pack(members, data, CONTEXT, folders))
     return list(itertools.islice(rows, stop_after))
 
 
@@ -155,14 +156,31 @@ def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
     def epochs() -> Iterator[Any]:
         for number, event in enumerate(begun[:3]):
             event.set()
-            yield [(0, {"epoch": number}), (1, {"epoch": number})]
+            yield [(0, {"epoch": number}), (1, {"epoch": number})], []
         begun[3].set()
         raise OSError("the disk is full")
 
     seen = []
     with pytest.raises(OSError, match="the disk is full"):
-        for rows in ahead(epochs()):
+        for rows, _ in ahead(epochs()):
             seen.append(rows)
             assert begun[len(seen)].wait(10)
             assert not any(event.is_set() for event in begun[len(seen) + 1 :])
     assert [[row["epoch"] for _, row in rows] for rows in seen] == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_the_rows_of_an_epoch_wait_for_all_that_saves_it() -> None:
+    first, second = saves = [Future[None](), Future[None]()]
+    with ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(next, once_saved([([(0, {"epoch": 1}), (1, {"epoch": 1})], saves)]))
+        first.set_result(None)
+        assert not wait([coming], 0.2).done
+        second.set_result(None)
+        assert coming.result(10) == (0, {"epoch": 1})
+
+
+def test_no_row_comes_of_an_epoch_that_could_not_be_saved() -> None:
+    bad: Future[None] = Future()
+    bad.set_exception(OSError("the disk is full"))
+    with pytest.raises(OSError, match="the disk is full"):
+        next(once_saved([([(0, {"epoch": 1})], [bad])]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -14,15 +13,16 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from tune_mnist.analysis import Tables, analyse
+from tune_mnist.canvas import png, pngs
 from tune_mnist.config import StudySpec
 from tune_mnist.diagnostics import training_curves
-from tune_mnist.plots import accuracy_heatmap, accuracy_lines, write_figures
+from tune_mnist.plots import accuracy_heatmap, accuracy_lines, figures_of
 from tune_mnist.slices import best_curves, floor, lr_by_batch
 from tune_mnist.store import Status, TrainingRecord
 
 ALL = [
-    "accuracy_by_lr.png", "accuracy_by_epochs.png", "accuracy_by_batch_size.png", "heatmap_lr_batch_size.png",
-    "heatmap_epochs_batch_size.png", "training_curves.png",
+    "accuracy_by_lr", "accuracy_by_epochs", "accuracy_by_batch_size", "heatmap_lr_batch_size",
+    "heatmap_epochs_batch_size", "training_curves",
 ]
 SPEC = StudySpec(models=("SimpleNN", "MediumNN"), lr=(1e-4, 1e-3, 1e-1), batch_size=(16, 64), epochs=(2, 10), seeds=2)
 
@@ -46,10 +46,9 @@ def made(spec: StudySpec, status: Status = "complete", only_lr: float | None = N
 
 
 def written(tables: Tables) -> dict[str, bytes]:
-    content: dict[Path, bytes] = {}
-    paths = write_figures(tables, Path("figures"), content.__setitem__)
-    assert paths == list(content)
-    return {path.name: png for path, png in content.items()}
+    content = dict(pngs(figures_of(tables)))
+    assert content == {name: png(figure) for name, figure in figures_of(tables)}
+    return content
 
 
 def test_all_figures_are_written_at_print_size_and_with_the_same_bytes_twice() -> None:
@@ -59,18 +58,18 @@ def test_all_figures_are_written_at_print_size_and_with_the_same_bytes_twice() -
         second = written(tables)
     assert list(first) == ALL
     assert first == second
-    for png in first.values():
-        assert png[:8] == b"\x89PNG\r\n\x1a\n"
-        assert struct.unpack(">I", png[16:20])[0] == pytest.approx(180 / 25.4 * 200, abs=1)
-        assert b"Software" not in png and b"tIME" not in png
+    for content in first.values():
+        assert content[:8] == b"\x89PNG\r\n\x1a\n"
+        assert struct.unpack(">I", content[16:20])[0] == pytest.approx(180 / 25.4 * 200, abs=1)
+        assert b"Software" not in content and b"tIME" not in content
 
 
 @pytest.mark.parametrize(
     ("axis", "left_out"),
     [
-        ("lr", {"accuracy_by_lr.png", "heatmap_lr_batch_size.png"}),
-        ("epochs", {"accuracy_by_epochs.png", "heatmap_epochs_batch_size.png"}),
-        ("batch_size", {"accuracy_by_batch_size.png", "heatmap_lr_batch_size.png", "heatmap_epochs_batch_size.png"}),
+        ("lr", {"accuracy_by_lr", "heatmap_lr_batch_size"}),
+        ("epochs", {"accuracy_by_epochs", "heatmap_epochs_batch_size"}),
+        ("batch_size", {"accuracy_by_batch_size", "heatmap_lr_batch_size", "heatmap_epochs_batch_size"}),
     ],
 )
 def test_a_figure_along_an_axis_with_one_value_is_left_out(axis: str, left_out: set[str]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
+from tune_mnist.collector import collect_seldom
 from tune_mnist.config import StudySpec, UserError, require
 from tune_mnist.signals import stops_on_signals
 from tune_mnist.spec_file import read_spec
@@ -39,6 +40,7 @@ def run(body: Callable[[], int]) -> int:
         1 when the reader of stdout has gone. Any other exception is a bug and keeps its traceback.
         Warnings of damaged files are one line each on stderr.
     """
+    collect_seldom()
     try:
         with stops_on_signals(), _one_line_warnings():
             return _run_and_flush(body)

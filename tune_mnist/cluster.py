@@ -10,6 +10,7 @@ import secrets
 import stat
 import tempfile
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import ray
 from rich.console import Console
 
+from tune_mnist.collector import collect_seldom
 from tune_mnist.config import UserError
 from tune_mnist.files import writing
 from tune_mnist.nodes import check_storage, live_nodes, waiting_line
@@ -40,11 +42,15 @@ RAY_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
 }
 # For a Ray of our own: ask for the token, listen on loopback alone, as Ray does on Windows and macOS, and start no
-# workers before trials ask for some: they would get others.
+# workers before trials ask for some: they would get others. Its processes try each other for 10 seconds, as they do
+# by default, but not once a second only, which half of all starts took longer for.
 OWN_RAY_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_prestart_worker_first_driver": "0",
+    "RAY_raylet_client_connect_timeout_milliseconds": "20", "RAY_raylet_client_num_connect_attempts": "500",
 }
+WORKERS = {"worker_process_setup_hook": f"{collect_seldom.__module__}.{collect_seldom.__name__}"}
 INIT_SECONDS = 4.0
+NODE_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
 NO_TOKEN = (
@@ -107,7 +113,7 @@ def _start() -> str:
     make_token()
     options = {"_temp_dir": private_folder(), "dashboard_host": LOOPBACK, "include_dashboard": True}
     try:
-        return _init(address="local", object_store_memory=512 * 2**20, **options)
+        return _init(address="local", object_store_memory=512 * 2**20, runtime_env=WORKERS, **options)
     except Exception as error:  # of many kinds: the dashboard's is a plain one
         raise UserError(f"Ray did not start ({_one_line(error)}): see its logs in {options['_temp_dir']}") from None
 
@@ -133,7 +139,7 @@ def _join(address: str) -> str:
 def worker_environment() -> dict[str, Any]:
     """What a cluster's workers need of us: this very package, installed there or not, and Ray's settings."""
     package = Path(__file__).parent
-    return {"py_modules": [str(package)], "excludes": ["**/__pycache__"],
+    return {**WORKERS, "py_modules": [str(package)], "excludes": ["**/__pycache__"],
             "env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
 
 
@@ -165,7 +171,10 @@ def _init(**options: Any) -> str:
     before = set(me.children(recursive=True))
     try:
         # Interrupted in its middle, Ray may crash; and it would put its own handler of SIGTERM in place of ours.
-        with deferring(INIT_SECONDS), _instead(ray._private.utils, "set_sigterm_handler", _nothing):
+        with (
+            deferring(INIT_SECONDS), _instead(ray._private.utils, "set_sigterm_handler", _nothing),
+            _instead(ray._private.services, "get_node", _node_once_there(ray._private.services.get_node)),
+        ):
             info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
             reinstate()  # Ray's crash handler takes SIGTERM for a crash, and a second one ends the process there
     except BaseException:
@@ -194,12 +203,24 @@ def _shut_down() -> None:
         ray.shutdown()
 
 
+def _node_once_there(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+    """Ray's `get_node`, asked once there is an answer: too early, Ray waits for a second before it asks again."""
+
+    def wait_and_get(address: str, node_id: str) -> Any:
+        client, deadline = ray._raylet.GcsClient(address=address), time.monotonic() + NODE_SECONDS  # type: ignore[attr-defined]
+        while time.monotonic() < deadline and not client.get_all_node_info():
+            time.sleep(NODE_SECONDS / 100)
+        return get_node(address, node_id)
+
+    return wait_and_get
+
+
 def _nothing(*args: Any, **kwargs: Any) -> None:
     """What Ray is to do in some places."""
 
 
 @contextlib.contextmanager
-def _instead(target: Any, name: str, ours: Callable[..., None]) -> Iterator[None]:
+def _instead(target: Any, name: str, ours: Callable[..., Any]) -> Iterator[None]:
     """Let a function of Ray's do what `ours` does."""
     before = getattr(target, name)
     setattr(target, name, ours)

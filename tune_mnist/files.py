@@ -71,9 +71,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def digest(data: bytes) -> str:
-    """16 hex digits of the SHA-256 of `data`."""
-    return hashlib.sha256(data).hexdigest()[:16]
+def digest(*parts: bytes) -> str:
+    """16 hex digits of the SHA-256 of the parts, one after the other."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        sha256.update(part)
+    return sha256.hexdigest()[:16]
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

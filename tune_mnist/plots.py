@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tune_mnist.analysis import Tables, split_name
-from tune_mnist.canvas import caption, legend, make_panels, models_in, percent, png, styled
+from tune_mnist.canvas import caption, legend, make_panels, models_in, percent, styled
 from tune_mnist.config import Protocol
 from tune_mnist.diagnostics import cost_figure, training_curves
 from tune_mnist.slices import best_curves, costs, epochs_by_batch, floor, lr_by_batch, nearest, series
@@ -27,17 +26,40 @@ MARKERS = "osD^vPX*"
 COMPRESSED = 0.18  # share of an axis's height that the values below its floor get
 
 
-def write_figures(tables: Tables, folder: Path, write: Callable[[Path, bytes], None]) -> list[Path]:
-    """Hand each figure's PNG bytes to `write`, and return the paths under `folder`.
+def figures_of(tables: Tables) -> Iterator[tuple[str, Figure]]:
+    """The figures that tell of all cells, by name.
 
-    The same tables give the same bytes. A figure along an axis of which the study has one value is left out,
-    and so are all of them as long as no cell is complete.
+    A figure along an axis of which the study has one value is left out, and so are all of them as long as no cell is
+    complete.
     """
-    paths = []
-    for name, figure in _figures(tables):
-        paths.append(folder / f"{name}.png")
-        write(paths[-1], png(figure))
-    return paths
+    summary, protocol = tables.summary, tables.protocol
+    reached = summary[summary["n"] > 0]
+    if reached.empty:
+        return
+    # The report's slices, or where the study has not these values the nearest.
+    epochs = nearest(reached["epochs"], 10)
+    low, middle, high = (nearest(reached["lr"], lr) for lr in (1e-4, 1e-3, 1e-1))
+    # A search draws its settings: where most combinations of their values are missing there is nothing to slice.
+    combinations = math.prod(summary[name].nunique() for name in ("model", *NAMES))
+    several = {name for name in NAMES if summary[name].nunique() > 1 and 2 * len(summary) > combinations}
+    if "lr" in several:
+        yield "accuracy_by_lr", accuracy_lines(summary, protocol, "lr", "batch_size", "epochs", [epochs])
+    if "epochs" in several:
+        lrs = sorted({middle, high})
+        yield "accuracy_by_epochs", accuracy_lines(summary, protocol, "epochs", "batch_size", "lr", lrs)
+    if "batch_size" in several:
+        lrs = sorted({low, middle})
+        yield "accuracy_by_batch_size", accuracy_lines(summary, protocol, "batch_size", "epochs", "lr", lrs)
+    if {"lr", "batch_size"} <= several:
+        yield "heatmap_lr_batch_size", accuracy_heatmap(summary, protocol, "lr", epochs)
+    if {"epochs", "batch_size"} <= several:
+        yield "heatmap_epochs_batch_size", accuracy_heatmap(summary, protocol, "epochs", middle)
+    curves = best_curves(tables)
+    if curves["epoch"].nunique() > 1:
+        yield "training_curves", training_curves(curves, protocol)
+    priced = costs(tables)
+    if len(priced) > 1:
+        yield "cost", cost_figure(priced, protocol)
 
 
 @styled()
@@ -104,37 +126,6 @@ def accuracy_heatmap(summary: pd.DataFrame, protocol: Protocol, rows: str, at: f
     notes = ["numbers: percent", _seeds(summary), *_marks(states)]
     caption(figure, f"Accuracy by {NAMES[rows]} and batch size, {fixed}", protocol, notes)
     return figure
-
-
-def _figures(tables: Tables) -> Iterator[tuple[str, Figure]]:
-    summary, protocol = tables.summary, tables.protocol
-    reached = summary[summary["n"] > 0]
-    if reached.empty:
-        return
-    # The report's slices, or where the study has not these values the nearest.
-    epochs = nearest(reached["epochs"], 10)
-    low, middle, high = (nearest(reached["lr"], lr) for lr in (1e-4, 1e-3, 1e-1))
-    # A search draws its settings: where most combinations of their values are missing there is nothing to slice.
-    combinations = math.prod(summary[name].nunique() for name in ("model", *NAMES))
-    several = {name for name in NAMES if summary[name].nunique() > 1 and 2 * len(summary) > combinations}
-    if "lr" in several:
-        yield "accuracy_by_lr", accuracy_lines(summary, protocol, "lr", "batch_size", "epochs", [epochs])
-    if "epochs" in several:
-        lrs = sorted({middle, high})
-        yield "accuracy_by_epochs", accuracy_lines(summary, protocol, "epochs", "batch_size", "lr", lrs)
-    if "batch_size" in several:
-        lrs = sorted({low, middle})
-        yield "accuracy_by_batch_size", accuracy_lines(summary, protocol, "batch_size", "epochs", "lr", lrs)
-    if {"lr", "batch_size"} <= several:
-        yield "heatmap_lr_batch_size", accuracy_heatmap(summary, protocol, "lr", epochs)
-    if {"epochs", "batch_size"} <= several:
-        yield "heatmap_epochs_batch_size", accuracy_heatmap(summary, protocol, "epochs", middle)
-    curves = best_curves(tables)
-    if curves["epoch"].nunique() > 1:
-        yield "training_curves", training_curves(curves, protocol)
-    priced = costs(tables)
-    if len(priced) > 1:
-        yield "cost", cost_figure(priced, protocol)
 
 
 def _scale_accuracy(panels: Sequence[Axes], table: pd.DataFrame) -> bool:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tune_mnist.analysis import SWEPT, Tables, analyse, write_tables
 from tune_mnist.config import PlannedTraining, TrainingConfig, training_key
 from tune_mnist.files import write_atomic
 from tune_mnist.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Cell = tuple[TrainingConfig, int]
 
@@ -47,29 +52,26 @@ def write_results(study: Study, tables: Tables, others: Sequence[tuple[str, Tabl
 
     `others` are further studies' names and tables, which may supply what this one's claims and figures lack.
     """
-    from tune_mnist.plots import write_figures
+    from tune_mnist.canvas import pngs
+    from tune_mnist.plots import figures_of
     from tune_mnist.report import TEMPLATE, report_page
 
     folder = study.folder / "figures"
     folder.mkdir(exist_ok=True)
+    paths = write_tables(tables, study.folder, write_atomic)
     drawn: dict[str, bytes] = {}
-
-    def keep(path: Path, png: bytes) -> None:
-        drawn[path.stem] = png
-        write_atomic(path, png)
-
-    paths = write_tables(tables, study.folder, write_atomic) + write_figures(tables, folder, keep)
-    for name, png in _further_figures(study, tables, [other for _, other in others]):
+    further = _further_figures(study, tables, [other for _, other in others])
+    for name, png in pngs(itertools.chain(figures_of(tables), further)):
         paths.append(folder / f"{name}.png")
-        keep(paths[-1], png)
+        write_atomic(paths[-1], png)
+        drawn[name] = png
     page = study.folder / TEMPLATE
     write_atomic(page, report_page(study, tables, drawn, others))
     return [*paths, page]
 
 
-def _further_figures(study: Study, tables: Tables, others: Sequence[Tables]) -> Iterator[tuple[str, bytes]]:
+def _further_figures(study: Study, tables: Tables, others: Sequence[Tables]) -> Iterator[tuple[str, Figure]]:
     """The figures that need more than the study's tables: the CNN's, and the winner's predictions."""
-    from tune_mnist.canvas import png
     from tune_mnist.diagnostics import confusion_matrix, training_curves, worst_digits
     from tune_mnist.evidence import cell_name
     from tune_mnist.mistakes import winner_predictions
@@ -78,17 +80,16 @@ def _further_figures(study: Study, tables: Tables, others: Sequence[Tables]) -> 
     curves = fully_connected_and_cnn(tables, others)
     if curves is not None:
         title = "Training loss by epoch: the fully connected best and the CNN"
-        yield "fully_connected_and_cnn", png(training_curves(curves, None, title))
+        yield "fully_connected_and_cnn", training_curves(curves, None, title)
     found = winner_predictions(study, tables)
     if found is not None:
         winner = cell_name(tables.top3.iloc[0].to_dict())
-        yield "confusion_matrix", png(confusion_matrix(found.confusion(), f"Confusion matrix: {winner}"))
+        yield "confusion_matrix", confusion_matrix(found.confusion(), f"Confusion matrix: {winner}")
         worst = found.surest_mistakes()
-        figure = worst_digits(
+        yield "worst_confused", worst_digits(
             found.pictures[worst], found.labels[worst], found.predicted[worst], found.sureness[worst],
             "The winner's surest mistakes",
         )
-        yield "worst_confused", png(figure)
 
 
 def _cells(planned: Iterable[PlannedTraining]) -> Iterable[Cell]:

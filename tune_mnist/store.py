@@ -154,7 +154,7 @@ class TrainingFolder:
 
     def state_name(self, epoch: int, state: bytes) -> str:
         """The name of the file that holds `state`: it seals the content."""
-        return f"state-{epoch:05}-{digest(self.key.encode() + state)}.pt"
+        return f"state-{epoch:05}-{digest(self.key.encode(), state)}.pt"
 
     def finish(self, keep: Collection[int] = ()) -> None:
         """Keep the newest state, from which a longer budget can go on, and those of epochs `keep`; forget failures."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import itertools
 import math
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from tune_mnist.training import EpochMetrics, PackTraining, Training, evaluate, 
 
 PackRows = list[tuple[int, dict[str, Any]]]
 """Rows of a pack's members, each with its member's number."""
+PackEpoch = tuple[PackRows, list[Future[None]]]
+"""An epoch's rows, and what saves them."""
 CONTEXTS = 0.1
 KEPT_BUDGETS = 3
 OUT_OF_MEMORY = "out_of_memory"
@@ -52,7 +53,7 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trai
     folders = [TrainingFolder(Path(trainings) / key) for key in keys]
     rows: Iterator[tuple[int, dict[str, Any]]]
     if len(members) > 1:
-        rows = itertools.chain.from_iterable(ahead(run_pack(members, data, context, folders)))
+        rows = once_saved(ahead(run_pack(members, data, context, folders)))
     else:
         rows = ((0, row) for row in run_training(members[0], data, context, folders[0]))
     share_gpu(tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0), context.device)
@@ -117,22 +118,35 @@ def resumed(
             progress = folder.reject(progress, until)
 
 
-def ahead(epochs: Iterator[PackRows]) -> Iterator[PackRows]:
-    """The epochs' rows, the next being made while these are used: a report to the driver waits for its answer."""
+def ahead(epochs: Iterator[PackEpoch]) -> Iterator[PackEpoch]:
+    """The epochs, the next being made while one is used: a report to the driver waits for its answer."""
     with ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next, epochs, None)
-        while (rows := coming.result()) is not None:
+        while (epoch := coming.result()) is not None:
             coming = beside.submit(next, epochs, None)
-            yield rows
+            yield epoch
+
+
+def once_saved(epochs: Iterable[PackEpoch]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The epochs' rows, each epoch's once all of it is saved."""
+    for rows, saves in epochs:
+        wait_for(saves)
+        yield from rows
+
+
+def wait_for(saves: Iterable[Future[None]]) -> None:
+    """Return once all are done; raise what one of them raised."""
+    for save in saves:
+        save.result()
 
 
 def run_pack(
     members: Sequence[PlannedTraining], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
-) -> Iterator[PackRows]:
+) -> Iterator[PackEpoch]:
     """Run trainings that one pack can train, each to its largest budget, as `run_training` does one.
 
-    Yields an epoch's rows once all are saved, first all that were saved before. What was found damaged is listed in
-    the first row of all.
+    First come all rows that were saved before. An epoch is saved while the next is trained. What was found damaged is
+    listed in the first row of all.
     """
     with noting_damage() as damage:
         pack, progresses = resumed_pack([plan.config for plan in members], data, context, folders)
@@ -141,27 +155,29 @@ def run_pack(
     if known:
         known[0][1].update(notes)
         notes = {}
-        yield known
+        yield known, []
     going = {
         k: progress for k, progress in enumerate(progresses)
         if not diverged(progress.rows) and progress.state_epoch < members[k].epochs
     }
-    saving, rows = [], []
+    rows: PackRows = []
+    saves: list[Future[None]] = []
     with ThreadPoolExecutor(len(members)) as beside:  # members' saves, half of which is waiting, wait at once
         for k, metrics in fit_pack(pack, going):
+            if not rows:
+                wait_for(saves)  # which read what is known of the epochs before
+                saves = []
             row, timing = rows_of(metrics, PREFIX[context.protocol])
             going[k].add(row, timing, pack.state(k, metrics.epoch))
             last = metrics.diverged or metrics.epoch == members[k].epochs
-            saving.append(beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last))
+            saves.append(beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last))
             rows.append((k, {**row, **timing, **notes}))
             notes = {}
             if last:
                 del going[k]
             if len(rows) == metrics.together:
-                for save in saving:
-                    save.result()
-                yield rows
-                saving, rows = [], []
+                yield rows, saves
+                rows = []
 
 
 def _save(folder: TrainingFolder, progress: Progress, keep: tuple[int, ...], last: bool) -> None:
