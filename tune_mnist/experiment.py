@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,18 +124,22 @@ def _run_on_ray(
                 results = run_trainings(
                     missing, data, experiment.context, study, experiment.resources, console, tracking
                 )
-            score(experiment, study, data, console)
-            writing = beside.submit(finished, study)  # while Ray shuts down
+            from tune_mnist.results import cell_figures, tables_of
+
+            tables = tables_of(study)
+            drawing = beside.submit(cell_figures, tables)  # while winners are scored
+            score(experiment, study, data, console, tables)
+            writing = beside.submit(finished, study, drawing)  # while Ray shuts down
         return writing.result(), results
 
 
-def finished(study: Study) -> Tables:
-    """Tidy a study up, write its tables and figures, and return the tables."""
+def finished(study: Study, drawing: Future[dict[str, bytes]] | None = None) -> Tables:
+    """Tidy a study up, write its tables and figures, of which some may be drawn already, and return the tables."""
     from tune_mnist.results import tables_of, write_results
 
     study.tidy()
     tables = tables_of(study)
-    write_results(study, tables)
+    write_results(study, tables, drawn=drawing.result() if drawing else None)
     return tables
 
 
@@ -176,12 +180,14 @@ def shared_pictures(data: TrainingData) -> tuple[Pictures, Pictures]:
     return make_pictures(*train), make_pictures(*evaluation)
 
 
-def score(experiment: Experiment, study: Study, data: TrialData, console: Console) -> None:
-    """Score the study's winners that have no test score yet, in an open `ray_session`."""
+def score(
+    experiment: Experiment, study: Study, data: TrialData, console: Console, tables: Tables | None = None
+) -> None:
+    """Score the study's winners that have no test score yet, by its `tables` if at hand, in an open `ray_session`."""
     from tune_mnist.results import winners_to_score
     from tune_mnist.runner import score_winners
 
-    winners = winners_to_score(study)
+    winners = winners_to_score(study, tables)
     if winners:
         console.print(f"scoring {len(winners)} winners on the test set", highlight=False)
         test = test_pictures(experiment.dataset)

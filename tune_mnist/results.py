@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,14 +28,15 @@ def tables_of(study: Study) -> Tables:
     return analyse(planned, study.records(planned, context), context.protocol, scores)
 
 
-def winners_to_score(study: Study) -> list[Cell]:
+def winners_to_score(study: Study, tables: Tables | None = None) -> list[Cell]:
     """The three best cells' trainings, each with its epochs, that lack their test score under the holdout protocol.
 
-    Cells that tie with the third are left alone: the test set is for the three. Under the report's protocol, where
-    the selection itself was on the test set, only the best cell is taken, for what it predicts.
+    `tables` are the study's, if they are at hand. Cells that tie with the third are left alone: the test set is for
+    the three. Under the report's protocol, where the selection itself was on the test set, only the best cell is
+    taken, for what it predicts.
     """
     planned, context = study.planned(), study.context()
-    top3 = analyse(planned, study.records(planned, context), context.protocol).top3
+    top3 = (tables or tables_of(study)).top3
     top3 = top3.head(3 if context.protocol == "holdout" else 1)
     names = [name for name in top3 if name in {*SWEPT, *TrainingConfig.__dataclass_fields__, "epochs"}]
     best = {tuple(row) for row in top3[names].itertuples(index=False)}
@@ -47,26 +47,35 @@ def winners_to_score(study: Study) -> list[Cell]:
     ]
 
 
-def write_results(study: Study, tables: Tables, others: Sequence[tuple[str, Tables]] = ()) -> list[Path]:
-    """Write the study's CSV files, figures and report.html; return their paths, the page last.
-
-    `others` are further studies' names and tables, which may supply what this one's claims and figures lack.
-    """
+def cell_figures(tables: Tables) -> dict[str, bytes]:
+    """The PNGs of the figures that tell of all cells, by name. Test scores do not change them."""
     from tune_mnist.canvas import pngs
     from tune_mnist.plots import figures_of
+
+    return dict(pngs(figures_of(tables)))
+
+
+def write_results(
+    study: Study, tables: Tables, others: Sequence[tuple[str, Tables]] = (), drawn: dict[str, bytes] | None = None
+) -> list[Path]:
+    """Write the study's CSV files, figures and report.html; return their paths, the page last.
+
+    `others` are further studies' names and tables, which may supply what this one's claims and figures lack; `drawn`
+    are its `cell_figures`, if they are at hand.
+    """
+    from tune_mnist.canvas import pngs
     from tune_mnist.report import TEMPLATE, report_page
 
     folder = study.folder / "figures"
     folder.mkdir(exist_ok=True)
     paths = write_tables(tables, study.folder, write_atomic)
-    drawn: dict[str, bytes] = {}
-    further = _further_figures(study, tables, [other for _, other in others])
-    for name, png in pngs(itertools.chain(figures_of(tables), further)):
+    figures = cell_figures(tables) if drawn is None else drawn
+    figures |= pngs(_further_figures(study, tables, [other for _, other in others]))
+    for name, png in figures.items():
         paths.append(folder / f"{name}.png")
         write_atomic(paths[-1], png)
-        drawn[name] = png
     page = study.folder / TEMPLATE
-    write_atomic(page, report_page(study, tables, drawn, others))
+    write_atomic(page, report_page(study, tables, figures, others))
     return [*paths, page]
 
 
