@@ -173,6 +173,7 @@ def _init(**options: Any) -> str:
         # Interrupted in its middle, Ray may crash; and it would put its own handler of SIGTERM in place of ours.
         with (
             deferring(INIT_SECONDS), _instead(ray._private.utils, "set_sigterm_handler", _nothing),
+            _instead(ray._private.node.Node, "start_log_monitor", _nothing),  # it would have nobody to tell
             _instead(ray._private.services, "get_node", _node_once_there(ray._private.services.get_node)),
         ):
             info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)

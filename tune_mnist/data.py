@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -150,7 +149,6 @@ def _check(arrays: Mapping[str, Bytes], paths: Mapping[str, Path]) -> None:
     require(rarest >= HELD_OUT, rule, f"{rarest} of one", "give more pictures")
 
 
-@functools.cache
 def _embedded() -> Dataset:
     with resources.as_file(resources.files("tune_mnist") / "mnist") as folder:
         dataset = _read_folder(folder, "mnist")

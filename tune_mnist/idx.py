@@ -42,7 +42,9 @@ def read_idx(path: Path) -> Bytes:
 def idx_md5(array: Bytes) -> str:
     """Hex MD5 of the decompressed IDX file that holds `array`, as published for MNIST's files."""
     header = bytes([0, 0, _UINT8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return hashlib.md5(header + array.tobytes(), usedforsecurity=False).hexdigest()
+    md5 = hashlib.md5(header, usedforsecurity=False)
+    md5.update(np.ascontiguousarray(array).data)
+    return md5.hexdigest()
 
 
 def _decode(stream: IO[bytes], path: Path) -> Bytes:
