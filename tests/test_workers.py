@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import ray
@@ -15,9 +16,11 @@ from ray import tune
 from ray.tune.logger import JsonLoggerCallback
 from rich.console import Console
 
+from slices import evaluation_slice, train_slice
 from tune_mnist.cluster import ray_session
 from tune_mnist.resources import Resources
 from tune_mnist.runner import Listed
+from tune_mnist.trial import TrialData
 from tune_mnist.workers import InOrder, starting_together
 
 
@@ -27,7 +30,7 @@ def cpus() -> Iterator[int]:
         yield int(ray.cluster_resources()["CPU"])
 
 
-def run(folder: Path, trial: Callable[[dict[str, Any]], None], trials: int, share: float, at_once: int) -> pd.DataFrame:
+def run(folder: Path, trial: Callable[..., None], trials: int, share: float, at_once: int) -> pd.DataFrame:
     """What `trials` numbered trials reported, each with `share` CPUs, `at_once` of them starting together."""
     with starting_together(at_once):
         results = tune.Tuner(
@@ -61,3 +64,31 @@ def test_trials_run_in_their_order_however_many_wait_for_a_slot(cpus: int, tmp_p
 
     table = run(tmp_path, trial, 9, cpus, 3)
     assert table.sort_values("began")["config/number"].tolist() == list(range(9))
+
+
+@pytest.mark.slow
+def test_all_trials_see_the_same_pictures_in_shared_memory(cpus: int, tmp_path: Path) -> None:
+    """MNIST is on a node once, however many workers it has."""
+    def trial(config: dict[str, Any], data: TrialData) -> None:
+        def mapped(array: np.ndarray) -> str:
+            """The file that lies mapped where the array does, with its device and inode."""
+            address = array.__array_interface__["data"][0]
+            for line in Path("/proc/self/maps").read_text().splitlines():
+                span, _, _, device, inode, *file = line.split(maxsplit=5)
+                first, last = (int(end, 16) for end in span.split("-"))
+                if first <= address < last:
+                    return f"{''.join(file)} {device} {inode}"
+            raise AssertionError("no mapping holds the array")
+
+        found = set()
+        for part in (data.train, data.evaluation):
+            assert part.nonzero is not None
+            found |= {mapped(a) for a in (part.pixels, part.labels, part.nonzero.data, part.nonzero.indices)}
+        time.sleep(0.2)
+        tune.report({"worker": os.getpid(), "places": "; ".join(sorted(found))})
+
+    data = TrialData(train_slice(2000), evaluation_slice(2000))
+    seen = run(tmp_path, tune.with_parameters(trial, data=data), 8, cpus / 2, 2)
+    assert seen["worker"].nunique() == 2
+    (place,) = set(seen["places"])
+    assert "/plasma" in place and ";" not in place

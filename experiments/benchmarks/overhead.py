@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,16 +19,17 @@ from rich.console import Console
 
 from tune_mnist.batches import Pictures, make_pictures
 from tune_mnist.cluster import ray_session
-from tune_mnist.config import FULLY_CONNECTED, Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.config import FULLY_CONNECTED, Context, PlannedTraining, StudySpec, TrainingConfig, training_key
 from tune_mnist.data import load_dataset, training_data
 from tune_mnist.resources import Resources
 from tune_mnist.runner import run_trainings
 from tune_mnist.store import TrainingFolder
 from tune_mnist.study import Study
-from tune_mnist.training import Training, fit
-from tune_mnist.trial import TrialData, run_training
+from tune_mnist.training import PackTraining, Training
+from tune_mnist.trial import TrialData, ahead, run_pack, wait_for
 
-BATCHES = (16, 32, 64, 128)
+BATCHES, LRS, EPOCHS = StudySpec().batch_size, StudySpec().lr, 3
+CONTEXT = Context(protocol="holdout", data_sha256="overhead")
 
 
 @contextmanager
@@ -86,30 +89,58 @@ def first(pictures: Pictures, n: int) -> Pictures:
 
 
 def checkpoint_figures(folder: Path, data: TrialData, rounds: int) -> dict[tuple[str, int], dict[str, list[float]]]:
-    """Seconds of an epoch with evaluation, and of making and saving its checkpoint, per model and batch size."""
+    """Per model and batch size, seconds of epochs of the lrs' trainings in step, saved or not, and of one state's save.
+
+    All on one core, as where every core has a trial of its own: what saves takes its time from what trains.
+    """
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
     found = {}
-    context = Context(protocol="holdout", data_sha256="overhead")
     for model, batch in itertools.product(FULLY_CONNECTED, BATCHES):
-        config = TrainingConfig(model=model, lr=1e-3, batch_size=batch)
-        bare = timed(lambda c=config: fit(Training(c, data.train, data.evaluation), rounds))  # type: ignore[misc]
-        kept = TrainingFolder(folder / training_key(config, context))
-        plan = PlannedTraining(config, (rounds,))
-        saved = timed(lambda p=plan, k=kept: run_training(p, data, context, k))  # type: ignore[misc]
-        training = Training(config, data.train, data.evaluation)
-        next(fit(training, 1))
-        progress = kept.begin(config, context)
-        saves: list[float] = []
-        for _ in range(10):
-            with stopwatch(saves):
-                progress.state = training.state()
-                kept.save(progress)
-        found[model, batch] = {"epoch": bare, "epoch_saved": saved, "save": saves}
+        configs = [TrainingConfig(model=model, lr=lr, batch_size=batch) for lr in LRS]
+        figures: dict[str, list[float]] = {"bare": [], "saved": [], "save": []}
+        for number in range(rounds):
+            figures["bare"].append(sum(timed(bare_epochs(configs, data))))
+            own = folder / f"{model}-{batch}-{number}"
+            figures["saved"].append(sum(timed(saved_epochs(configs, data, own))))
+            figures["save"] += saves(configs[0], data, own)
+            shutil.rmtree(own)
+        found[model, batch] = figures
+    os.sched_setaffinity(0, cores)
     return found
 
 
-def timed(epochs: Callable[[], Iterator[object]]) -> list[float]:
+def bare_epochs(configs: Sequence[TrainingConfig], data: TrialData) -> Iterator[object]:
+    """Epochs of trainings in step, none of them saved."""
+    pack = PackTraining(configs, data.train, data.evaluation, device="cpu")
+    for epoch in range(1, EPOCHS + 1):
+        yield pack.run_epoch(epoch, range(len(configs)))
+
+
+def saved_epochs(configs: Sequence[TrainingConfig], data: TrialData, folder: Path) -> Iterator[object]:
+    """The same epochs as a trial runs them, each once it is saved; nothing is reported."""
+    folders = [TrainingFolder(folder / training_key(config, CONTEXT)) for config in configs]
+    folder.mkdir()
+    for rows, saving in ahead(run_pack([PlannedTraining(c, (EPOCHS,)) for c in configs], data, CONTEXT, folders)):
+        wait_for(saving)
+        yield rows
+
+
+def saves(config: TrainingConfig, data: TrialData, folder: Path) -> list[float]:
+    """Seconds of making and saving a state, alone."""
+    kept, seconds = TrainingFolder(folder / training_key(config, CONTEXT)), list[float]()
+    training = Training(config, data.train, data.evaluation)
+    progress = kept.begin(config, CONTEXT)
+    for _ in range(5):
+        with stopwatch(seconds):
+            progress.state = training.state()
+            kept.save(progress)
+    return seconds
+
+
+def timed(epochs: Iterator[object]) -> list[float]:
     """Seconds between the items of an iterator, the first left out as warm-up."""
-    marks = [time.perf_counter() for _ in epochs()]
+    marks = [time.perf_counter() for _ in epochs]
     return [later - earlier for earlier, later in itertools.pairwise(marks)]
 
 
@@ -123,7 +154,7 @@ def main() -> None:
         make_pictures(loaded.train_images, loaded.train_labels), make_pictures(loaded.eval_images, loaded.eval_labels)
     )
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        checkpoints = checkpoint_figures(Path(folder).absolute(), data, args.rounds + 1)
+        checkpoints = checkpoint_figures(Path(folder).absolute(), data, args.rounds)
         seconds = ray_figures(Path(folder).absolute(), data, args.rounds)
     show("Seconds, median (min–max)", ["what", "seconds"], [
         ["start Ray on this machine", told(seconds["start"])],
@@ -131,18 +162,21 @@ def main() -> None:
         ["one more tiny trial, slot-seconds", told(seconds["trial"])],
         ["one report", told(seconds["report"])],
     ])
-    share = {pair: [s / min(f["epoch"]) for s in f["save"]] for pair, f in checkpoints.items()}
-    show("Checkpoints, median (min–max)", ["model", "batch", "epoch s", "save ms", "save / epoch"], [
-        [*pair, told(f["epoch"]), told([s * 1e3 for s in f["save"]]), told([x * 100 for x in share[pair]], " %")]
+    shares = {pair: [with_it / bare - 1 for with_it, bare in zip(f["saved"], f["bare"], strict=True)]
+              for pair, f in checkpoints.items()}
+    whole = [sum(f["saved"][i] for f in checkpoints.values()) / sum(f["bare"][i] for f in checkpoints.values()) - 1
+             for i in range(args.rounds)]
+    title = f"{EPOCHS - 1} epochs of {len(LRS)} trainings in step on one core, median (min–max)"
+    show(title, ["model", "batch", "seconds", "saved, too", "more", "one save alone, ms"], [
+        [*pair, told(f["bare"]), told(f["saved"]), told([x * 100 for x in shares[pair]], " %"),
+         told([s * 1e3 for s in f["save"]])]
         for pair, f in checkpoints.items()
     ])
-    medians = {pair: (spread(f["save"])["median"], spread(f["epoch"])["median"]) for pair, f in checkpoints.items()}
-    overall = sum(save for save, _ in medians.values()) / sum(epoch for _, epoch in medians.values())
-    print(f"checkpoints over the whole grid: {overall:.2%} of its epochs' time")
+    print(f"checkpoints over the whole grid: {told([x * 100 for x in whole], ' %')} more than its epochs alone")
     save(args.json, {
         "seconds": {name: spread(values) for name, values in seconds.items()},
         "checkpoints": {f"{m} {b}": {n: spread(v) for n, v in checkpoints[m, b].items()} for m, b in checkpoints},
-        "checkpoint_share": overall,
+        "checkpoint_share": spread(whole),
     })
 
 
