@@ -61,6 +61,7 @@ def ray_figures(folder: Path, data: TrialData, rounds: int) -> dict[str, list[fl
             session.__enter__()
         with stopwatch(seconds["put"]):
             ray.put(data)
+        (folder / f"study{number}").mkdir()
         study = Study(folder / f"study{number}")
         study.create()
         context = Context(protocol="holdout", data_sha256="tiny")
