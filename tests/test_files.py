@@ -15,6 +15,7 @@ from tune_mnist.config import UserError
 from tune_mnist.files import (
     Corrupt,
     WriteError,
+    checksum,
     digest,
     make_folder,
     read_json,
@@ -160,6 +161,20 @@ def test_a_missing_file_is_told_apart_from_a_corrupt_one(tmp_path: Path) -> None
 
 def test_a_digest_is_16_hex_digits_of_the_sha256() -> None:
     assert digest(b"abc") == hashlib.sha256(b"abc").hexdigest()[:16]
+
+
+def test_a_checksum_tells_apart_what_differs_in_any_bit_or_in_its_start() -> None:
+    data = bytes(range(64))
+    changed = {checksum(data[:i] + bytes([data[i] ^ 1 << bit]) + data[i + 1 :]) for i in range(64) for bit in range(8)}
+    assert len(changed | {checksum(data), checksum(data, b"key"), checksum(data, b"yek")}) == 64 * 8 + 3
+    assert checksum(b"c", b"ab") == checksum(b"abc") == "352441c2"  # as in zip files
+
+
+def test_a_file_is_one_json_object_of_the_content_and_the_digest_of_its_canonical_form(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", CONTENT)
+    canonical = json.dumps(CONTENT, sort_keys=True, indent=1)
+    whole = {"content": CONTENT, "sha256": digest(canonical.encode())}
+    assert (tmp_path / "a.json").read_text() == json.dumps(whole, indent=1, sort_keys=True) + "\n"
 
 
 def test_setting_aside_never_overwrites(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tune_mnist.config import Context, TrainingConfig
 from tune_mnist.files import (
     Corrupt,
-    digest,
+    checksum,
     make_folder,
     read_json,
     remove_leftovers,
@@ -154,7 +154,7 @@ class TrainingFolder:
 
     def state_name(self, epoch: int, state: bytes) -> str:
         """The name of the file that holds `state`: it seals the content."""
-        return f"state-{epoch:05}-{digest(self.key.encode(), state)}.pt"
+        return f"state-{epoch:05}-{checksum(state, self.key.encode())}.pt"
 
     def finish(self, keep: Collection[int] = ()) -> None:
         """Keep the newest state, from which a longer budget can go on, and those of epochs `keep`; forget failures."""
