@@ -6,6 +6,7 @@ import argparse
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,17 +19,17 @@ from ray import tune
 from rich.console import Console
 
 from tune_mnist.batches import Pictures, make_pictures
-from tune_mnist.cluster import ray_session
+from tune_mnist.cluster import RAY_ENVIRONMENT, ray_session
 from tune_mnist.config import FULLY_CONNECTED, Context, PlannedTraining, StudySpec, TrainingConfig, training_key
 from tune_mnist.data import load_dataset, training_data
 from tune_mnist.resources import Resources
 from tune_mnist.runner import run_trainings
 from tune_mnist.store import TrainingFolder
 from tune_mnist.study import Study
-from tune_mnist.training import PackTraining, Training
-from tune_mnist.trial import TrialData, ahead, run_pack, wait_for
+from tune_mnist.training import Training
+from tune_mnist.trial import TrialData, run_pack, wait_for
 
-BATCHES, LRS, EPOCHS = StudySpec().batch_size, StudySpec().lr, 3
+BATCHES, LRS, BUDGETS = StudySpec().batch_size, StudySpec().lr, StudySpec().epochs
 CONTEXT = Context(protocol="holdout", data_sha256="overhead")
 
 
@@ -89,42 +90,43 @@ def first(pictures: Pictures, n: int) -> Pictures:
     return make_pictures(pictures.pixels[:n], pictures.labels[:n])
 
 
-def checkpoint_figures(folder: Path, data: TrialData, rounds: int) -> dict[tuple[str, int], dict[str, list[float]]]:
-    """Per model and batch size, seconds of epochs of the lrs' trainings in step, saved or not, and of one state's save.
+def checkpoint_figures(folder: Path, data: TrialData) -> dict[tuple[str, int], dict[str, list[float]]]:
+    """Per model and batch size, seconds of an epoch of the lrs' trainings in step, of its checkpoints, and of one save.
 
-    All on one core, as where every core has a trial of its own: what saves takes its time from what trains.
+    All on one core, and each epoch's checkpoints before the next epoch: what they cost at most, as the job makes them
+    while it trains.
     """
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     found = {}
     for model, batch in itertools.product(FULLY_CONNECTED, BATCHES):
         configs = [TrainingConfig(model=model, lr=lr, batch_size=batch) for lr in LRS]
-        figures: dict[str, list[float]] = {"bare": [], "saved": [], "save": []}
-        for number in range(rounds):
-            figures["bare"].append(sum(timed(bare_epochs(configs, data))))
-            own = folder / f"{model}-{batch}-{number}"
-            figures["saved"].append(sum(timed(saved_epochs(configs, data, own))))
-            figures["save"] += saves(configs[0], data, own)
-            shutil.rmtree(own)
+        figures: dict[str, list[float]] = {"epoch": [], "checkpoints": [], "save": []}
+        own = folder / f"{model}-{batch}"
+        for epoch, checkpoints in epoch_and_checkpoints(configs, data, own):
+            figures["epoch"].append(epoch)
+            figures["checkpoints"].append(checkpoints)
+        figures["save"] += saves(configs[0], data, own)
+        shutil.rmtree(own)
         found[model, batch] = figures
     os.sched_setaffinity(0, cores)
     return found
 
 
-def bare_epochs(configs: Sequence[TrainingConfig], data: TrialData) -> Iterator[object]:
-    """Epochs of trainings in step, none of them saved."""
-    pack = PackTraining(configs, data.train, data.evaluation, device="cpu")
-    for epoch in range(1, EPOCHS + 1):
-        yield pack.run_epoch(epoch, range(len(configs)))
-
-
-def saved_epochs(configs: Sequence[TrainingConfig], data: TrialData, folder: Path) -> Iterator[object]:
-    """The same epochs as a trial runs them, each once it is saved; nothing is reported."""
+def epoch_and_checkpoints(
+    configs: Sequence[TrainingConfig], data: TrialData, folder: Path
+) -> Iterator[tuple[float, float]]:
+    """Seconds of training and evaluating an epoch of trainings in step, and of what else it takes; not of the first."""
     folders = [TrainingFolder(folder / training_key(config, CONTEXT)) for config in configs]
     folder.mkdir()
-    for rows, saving in ahead(run_pack([PlannedTraining(c, (EPOCHS,)) for c in configs], data, CONTEXT, folders)):
+    before = 0.0
+    for rows, saving in run_pack([PlannedTraining(c, BUDGETS) for c in configs], data, CONTEXT, folders):
         wait_for(saving)
-        yield rows
+        now = time.perf_counter()
+        if before:
+            epoch = sum(row["train_seconds"] + row["eval_seconds"] for _, row in rows)
+            yield epoch, now - before - epoch
+        before = now
 
 
 def saves(config: TrainingConfig, data: TrialData, folder: Path) -> list[float]:
@@ -132,30 +134,32 @@ def saves(config: TrainingConfig, data: TrialData, folder: Path) -> list[float]:
     kept, seconds = TrainingFolder(folder / training_key(config, CONTEXT)), list[float]()
     training = Training(config, data.train, data.evaluation)
     progress = kept.begin(config, CONTEXT)
-    for _ in range(5):
+    for _ in range(10):
         with stopwatch(seconds):
             progress.state = training.state()
             kept.save(progress)
     return seconds
 
 
-def timed(epochs: Iterator[object]) -> list[float]:
-    """Seconds between the items of an iterator, the first left out as warm-up."""
-    marks = [time.perf_counter() for _ in epochs]
-    return [later - earlier for earlier, later in itertools.pairwise(marks)]
+def share(figures: dict[str, list[float]]) -> float:
+    """The time of the checkpoints in the time of the epochs."""
+    return sum(figures["checkpoints"]) / sum(figures["epoch"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="repetitions (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions of what Ray does (5)")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
+    heap = {name: value for name, value in RAY_ENVIRONMENT.items() if name.startswith("MALLOC")}
+    if not heap.keys() <= os.environ.keys():  # a worker's, which glibc reads as a process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | heap)
     loaded = training_data(load_dataset(), "holdout")
     data = TrialData(
         make_pictures(loaded.train_images, loaded.train_labels), make_pictures(loaded.eval_images, loaded.eval_labels)
     )
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        checkpoints = checkpoint_figures(Path(folder).absolute(), data, args.rounds)
+        checkpoints = checkpoint_figures(Path(folder).absolute(), data)
         seconds = ray_figures(Path(folder).absolute(), data, args.rounds)
     show("Seconds, median (min–max)", ["what", "seconds"], [
         ["start Ray on this machine", told(seconds["start"])],
@@ -163,21 +167,18 @@ def main() -> None:
         ["one more tiny trial, slot-seconds", told(seconds["trial"])],
         ["one report", told(seconds["report"])],
     ])
-    shares = {pair: [with_it / bare - 1 for with_it, bare in zip(f["saved"], f["bare"], strict=True)]
-              for pair, f in checkpoints.items()}
-    whole = [sum(f["saved"][i] for f in checkpoints.values()) / sum(f["bare"][i] for f in checkpoints.values()) - 1
-             for i in range(args.rounds)]
-    title = f"{EPOCHS - 1} epochs of {len(LRS)} trainings in step on one core, median (min–max)"
-    show(title, ["model", "batch", "seconds", "saved, too", "more", "one save alone, ms"], [
-        [*pair, told(f["bare"]), told(f["saved"]), told([x * 100 for x in shares[pair]], " %"),
+    show(f"An epoch of {len(LRS)} trainings in step on one core, median (min–max)",
+         ["model", "batch", "epoch s", "checkpoints ms", "their share", "one save alone, ms"], [
+        [*pair, told(f["epoch"]), told([s * 1e3 for s in f["checkpoints"]]), f"{share(f):.2%}",
          told([s * 1e3 for s in f["save"]])]
         for pair, f in checkpoints.items()
     ])
-    print(f"checkpoints over the whole grid: {told([x * 100 for x in whole], ' %')} more than its epochs alone")
+    whole = {name: [s for f in checkpoints.values() for s in f[name]] for name in ("epoch", "checkpoints")}
+    print(f"checkpoints over the whole grid: {share(whole):.2%} of its epochs' time")
     save(args.json, {
         "seconds": {name: spread(values) for name, values in seconds.items()},
         "checkpoints": {f"{m} {b}": {n: spread(v) for n, v in checkpoints[m, b].items()} for m, b in checkpoints},
-        "checkpoint_share": spread(whole),
+        "checkpoint_share": share(whole),
     })
 
 
