@@ -102,7 +102,7 @@ def run_experiment(
     missing = missing_trainings(study, experiment.spec.trainings(), experiment.context, console)
     if missing or _unscored(study):
         return _run_on_ray(experiment, study, missing, console, tracking)
-    return finished(study), None
+    return finished(experiment, study), None
 
 
 def _unscored(study: Study) -> bool:
@@ -129,17 +129,17 @@ def _run_on_ray(
             tables = tables_of(study)
             drawing = beside.submit(cell_figures, tables)  # while winners are scored
             score(experiment, study, data, console, tables)
-            writing = beside.submit(finished, study, drawing)  # while Ray shuts down
+            writing = beside.submit(finished, experiment, study, drawing)  # while Ray shuts down
         return writing.result(), results
 
 
-def finished(study: Study, drawing: Future[dict[str, bytes]] | None = None) -> Tables:
-    """Tidy a study up, write its tables and figures, of which some may be drawn already, and return the tables."""
+def finished(experiment: Experiment, study: Study, drawing: Future[dict[str, bytes]] | None = None) -> Tables:
+    """Tidy the study up, write its tables and figures, of which some may be drawn already, and return the tables."""
     from tune_mnist.results import tables_of, write_results
 
     study.tidy()
     tables = tables_of(study)
-    write_results(study, tables, drawn=drawing.result() if drawing else None)
+    write_results(study, tables, drawn=drawing.result() if drawing else None, dataset=experiment.dataset)
     return tables
 
 

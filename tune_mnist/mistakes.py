@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from tune_mnist.config import StudySpec, UserError, training_key
 from tune_mnist.spec_file import from_mapping
 from tune_mnist.standings import keys
 from tune_mnist.study import Study
+
+if TYPE_CHECKING:
+    from tune_mnist.data import Dataset
 
 CLASSES = 10
 
@@ -37,18 +41,21 @@ class Predictions:
         return wrong[np.argsort(-self.sureness[wrong], kind="stable")][:most]
 
 
-def winner_predictions(study: Study, tables: Tables) -> Predictions | None:
-    """The best cell's predictions with its first seed, or None if they were not kept or the data is not there."""
+def winner_predictions(study: Study, tables: Tables, dataset: Dataset | None = None) -> Predictions | None:
+    """The best cell's predictions with its first seed, or None if they were not kept or the data is not there.
+
+    `dataset` is the study's, if it is at hand.
+    """
     if tables.top3.empty:
         return None
     score = _score(study, tables)
     if score is None or "test_predicted" not in score:
         return None
-    data = _test_set(study)
+    dataset = dataset or _dataset(study)
     predicted, sureness = _bytes(score["test_predicted"]), _bytes(score["test_confidence"]) / 255
-    if data is None or len(data[1]) != len(predicted):
+    if dataset is None or len(dataset.test_labels) != len(predicted):
         return None
-    return Predictions(*data, predicted, sureness)
+    return Predictions(dataset.test_images, dataset.test_labels, predicted, sureness)
 
 
 def _score(study: Study, tables: Tables) -> dict[str, str] | None:
@@ -65,15 +72,14 @@ def _score(study: Study, tables: Tables) -> dict[str, str] | None:
     return None
 
 
-def _test_set(study: Study) -> tuple[np.ndarray, np.ndarray] | None:
+def _dataset(study: Study) -> Dataset | None:
     from tune_mnist.data import load_dataset
 
     spec = from_mapping(StudySpec, study.describe()["specs"][0], study.name)
     try:
-        dataset = load_dataset(spec.dataset, spec.data)
+        return load_dataset(spec.dataset, spec.data)
     except UserError:
         return None
-    return dataset.test_images, dataset.test_labels
 
 
 def _bytes(packed: str) -> np.ndarray:

@@ -14,6 +14,8 @@ from tune_mnist.study import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from tune_mnist.data import Dataset
+
 Cell = tuple[TrainingConfig, int]
 
 
@@ -56,12 +58,13 @@ def cell_figures(tables: Tables) -> dict[str, bytes]:
 
 
 def write_results(
-    study: Study, tables: Tables, others: Sequence[tuple[str, Tables]] = (), drawn: dict[str, bytes] | None = None
+    study: Study, tables: Tables, others: Sequence[tuple[str, Tables]] = (), drawn: dict[str, bytes] | None = None,
+    dataset: Dataset | None = None,
 ) -> list[Path]:
     """Write the study's CSV files, figures and report.html; return their paths, the page last.
 
     `others` are further studies' names and tables, which may supply what this one's claims and figures lack; `drawn`
-    are its `cell_figures`, if they are at hand.
+    and `dataset` are its `cell_figures` and its data, if they are at hand.
     """
     from tune_mnist.canvas import pngs
     from tune_mnist.report import TEMPLATE, report_page
@@ -70,7 +73,7 @@ def write_results(
     folder.mkdir(exist_ok=True)
     paths = write_tables(tables, study.folder, write_atomic)
     figures = cell_figures(tables) if drawn is None else drawn
-    figures |= pngs(_further_figures(study, tables, [other for _, other in others]))
+    figures |= pngs(_further_figures(study, tables, [other for _, other in others], dataset))
     for name, png in figures.items():
         paths.append(folder / f"{name}.png")
         write_atomic(paths[-1], png)
@@ -79,7 +82,9 @@ def write_results(
     return [*paths, page]
 
 
-def _further_figures(study: Study, tables: Tables, others: Sequence[Tables]) -> Iterator[tuple[str, Figure]]:
+def _further_figures(
+    study: Study, tables: Tables, others: Sequence[Tables], dataset: Dataset | None
+) -> Iterator[tuple[str, Figure]]:
     """The figures that need more than the study's tables: the CNN's, and the winner's predictions."""
     from tune_mnist.diagnostics import confusion_matrix, training_curves, worst_digits
     from tune_mnist.evidence import cell_name
@@ -90,7 +95,7 @@ def _further_figures(study: Study, tables: Tables, others: Sequence[Tables]) -> 
     if curves is not None:
         title = "Training loss by epoch: the fully connected best and the CNN"
         yield "fully_connected_and_cnn", training_curves(curves, None, title)
-    found = winner_predictions(study, tables)
+    found = winner_predictions(study, tables, dataset)
     if found is not None:
         winner = cell_name(tables.top3.iloc[0].to_dict())
         yield "confusion_matrix", confusion_matrix(found.confusion(), f"Confusion matrix: {winner}")
