@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from slices import evaluation_slice, train_slice
 from tune_mnist.cluster import ray_session
+from tune_mnist.collector import NEW_OBJECTS
 from tune_mnist.resources import Resources
 from tune_mnist.runner import Listed
 from tune_mnist.trial import TrialData
@@ -64,6 +66,14 @@ def test_trials_run_in_their_order_however_many_wait_for_a_slot(cpus: int, tmp_p
 
     table = run(tmp_path, trial, 9, cpus, 3)
     assert table.sort_values("began")["config/number"].tolist() == list(range(9))
+
+
+@pytest.mark.slow
+def test_a_workers_garbage_collector_is_seldom_at_work(cpus: int, tmp_path: Path) -> None:
+    def trial(config: dict[str, Any]) -> None:
+        tune.report({"new_objects": gc.get_threshold()[0]})
+
+    assert set(run(tmp_path, trial, 1, cpus, 1)["new_objects"]) == {NEW_OBJECTS}
 
 
 @pytest.mark.slow
