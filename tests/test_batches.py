@@ -71,6 +71,9 @@ def test_the_sparse_form_is_the_height_above_the_background() -> None:
     assert pictures.nonzero is not None and pictures.nonzero.dtype == np.float32
     assert pictures.nonzero.nnz == np.count_nonzero(pictures.pixels)
     assert np.abs(pictures.nonzero.toarray() - 1 - PICTURES.numpy()).max() < 1e-6
+    scipys = scipy.sparse.csr_matrix(pictures.pixels)
+    assert np.array_equal(pictures.nonzero.indices, scipys.indices)
+    assert np.array_equal(pictures.nonzero.indptr, scipys.indptr)
 
 
 def test_dense_pictures_have_no_sparse_form() -> None:
