@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tune_mnist.batches import make_pictures
-from tune_mnist.config import PlannedTraining
-from tune_mnist.data import load_dataset, training_data
-from tune_mnist.files import read_json, write_json
-from tune_mnist.significance import Noise, Sample, Score, compare
-from tune_mnist.spec_file import read_spec
-from tune_mnist.training import Training, fit
+from tune_mnist.spec.toml import read_spec
+from tune_mnist.spec.training import PlannedTraining
+from tune_mnist.study.files import read_json, write_json
+from tune_mnist.tables.significance import Noise, Sample, Score, compare
+from tune_mnist.training.batches import make_pictures
+from tune_mnist.training.dataset import load_dataset, training_data
+from tune_mnist.training.loop import Training, fit
 
 SEEDS = 3
 VARIANTS: dict[str, dict[str, object]] = {

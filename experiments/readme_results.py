@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from tune_mnist.claims import judge
-from tune_mnist.files import write_atomic
-from tune_mnist.results import tables_of
-from tune_mnist.standings import BEST
-from tune_mnist.study import Study
+from tune_mnist.reporting.judge import judge
+from tune_mnist.study.files import write_atomic
+from tune_mnist.study.study import Study
+from tune_mnist.tables.of_study import tables_of
+from tune_mnist.tables.standings import BEST
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results:start -->", "<!-- results:end -->"

@@ -16,9 +16,9 @@ from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
-from tune_mnist.data import load_dataset
-from tune_mnist.predict import Answer, predict_files
-from tune_mnist.trained import PRETRAINED, load_trained
+from tune_mnist.deploy.answers import Answer, predict_files
+from tune_mnist.deploy.trained import PRETRAINED, load_trained
+from tune_mnist.training.dataset import load_dataset
 
 SIDES = (20, 600)
 """The shorter side of a picture, pixels, uniform on a logarithmic scale; the longer is up to 1.5 times it."""

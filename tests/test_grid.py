@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from idx import random_arrays, write_folder
-from tune_mnist.analysis import analyse
-from tune_mnist.config import StudySpec
-from tune_mnist.grid import GridArgs, run_grid
-from tune_mnist.result_grid import records_from_results
+from support.idx import random_arrays, write_folder
+from tune_mnist.experiment import run_grid
+from tune_mnist.running.result_grid import records_from_results
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.tables.analyse import analyse
 
 SMALL = ["--models", "SimpleNN", "MediumNN", "--lr", "1e-3", "1e-1", "--batch-size", "128", "--epochs", "1", "2"]
 
@@ -71,7 +71,7 @@ def test_from_python_tables_and_result_grid_agree(tmp_path: Path) -> None:
         models=("SimpleNN",), lr=(1e-3, 1e-2), batch_size=(64,), epochs=(1, 2), seeds=2, protocol="report",
         data=write_folder(tmp_path / "data", arrays),
     )
-    result = run_grid(GridArgs(spec=spec, storage=tmp_path), Console(quiet=True))
+    result = run_grid(spec, storage=tmp_path, console=Console(quiet=True))
     assert result.result_grid is not None and len(result.result_grid) == 4
     from_ray = analyse(spec.trainings(), records_from_results(result.result_grid), "report")
     pd.testing.assert_frame_equal(from_ray.results, result.tables.results, check_exact=True)

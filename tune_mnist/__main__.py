@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from tune_mnist.cli import BAD_INPUT, leave
+from tune_mnist.shell.cli import BAD_INPUT, leave
 
 COMMANDS = {
     "grid": "train, analyse and draw every cell of a grid",

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tune_mnist.about import about_run
+from tune_mnist.shell.about import about_run
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -16,12 +16,13 @@ from pathlib import Path
 import torch
 from common import save, show, spread, told
 
-from tune_mnist.batches import Pictures, make_pictures
-from tune_mnist.config import MODEL_NAMES, StudySpec, TrainingConfig
-from tune_mnist.data import load_dataset, training_data
-from tune_mnist.models import build_model
-from tune_mnist.steps import AutogradSteps
-from tune_mnist.steps.pack import SLOTS, PackSteps
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import MODEL_NAMES, TrainingConfig
+from tune_mnist.training.batches import Pictures, make_pictures
+from tune_mnist.training.dataset import load_dataset, training_data
+from tune_mnist.training.models import build_model
+from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.steps.pack import SLOTS, PackSteps
 
 BATCHES, LRS = StudySpec().batch_size, StudySpec().lr
 WAYS = ("eager", "pack")

@@ -26,7 +26,7 @@ import torch
 from as_scripts_do import torchvision_mnist
 from common import save, show
 
-from tune_mnist.config import StudySpec
+from tune_mnist.spec.study import StudySpec
 
 BUDGETS, LRS = StudySpec().epochs, StudySpec().lr
 SAMPLE_SECONDS = 15.0  # the kernel walks every page for a sample: one a second took an eighth of a core

@@ -18,16 +18,18 @@ from common import save, show, spread, told
 from ray import tune
 from rich.console import Console
 
-from tune_mnist.batches import Pictures, make_pictures
-from tune_mnist.cluster import RAY_ENVIRONMENT, ray_session
-from tune_mnist.config import FULLY_CONNECTED, Context, PlannedTraining, StudySpec, TrainingConfig, training_key
-from tune_mnist.data import load_dataset, training_data
-from tune_mnist.resources import Resources
-from tune_mnist.runner import run_trainings
-from tune_mnist.store import TrainingFolder
-from tune_mnist.study import Study
-from tune_mnist.training import Training
-from tune_mnist.trial import TrialData, run_pack, wait_for
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.runner import run_trainings
+from tune_mnist.running.session import RAY_ENVIRONMENT, ray_session
+from tune_mnist.running.trial import run_pack, wait_for
+from tune_mnist.running.trial_data import TrialData
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import FULLY_CONNECTED, Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import TrainingFolder
+from tune_mnist.training.batches import Pictures, make_pictures
+from tune_mnist.training.dataset import load_dataset, training_data
+from tune_mnist.training.loop import Training
 
 BATCHES, LRS, BUDGETS = StudySpec().batch_size, StudySpec().lr, StudySpec().epochs
 CONTEXT = Context(protocol="holdout", data_sha256="overhead")

@@ -16,8 +16,8 @@ from ray import tune
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, random_split
 
-from tune_mnist.config import FULLY_CONNECTED, TrainingConfig
-from tune_mnist.models import build_model
+from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
+from tune_mnist.training.models import build_model
 
 
 def train(config: dict[str, Any]) -> None:

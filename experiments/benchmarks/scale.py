@@ -46,14 +46,15 @@ def drive(address: str, trials: int, folder: Path) -> dict[str, Any]:
     """Run `trials` from this process; seconds, trials ended and this process's memory at each of its samples."""
     from rich.console import Console
 
-    from tune_mnist import runner
-    from tune_mnist.cluster import ray_session
-    from tune_mnist.config import Context, PlannedTraining, TrainingConfig
-    from tune_mnist.display import Display, RunState
-    from tune_mnist.resources import Resources
-    from tune_mnist.study import Study
-    from tune_mnist.tracking import Tracking
-    from tune_mnist.watch import Watch
+    from tune_mnist.running import runner
+    from tune_mnist.running.display import Display
+    from tune_mnist.running.resources import Resources
+    from tune_mnist.running.session import ray_session
+    from tune_mnist.running.supervisor import Watch
+    from tune_mnist.running.tracking import Tracking
+    from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig
+    from tune_mnist.study.progress import RunState
+    from tune_mnist.study.study import Study
 
     plans = [
         PlannedTraining(TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=128, seed=seed), (1,))

@@ -28,14 +28,15 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 from common import save, show, spread
 
-from tune_mnist.cli import parse, run
-from tune_mnist.config import PREFIX, TrainingConfig, UserError
-from tune_mnist.optuna_backend import make_sampler
-from tune_mnist.search_spec import SearchSpec
-from tune_mnist.searcher import Past, make_scheduler
-from tune_mnist.significance import Score, score, wilson
-from tune_mnist.space import Space
-from tune_mnist.study import Study
+from tune_mnist.searching.backend import make_sampler
+from tune_mnist.searching.searcher import Past, make_scheduler
+from tune_mnist.shell.cli import parse, run
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.search import SearchSpec
+from tune_mnist.spec.space import Space
+from tune_mnist.spec.training import PREFIX, TrainingConfig
+from tune_mnist.study.study import Study
+from tune_mnist.tables.significance import Score, score, wilson
 
 Curve = list[tuple[int, float]]
 """Model-epochs spent, and the best accuracy from then on."""
@@ -184,7 +185,7 @@ def at_each(curve: Curve, most: int) -> np.ndarray:
 
 def draw(curves: dict[str, list[Curve]], most: int, lines: list[tuple[float, float]], path: Path) -> None:
     """Median, quartiles and range of the best accuracy by model-epochs, and the lines to reach (best, its low end)."""
-    from tune_mnist.canvas import caption, make_panels, percent, png, styled
+    from tune_mnist.figures.canvas import caption, make_panels, percent, png, styled
 
     with styled():
         figure, axes = make_panels(1, 1, 3.6)

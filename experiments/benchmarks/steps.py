@@ -23,11 +23,12 @@ from common import save, show, spread, told
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from tune_mnist.batches import make_pictures
-from tune_mnist.config import FULLY_CONNECTED, TrainingConfig
-from tune_mnist.data import load_dataset, training_data
-from tune_mnist.models import MODELS, build_model
-from tune_mnist.steps import AutogradSteps, LinearSteps
+from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
+from tune_mnist.training.batches import make_pictures
+from tune_mnist.training.dataset import load_dataset, training_data
+from tune_mnist.training.models import MODELS, build_model
+from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.steps.linear import LinearSteps
 
 BATCHES = (16, 32, 64, 128)
 LOADER_PICTURES = 3200

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Lab, snapshot, tables, trainings
 
-from tune_mnist.store import TrainingFolder
-from tune_mnist.study import Study
-from tune_mnist.verify import problems
+from chaos.harness import Lab, snapshot, tables, trainings
+from tune_mnist.reporting.verification import problems
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import TrainingFolder
 
 AT_A_TIME = 10
 # Each run writes these whole, whatever was there; Ray's own files are never read.

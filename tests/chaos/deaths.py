@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import AT_ONCE, Lab, Run, check_work, kill, snapshot, tables
+from chaos.harness import AT_ONCE, Lab, Run, check_work, kill, snapshot, tables
 
 STOPPED = (130, -signal.SIGINT)  # -SIGINT: a shell shows it as 130, too
 
@@ -94,7 +94,7 @@ def stop(lab: Lab, count: int) -> str:
 
 def kill_writes(lab: Lab, count: int) -> str:
     """Kill a process at each change of the disk in turn; there are as many as there are, `count` is not needed."""
-    from test_kills import kill_at_each_write
+    from support.kills import kill_at_each_write
 
     with tempfile.TemporaryDirectory(dir=lab.folder) as scratch:
         return f"{sum(1 for _ in kill_at_each_write(Path(scratch)))} kills, one at each write; never torn"

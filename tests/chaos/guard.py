@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import Lab, Run
+from chaos.harness import Lab, Run
 
 # Ray answers these to everyone: whether a token is asked for, and whether it is alive.
 PUBLIC = {"/api/authentication_mode", "/api/healthz", "/api/gcs_healthz", "/api/local_raylet_healthz"}

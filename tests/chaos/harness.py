@@ -18,19 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from idx import NAMES, random_arrays, write_folder  # noqa: E402
-from plain import plain_study  # noqa: E402
-from tune_mnist.cli import parse  # noqa: E402
-from tune_mnist.config import StudySpec  # noqa: E402
-from tune_mnist.data import load_dataset  # noqa: E402
-from tune_mnist.grid import GridArgs  # noqa: E402
-from tune_mnist.runner import packed  # noqa: E402
+from support.idx import NAMES, random_arrays, write_folder
+from support.plain import plain_study
+from tune_mnist.grid import GridArgs
+from tune_mnist.running.runner import packed
+from tune_mnist.shell.cli import parse
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.training.dataset import load_dataset
 
 __all__ = ["NAMES", "Lab", "Run", "random_arrays", "write_folder"]
 
+HERE = Path(__file__).parent
 TABLES = ("epochs.csv", "results.csv", "summary.csv", "top3.csv")
 EPOCHS = 2
 BUDGETS = tuple(range(1, EPOCHS + 1))
@@ -170,8 +168,8 @@ class Lab:
 
     def parsed(self, *words: str) -> StudySpec:
         """The spec that these words ask for."""
-        default = GridArgs(spec=StudySpec(epochs=BUDGETS))
-        return parse(GridArgs, words, prog="grid", description="", default=default).spec
+        epochs = () if "--epochs" in words else ("--epochs", *map(str, BUDGETS))
+        return parse(GridArgs, (*words, *epochs), prog="grid", description="").spec
 
     def in_step(self) -> int:
         """How many trainings at most are one trial of the reference's run: their epochs are saved together."""

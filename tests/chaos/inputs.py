@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from harness import NAMES, Lab, Run, random_arrays, write_folder
+
+from chaos.harness import NAMES, Lab, Run, random_arrays, write_folder
 
 GRID = ("-m", "tune_mnist.grid", "--data", "data")
 

@@ -1,4 +1,4 @@
-"""Kills, damages and disturbs real studies, and shows that they survive: `python tests/chaos/chaos.py --seed 0`.
+"""Kills, damages and disturbs real studies, and shows that they survive: `python tests/chaos/ordeals.py --seed 0`.
 
 Linux only. Ends only processes that it started. With the full counts it takes about half an hour on
 two quiet processors; as root it also mounts small file systems of its own, to fill them.
@@ -15,12 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import damage
-import deaths
-import guard
-import inputs
-import outcomes
-from harness import Lab
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script
+
+from chaos import damage, deaths, guard, inputs, outcomes
+from chaos.harness import Lab
 
 
 @dataclass(frozen=True)

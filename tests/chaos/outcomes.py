@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pandas as pd
-from harness import EPOCHS, Lab, Run, tables, trainings
 
-from tune_mnist.runner import TRIALS_PER_SLOT
+from chaos.harness import EPOCHS, Lab, Run, tables, trainings
+from tune_mnist.running.runner import TRIALS_PER_SLOT
 
 GOOD = ("1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3", "1e-2", "2e-2", "5e-2", "1e-1", "2e-1")
 DIVERGING = "1e30"

@@ -1,13 +1,13 @@
-"""The short version of every ordeal of chaos.py, on one set of reference studies."""
+"""The short version of every ordeal of ordeals.py, on one set of reference studies."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from harness import Lab
 
-from chaos import ORDEALS
+from chaos.harness import Lab
+from chaos.ordeals import ORDEALS
 
 # So many that on two processors every two of them share batches.
 TWENTY_FOUR = ("--models", "SimpleNN", "MediumNN", "--batch-size", "32", "64", "128")

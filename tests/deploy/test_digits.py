@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tune_mnist.config import UserError
-from tune_mnist.data import load_dataset
-from tune_mnist.digits import Array, paper_shade, stroke_width, to_digit
-from tune_mnist.pictures import grey_levels, open_picture, read_file
+from tune_mnist.deploy.digits import Array, paper_shade, stroke_width, to_digit
+from tune_mnist.deploy.pictures import grey_levels, open_picture, read_file
+from tune_mnist.spec.errors import UserError
+from tune_mnist.training.dataset import load_dataset
 
-SCRIPT = Path(__file__).parents[1] / "experiments" / "rendered_digits.py"
+SCRIPT = Path(__file__).parents[2] / "experiments" / "rendered_digits.py"
 
 
 def ink(index: int = 0, side: int = 200) -> Array:

@@ -10,45 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
-from tune_mnist.data import load_dataset
-from tune_mnist.predict import _file, answer, draw_answers, main, predict_files
-from tune_mnist.trained import PRETRAINED, load_trained
+from support.pictures import digits, saved
+from tune_mnist.deploy.answers import _file, answer, draw_answers, predict_files
+from tune_mnist.deploy.trained import PRETRAINED, load_trained
+from tune_mnist.predict import main
 
 COUNT = 60
-
-
-def digits(count: int) -> list[tuple[Image.Image, int]]:
-    """MNIST's first test digits, light on black, enlarged."""
-    dataset = load_dataset()
-    return [
-        (Image.fromarray(picture).resize((84, 84), Image.Resampling.BICUBIC), int(label))
-        for picture, label in zip(dataset.test_images[:count], dataset.test_labels[:count], strict=True)
-    ]
-
-
-def saved(picture: Image.Image, kind: str, path: Path) -> Path:
-    """The picture as a file of one of the kinds that users have."""
-    dark = ImageOps.invert(picture)
-    if kind == "rotated":
-        exif = Image.Exif()
-        exif[0x0112] = 6  # to be turned by 90 degrees for the eye
-        dark.rotate(90, expand=True).convert("RGB").save(path := path.with_suffix(".jpg"), exif=exif, quality=90)
-    elif kind == "16-bit":
-        wide = Image.fromarray(np.asarray(dark).astype(np.uint16) * 257)
-        wide.save(path := path.with_suffix(".png"))
-    elif kind == "transparent":
-        clear = Image.new("RGBA", picture.size, (20, 20, 120, 0))
-        clear.putalpha(picture)
-        clear.save(path := path.with_suffix(".png"))
-    elif kind == "palette":
-        ImageOps.colorize(picture, "#ffeecc", "#662200").quantize(32).save(path := path.with_suffix(".gif"))
-    else:
-        wide = Image.new("L", (400, 260), 0)
-        wide.paste(picture, (20, 150))
-        wide.save(path := path.with_suffix(".webp"), lossless=True)
-    return path
 
 
 @pytest.mark.parametrize("kind", ["rotated", "16-bit", "transparent", "palette", "off-centre"])

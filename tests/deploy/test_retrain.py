@@ -18,20 +18,25 @@ import pandas as pd
 import pytest
 import torch
 
-from idx import random_arrays, write_folder
-from slices import dense, evaluation_slice, train_slice
-from studies import ABOUT, made_records
-from tune_mnist.config import FULLY_CONNECTED, Context, StudySpec, TrainingConfig, UserError, training_key
-from tune_mnist.data import Dataset, load_dataset, training_data
-from tune_mnist.retrain import RetrainArgs, main, run_retrain
-from tune_mnist.retraining import CHECKPOINTS, KEPT_CHECKPOINTS, Retraining, Stand, prepare, retrain
-from tune_mnist.robustness import DISTORTIONS, measure, shifted
-from tune_mnist.steps import AutogradSteps, LinearSteps, make_steps
-from tune_mnist.steps.base import CheckpointedSteps
-from tune_mnist.store import Damaged, Progress
-from tune_mnist.study import Study
-from tune_mnist.trained import load_metrics, load_trained
-from tune_mnist.training import Training, evaluate
+from support.idx import random_arrays, write_folder
+from support.slices import dense, evaluation_slice, train_slice
+from support.studies import ABOUT, made_records
+from tune_mnist.deploy.retrain_seeds import run_retrain
+from tune_mnist.deploy.retraining import CHECKPOINTS, KEPT_CHECKPOINTS, Retraining, Stand, prepare, retrain
+from tune_mnist.deploy.robustness import DISTORTIONS, measure, shifted
+from tune_mnist.deploy.trained import load_metrics, load_trained
+from tune_mnist.retrain import main
+from tune_mnist.spec.errors import Damaged, UserError
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import FULLY_CONNECTED, Context, TrainingConfig, training_key
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import Progress
+from tune_mnist.training.dataset import Dataset, load_dataset, training_data
+from tune_mnist.training.loop import Training, evaluate
+from tune_mnist.training.steps import make_steps
+from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.steps.base import CheckpointedSteps
+from tune_mnist.training.steps.linear import LinearSteps
 
 AUGMENTED = {"rotation": 10, "translation": 2, "scaling": 0.1, "shear": 5}
 EVERYTHING = {"dropout": 0.3, "ema_decay": 0.9, "schedule": "cosine", "budget": 2, "weight_decay": 0.1, **AUGMENTED}
@@ -240,22 +245,22 @@ def study_on_data(folder: Path) -> Study:
 
 def test_a_studys_best_a_rank_or_a_key_is_retrained(tmp_path: Path) -> None:
     study = study_on_data(tmp_path)
-    (best,) = run_retrain(RetrainArgs(study=study.folder))
+    (best,) = run_retrain(study.folder)
     assert best["folder"] == str(study.folder / "best")
     assert (best["config"]["lr"], best["config"]["seed"], best["metrics"]["epochs"]) == (1e-3, 0, 2)
-    (third,) = run_retrain(RetrainArgs(study=study.folder, rank=3))
+    (third,) = run_retrain(study.folder, rank=3)
     assert (third["config"]["lr"], third["metrics"]["epochs"]) == (1e-4, 2)
     assert third["folder"] == str(study.folder / "rank-3")
     key = training_key(config(lr=1e-2, seed=1), study.context())
-    (keyed,) = run_retrain(RetrainArgs(study=study.folder, key=key))
+    (keyed,) = run_retrain(study.folder, key=key)
     assert (keyed["config"]["lr"], keyed["config"]["seed"]) == (1e-2, 1)
     with pytest.raises(UserError, match="rank <= 6.*7"):
-        run_retrain(RetrainArgs(study=study.folder, rank=7))
+        run_retrain(study.folder, rank=7)
     with pytest.raises(UserError, match="no training with key 0123"):
-        run_retrain(RetrainArgs(study=study.folder, key="0123"))
+        run_retrain(study.folder, key="0123")
     write_folder(tmp_path / "data", random_arrays(train=130, test=40, seed=1))
     with pytest.raises(UserError, match="data of study study have SHA-256"):
-        run_retrain(RetrainArgs(study=study.folder))
+        run_retrain(study.folder)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +295,7 @@ def test_robustness_compares_with_a_twin_trained_without_augmentation(tmp_path: 
         models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), epochs=(1,), data=data,
         recipe=dataclasses.replace(StudySpec().recipe, rotation=10.0),
     )
-    (outcome,) = run_retrain(RetrainArgs(spec=spec, storage=tmp_path, robustness=True))
+    (outcome,) = run_retrain(spec=spec, storage=tmp_path, robustness=True)
     folder = Path(outcome["folder"])
     assert load_trained(folder / "plain").config == dataclasses.replace(load_trained(folder).config, rotation=0.0)
     assert (folder / "robustness.png").read_bytes().startswith(b"\x89PNG")

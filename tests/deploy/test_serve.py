@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from browser import find_browser, open_page
-from test_predict import digits, saved
+from support.browser import find_browser, open_page
+from support.pictures import digits, saved
 from tune_mnist.serve import main
 
 IN_FLIGHT = 200
@@ -81,7 +81,7 @@ def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_ray_whose_replicas_answer_to_anyone_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tune_mnist.serve.LEAST_RAY", "999")
+    monkeypatch.setattr("tune_mnist.deploy.serving.LEAST_RAY", "999")
     assert main([]) == 2
     assert "Ray of at least 999" in capsys.readouterr().err
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from tune_mnist import trained
-from tune_mnist.config import TrainingConfig, UserError
-from tune_mnist.files import digest, read_json, write_json
-from tune_mnist.models import build_model
-from tune_mnist.trained import load_metrics, load_trained, save_trained
+from tune_mnist.deploy import trained
+from tune_mnist.deploy.trained import load_metrics, load_trained, save_trained
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.study.files import digest, read_json, write_json
+from tune_mnist.training.models import build_model
 
 CONFIG = TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=32, seed=7, dropout=0.5)
 

@@ -12,13 +12,13 @@ import pytest
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from tune_mnist.analysis import Tables, analyse
-from tune_mnist.canvas import png, pngs
-from tune_mnist.config import StudySpec
-from tune_mnist.diagnostics import training_curves
-from tune_mnist.plots import accuracy_heatmap, accuracy_lines, figures_of
-from tune_mnist.slices import best_curves, floor, lr_by_batch
-from tune_mnist.store import Status, TrainingRecord
+from tune_mnist.figures.accuracy import accuracy_heatmap, accuracy_lines, figures_of
+from tune_mnist.figures.canvas import png, pngs
+from tune_mnist.figures.diagnostics import training_curves
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.study.training_folder import Status, TrainingRecord
+from tune_mnist.tables.analyse import Tables, analyse
+from tune_mnist.tables.slices import best_curves, floor, lr_by_batch
 
 ALL = [
     "accuracy_by_lr", "accuracy_by_epochs", "accuracy_by_batch_size", "heatmap_lr_batch_size",

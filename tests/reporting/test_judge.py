@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies import made_study, made_tables
+from support.studies import made_study, made_tables
 from tune_mnist import claims
-from tune_mnist.analysis import Tables
-from tune_mnist.claims import as_json, judge
-from tune_mnist.claims_models import FLOOR
-from tune_mnist.cli import parse, spec_from_argv
-from tune_mnist.config import Recipe, StudySpec, TrainingConfig
-from tune_mnist.evidence import Verdict
-from tune_mnist.grid import GridArgs
+from tune_mnist.grid import GridArgs, from_toml
+from tune_mnist.reporting.claims_models import FLOOR
+from tune_mnist.reporting.judge import json_of, judge
+from tune_mnist.reporting.verdicts import Verdict
+from tune_mnist.shell.cli import parse
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.tables.analyse import Tables
 
 GRID = StudySpec(batch_size=(16, 32, 64), seeds=3)
 REPORT = replace(GRID, protocol="report")
@@ -111,9 +112,9 @@ def test_what_a_study_lacks_is_named_with_the_command_that_supplies_it() -> None
         assert verdict.verdict == "undecided"
         python, module, name, *words = shlex.split(verdict.command)
         assert (python, module, name) == ("python", "-m", "tune_mnist.grid")
-        root = Path(__file__).parents[1]
-        spec, flags = spec_from_argv([str(root / word) if word.endswith(".toml") else word for word in words])
-        asked = parse(GridArgs, flags, prog="grid", description="", default=GridArgs(spec=spec)).spec
+        root = Path(__file__).parents[2]
+        words = [str(root / word) if word.endswith(".toml") else word for word in words]
+        asked = parse(GridArgs, words, prog="grid", description="", from_toml=from_toml).spec
         assert asked.seeds == 3 and asked.protocol == "holdout"
     assert "1.461" in lacking["C8"].why and "softmax" in lacking["C8"].why
 
@@ -147,7 +148,7 @@ def test_the_command_prints_every_verdict_and_its_json_is_strict(
     assert claims.main([str(folder), "--json"]) == 0
     verdicts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert [one["claim"] for one in verdicts] == [f"C{number}" for number in range(1, 11)]
-    assert json.dumps(as_json(world("as reported")[1]), allow_nan=False)
+    assert json.dumps(json_of(world("as reported")[1]), allow_nan=False)
 
 
 def test_no_study_and_no_such_study_are_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:

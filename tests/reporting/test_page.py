@@ -14,18 +14,20 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from slices import mnist
-from studies import ABOUT, made_study, made_tables
+from support.slices import mnist
+from support.studies import ABOUT, made_study, made_tables
 from tune_mnist import report
-from tune_mnist.cli import parse, spec_from_argv
-from tune_mnist.config import Recipe, StudySpec, TrainingConfig
-from tune_mnist.diagnostics import frontier
-from tune_mnist.grid import GridArgs
-from tune_mnist.mistakes import winner_predictions
-from tune_mnist.page import command
-from tune_mnist.results import tables_of, write_results
-from tune_mnist.selection import optimism
-from tune_mnist.slices import costs, fully_connected_and_cnn
+from tune_mnist.figures.diagnostics import frontier
+from tune_mnist.grid import GridArgs, from_toml
+from tune_mnist.reporting.page import command
+from tune_mnist.reporting.predictions import winner_predictions
+from tune_mnist.reporting.publish import write_results
+from tune_mnist.shell.cli import parse
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.tables.of_study import tables_of
+from tune_mnist.tables.optimism import optimism
+from tune_mnist.tables.slices import costs, fully_connected_and_cnn
 
 SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4), seeds=2)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -126,8 +128,7 @@ def test_a_study_not_begun_or_begun_in_part_has_a_page(tmp_path: Path) -> None:
 def test_the_command_that_repeats_a_study_asks_for_the_very_same(spec: StudySpec) -> None:
     *_, module = (words := shlex.split(command(spec, "mine")))[:3]
     assert module == "tune_mnist.grid"
-    given, flags = spec_from_argv(words[3:])
-    args = parse(GridArgs, flags, prog="grid", description="", default=GridArgs(spec=given))
+    args = parse(GridArgs, words[3:], prog="grid", description="", from_toml=from_toml)
     assert (args.spec, args.name) == (spec, "mine")
 
 

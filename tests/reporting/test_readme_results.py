@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from studies import made_study
-from tune_mnist.config import StudySpec
-from tune_mnist.results import tables_of
+from support.studies import made_study
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.tables.of_study import tables_of
 
-SCRIPT = Path(__file__).parents[1] / "experiments" / "readme_results.py"
+SCRIPT = Path(__file__).parents[2] / "experiments" / "readme_results.py"
 SPEC = StudySpec(models=("SimpleNN",), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2,))
 
 

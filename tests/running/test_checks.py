@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tune_mnist import checks
-from tune_mnist.checks import Check, machine_checks, package_checks
-from tune_mnist.config import UserError
 from tune_mnist.doctor import DoctorArgs, main
+from tune_mnist.running import checks
+from tune_mnist.running.checks import Check, machine_checks, package_checks
+from tune_mnist.spec.errors import UserError
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_damaged_data_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def damaged() -> Any:
         raise UserError("`MD5 is a` must hold, but got b: install the package again")
 
-    monkeypatch.setattr("tune_mnist.data.load_dataset", damaged)
+    monkeypatch.setattr("tune_mnist.training.dataset.load_dataset", damaged)
     check = by_name(machine_checks(home))["MNIST"]
     assert "MD5 is a" in check.value and check.remedy == "install the package again"
 

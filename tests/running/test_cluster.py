@@ -16,21 +16,20 @@ from typing import Any
 
 import psutil
 import pytest
+from local_nodes import LocalNodes, local_nodes, wait_for
 from rich.console import Console
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "experiments" / "cluster"))
+from support.idx import random_arrays, write_folder
+from support.plain import plain_study
+from tune_mnist.experiment import check_experiment
+from tune_mnist.running import runner
+from tune_mnist.running.resources import Resources
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Context
+from tune_mnist.study.study import Study
+from tune_mnist.training.batches import make_pictures
 
-from local_nodes import LocalNodes, local_nodes, wait_for  # type: ignore[import-not-found] # noqa: E402
-
-from idx import random_arrays, write_folder  # noqa: E402
-from plain import plain_study  # noqa: E402
-from tune_mnist import runner  # noqa: E402
-from tune_mnist.batches import make_pictures  # noqa: E402
-from tune_mnist.config import Context, StudySpec  # noqa: E402
-from tune_mnist.experiment import check_experiment  # noqa: E402
-from tune_mnist.resources import Resources  # noqa: E402
-from tune_mnist.study import Study  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 TABLES = ("results.csv", "epochs.csv", "summary.csv", "top3.csv")
 WORDS = ["--models", "SimpleNN", "--lr", "1e-3", "3e-3", "--batch-size", "32", "--seeds", "5", "--epochs", "2", "80"]
@@ -96,7 +95,8 @@ def test_a_node_killed_and_one_added_change_no_byte(cluster: LocalNodes, tmp_pat
 @pytest.mark.cluster
 def test_shares_of_a_gpu_and_more_of_it_after_running_out_of_its_memory(cluster: LocalNodes, tmp_path: Path) -> None:
     command = [sys.executable, __file__, cluster.address, str(tmp_path)]
-    done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=120)
+    environment = cluster.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["at once"] == {"0.25": 4, "0.3": 3}
@@ -109,10 +109,11 @@ def test_shares_of_a_gpu_and_more_of_it_after_running_out_of_its_memory(cluster:
 
 def as_driver(address: str, folder: Path) -> dict[str, Any]:
     """How many waiting trials ran at once at each share, and what became of trainings that need more than theirs."""
-    from tune_mnist.cluster import ray_session
-    from tune_mnist.display import Display, RunState
-    from tune_mnist.tracking import Tracking
-    from tune_mnist.watch import Watch
+    from tune_mnist.running.display import Display
+    from tune_mnist.running.session import ray_session
+    from tune_mnist.running.supervisor import Watch
+    from tune_mnist.running.tracking import Tracking
+    from tune_mnist.study.progress import RunState
 
     spec = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), seeds=6, epochs=(1,),
                      data=write_folder(folder / "data", random_arrays(train=600, test=100)))
@@ -129,7 +130,7 @@ def as_driver(address: str, folder: Path) -> dict[str, Any]:
             found[f"{share:g}"] = most_at_once(study.folder)
         runner.run_trial = needing  # type: ignore[attr-defined]
         study = made(folder / "memory")
-        from tune_mnist.trial import TrialData
+        from tune_mnist.running.trial_data import TrialData
 
         data = TrialData(make_pictures(ready.data.train_images, ready.data.train_labels),
                          make_pictures(ready.data.eval_images, ready.data.eval_labels))
@@ -180,7 +181,7 @@ def needing(config: dict[str, Any], *, data: Any, context: Any, trainings: str) 
     import torch
     from ray import tune
 
-    from tune_mnist import trial
+    from tune_mnist.running import trial
 
     real, share = trial.run_training, tune.get_context().get_trial_resources().required_resources["GPU"]
 

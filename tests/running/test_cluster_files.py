@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-CLUSTER = Path(__file__).parents[1] / "experiments" / "cluster"
+CLUSTER = Path(__file__).parents[2] / "experiments" / "cluster"
 BASH = ["bash", "-n"]
 
 
@@ -82,13 +82,13 @@ def test_the_rayjob_is_whole() -> None:
 
 
 def test_the_rayjob_s_entrypoint_is_a_command_of_ours() -> None:
-    from tune_mnist.cli import parse, spec_from_argv
-    from tune_mnist.grid import GridArgs
+    from tune_mnist.grid import GridArgs, from_toml
+    from tune_mnist.shell.cli import parse
 
     words = documents("kuberay.yaml")[1]["spec"]["entrypoint"].split()
     assert words[:3] == ["python", "-m", "tune_mnist.grid"]
-    spec, rest = spec_from_argv([str(CLUSTER.parents[1] / w) if w.endswith(".toml") else w for w in words[3:]])
-    args = parse(GridArgs, rest, prog="grid", description="", default=GridArgs(spec=spec))
+    words = [str(CLUSTER.parents[1] / word) if word.endswith(".toml") else word for word in words[3:]]
+    args = parse(GridArgs, words, prog="grid", description="", from_toml=from_toml)
     assert args.resources.address == "auto" and str(args.storage).startswith("/shared/")
 
 

@@ -11,13 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from local_nodes import LocalNodes, free_port, local_nodes
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "experiments" / "cluster"))
-
-from local_nodes import LocalNodes, free_port, local_nodes  # type: ignore[import-not-found] # noqa: E402
-
-from idx import random_arrays, write_folder  # noqa: E402
+from support.idx import random_arrays, write_folder
 
 SOON_SECONDS = 30
 GRID = [sys.executable, "-m", "tune_mnist.grid", "--models", "SimpleNN", "--lr", "1e-3", "--batch-size", "32"]
@@ -26,6 +22,8 @@ NOBODY = "192.0.2.1:6379"  # of the addresses that RFC 5737 sets aside for docum
 HIDDEN = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"')
 TAKEN = """
 import sys, time, ray
+
+ROOT = Path(__file__).parents[2]
 ray.init(address=sys.argv[1], log_to_driver=False)
 held = [ray.remote(num_cpus=1)(type("Holder", (), {})).remote() for _ in range(2)]
 ray.get([holder.__ray_ready__.remote() for holder in held])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tune_mnist.config import FULLY_CONNECTED, PlannedTraining, StudySpec
-from tune_mnist.display import RunState
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import FULLY_CONNECTED, PlannedTraining
+from tune_mnist.study.progress import RunState
 
 # Seconds of an epoch on one core, in microseconds of a step times its steps, by the benchmark of steps.
 STEP_MICROSECONDS = {

@@ -26,18 +26,20 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from idx import random_arrays, write_folder
-from tune_mnist.config import Context, PlannedTraining, TrainingConfig, UserError, trial_config
-from tune_mnist.display import Display, RunState
+from support.idx import random_arrays, write_folder
 from tune_mnist.grid import main as grid
-from tune_mnist.monitor import COUNTERS, GAUGES, STATES, TrainingEvents, counts, exported_names
-from tune_mnist.resources import Resources
-from tune_mnist.study import Study
-from tune_mnist.trackers import Tracker, mlflow_tracker, tensorboard_tracker
-from tune_mnist.tracking import Tracking
-from tune_mnist.watch import Watch
+from tune_mnist.running.display import Display
+from tune_mnist.running.monitor import COUNTERS, GAUGES, STATES, TrainingEvents, counts, exported_names
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.supervisor import Watch
+from tune_mnist.running.trackers import Tracker, mlflow_tracker, tensorboard_tracker
+from tune_mnist.running.tracking import Tracking
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, trial_config
+from tune_mnist.study.progress import RunState
+from tune_mnist.study.study import Study
 
-MONITORING = Path(__file__).parent.parent / "experiments" / "monitoring"
+MONITORING = Path(__file__).parents[2] / "experiments" / "monitoring"
 CONFIG = TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=64)
 OTHER = TrainingConfig(model="SimpleNN", lr=1e-2, batch_size=64)
 PLANS = [PlannedTraining(CONFIG, (3,)), PlannedTraining(OTHER, (3,))]

@@ -17,13 +17,13 @@ from ray import tune
 from ray.tune.logger import JsonLoggerCallback
 from rich.console import Console
 
-from slices import evaluation_slice, train_slice
-from tune_mnist.cluster import ray_session
-from tune_mnist.collector import NEW_OBJECTS
-from tune_mnist.resources import Resources
-from tune_mnist.runner import Listed
-from tune_mnist.trial import TrialData
-from tune_mnist.workers import InOrder, starting_together
+from support.slices import evaluation_slice, train_slice
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.runner import Listed
+from tune_mnist.running.scheduling import InOrder, starting_together
+from tune_mnist.running.session import ray_session
+from tune_mnist.running.trial_data import TrialData
+from tune_mnist.shell.collector import NEW_OBJECTS
 
 
 @pytest.fixture(scope="module")

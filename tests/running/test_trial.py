@@ -12,20 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from tune_mnist.batches import make_pictures
-from tune_mnist.config import (
-    Context,
-    PlannedTraining,
-    StudySpec,
-    TrainingConfig,
-    training_key,
-    trainings_of,
-    trial_config,
-)
-from tune_mnist.data import load_dataset, training_data
-from tune_mnist.runner import packed
-from tune_mnist.store import TrainingFolder
-from tune_mnist.trial import TrialData, ahead, once_saved, run_pack, run_training
+from tune_mnist.running.runner import packed
+from tune_mnist.running.trial import ahead, once_saved, run_pack, run_training
+from tune_mnist.running.trial_data import TrialData
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key, trainings_of, trial_config
+from tune_mnist.study.training_folder import TrainingFolder
+from tune_mnist.training.batches import make_pictures
+from tune_mnist.training.dataset import load_dataset, training_data
 
 CONTEXT = Context(protocol="holdout", data_sha256="0" * 64)
 SETTINGS = [(1e-3, 0), (1e-2, 1), (1e30, 0)]
@@ -94,7 +88,7 @@ def test_members_join_where_they_stand_whoever_they_are_packed_with(
     assert kept(tmp_path / "whole") == kept(tmp_path / "parts")
 
 
-@pytest.mark.filterwarnings("ignore::tune_mnist.store.Damaged")
+@pytest.mark.filterwarnings("ignore::tune_mnist.spec.errors.Damaged")
 def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(
     tmp_path: Path, data: TrialData, configs: list[TrainingConfig]
 ) -> None:

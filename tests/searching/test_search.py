@@ -20,22 +20,24 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from idx import random_arrays, write_folder
-from studies import made_study
+from support.idx import random_arrays, write_folder
+from support.studies import made_study
 from tune_mnist import search
-from tune_mnist.config import Context, Recipe, StudySpec, TrainingConfig, UserError
-from tune_mnist.optuna_backend import open_storage
-from tune_mnist.optuna_study import KEY, Asked, Trials
-from tune_mnist.results import tables_of
-from tune_mnist.search_figures import of_one_goal, search_figures
-from tune_mnist.search_spec import SearchSpec, read_search
-from tune_mnist.search_tables import pareto_table, trials_table
-from tune_mnist.space import Range, Space, domain_of_words, space_of, words_of_domain
-from tune_mnist.store import Progress
-from tune_mnist.study import Study
-from tune_mnist.warm import check_sources, warm_start
+from tune_mnist.searching.backend import open_storage
+from tune_mnist.searching.figures import of_one_goal, search_figures
+from tune_mnist.searching.tables import pareto_table, trials_table
+from tune_mnist.searching.trials import KEY, Asked, Trials
+from tune_mnist.searching.warm_start import check_sources, warm_start
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.search import SearchSpec, read_search
+from tune_mnist.spec.space import Range, Space, domain_of_words, space_of, words_of_domain
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Context, Recipe, TrainingConfig
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import Progress
+from tune_mnist.tables.of_study import tables_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONTEXT = Context(protocol="holdout", data_sha256=f"{'holdout':0<64}")
 SPACE = Space(models=("SimpleNN", "MediumNN"), lr=Range(1e-4, 1e-1), batch_size=(16, 32))
 SPEC = SearchSpec(space=SPACE, trials=6, epochs=3, sampler="random")
@@ -359,7 +361,7 @@ def test_the_figures_are_optunas(tmp_path: Path) -> None:
 
 
 def test_a_resumed_stopping_stops_what_the_uncut_one_would(tmp_path: Path) -> None:
-    from tune_mnist.searcher import Past, make_scheduler
+    from tune_mnist.searching.searcher import Past, make_scheduler
 
     spec = replace(SPEC, epochs=5, trials=9)
     trials = opened(tmp_path, spec)
@@ -410,14 +412,14 @@ def test_killed_at_random_and_resumed_it_holds_exactly_the_trials_asked_for(tmp_
 
 @pytest.mark.slow
 def test_a_diverged_training_ends_at_once_as_failed_and_a_stopped_one_as_pruned(tmp_path: Path) -> None:
-    from tune_mnist.search import SearchArgs, run_search
+    from tune_mnist.experiment import run_search
 
     data = write_folder(tmp_path / "data", random_arrays(train=2000, test=100))
     spec = SearchSpec(
         space=Space(models=("SimpleNN",), lr=(1e-6, 3e-6, 1e-5, 3e-5, 1e-3, 1e38), batch_size=(64,)), epochs=6,
         trials=6, sampler="grid", data=data,
     )
-    result = run_search(SearchArgs(spec=spec, storage=tmp_path / "ray_results"), Console(quiet=True))
+    result = run_search(spec, storage=tmp_path / "ray_results", console=Console(quiet=True))
     found = {trial.params["lr"]: trial for trial in check_storage(tmp_path, 6)}
     assert found[1e38].state == TrialState.FAIL and len(found[1e38].intermediate_values) <= 1
     assert found[1e-3].state == TrialState.COMPLETE and len(found[1e-3].intermediate_values) == 6

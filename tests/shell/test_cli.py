@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from idx import random_arrays, write_folder
-from tune_mnist.cli import parse, run, spec_from_argv
-from tune_mnist.config import StudySpec, UserError
-from tune_mnist.spec_file import read_spec
+from support.idx import random_arrays, write_folder
+from tune_mnist.shell.cli import parse, run
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.toml import read_spec
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class GridArgs:
 
 
 def grid_args(argv: Sequence[str]) -> GridArgs:
-    spec, rest = spec_from_argv(argv)
-    return parse(GridArgs, rest, prog="grid", description="A grid.", default=GridArgs(spec=spec))
+    return parse(
+        GridArgs, argv, prog="grid", description="A grid.", from_toml=lambda path: GridArgs(spec=read_spec(path))
+    )
 
 
 def grid(*argv: str) -> int:
@@ -225,7 +227,8 @@ def test_a_closed_stdout_is_quiet(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_exits_130_without_a_traceback() -> None:
-    code = "import time; from tune_mnist.cli import run; body = lambda: print('go', flush=True) or time.sleep(60)\n"
+    code = "import time; from tune_mnist.shell.cli import run\n"
+    code += "body = lambda: print('go', flush=True) or time.sleep(60)\n"
     process = subprocess.Popen(
         [sys.executable, "-c", code + "raise SystemExit(run(body))"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env=os.environ | {"PYTHONPATH": str(EXPERIMENTS.parent)},
@@ -240,7 +243,7 @@ def test_ctrl_c_exits_130_without_a_traceback() -> None:
 def test_a_second_signal_while_python_ends_leaves_the_status_alone(number: signal.Signals) -> None:
     code = """
 import os, time
-from tune_mnist.cli import run
+from tune_mnist.shell.cli import run
 
 class Slow:
     def __del__(self, write=os.write, sleep=time.sleep):
@@ -265,7 +268,7 @@ raise SystemExit(run(lambda: print("go", flush=True) or time.sleep(60)))
 def test_leaving_runs_the_exit_handlers_and_takes_nothing_apart() -> None:
     code = """
 import atexit
-from tune_mnist.cli import leave
+from tune_mnist.shell.cli import leave
 
 class Heavy:
     def __del__(self, write=print):

@@ -16,20 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tune_mnist.config import (
-    FULLY_CONNECTED,
-    MODEL_NAMES,
-    Context,
-    Recipe,
-    StudySpec,
-    TrainingConfig,
-    UserError,
-    check_study_name,
-    training_key,
-)
-from tune_mnist.spec_file import from_mapping, read_spec
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.study import StudySpec, check_study_name
+from tune_mnist.spec.toml import from_mapping, read_spec
+from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, Context, Recipe, TrainingConfig, training_key
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONFIG = TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=32)
 CONTEXT = Context(protocol="holdout", data_sha256="ab" * 32)
 
@@ -115,7 +107,7 @@ def test_the_key_depends_on_nothing_else() -> None:
     fields = list(reversed(dataclasses.fields(TrainingConfig)))
     reordered = dataclasses.make_dataclass("Reordered", [(f.name, f.type) for f in fields])
     assert training_key(reordered(**asdict(CONFIG)), CONTEXT) == training_key(CONFIG, CONTEXT)
-    code = "from tests.test_config import *; print(training_key(CONFIG, CONTEXT))"
+    code = "from spec.test_config import *; print(training_key(CONFIG, CONTEXT))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONHASHSEED": "1"},
         capture_output=True, text=True, check=True, timeout=60,
@@ -305,14 +297,14 @@ def test_a_damaged_config_is_refused() -> None:
 
 
 def test_the_names_are_those_of_the_models() -> None:
-    from tune_mnist.models import MODELS
+    from tune_mnist.training.models import MODELS
 
     assert tuple(MODELS) == MODEL_NAMES
     assert FULLY_CONNECTED == ("SimpleNN", "MediumNN", "ComplexNN")
 
 
 def test_importing_the_config_the_lock_and_the_store_brings_in_neither_torch_nor_ray() -> None:
-    code = "import sys, tune_mnist, tune_mnist.config, tune_mnist.lock, tune_mnist.store, tune_mnist.files\n"
+    code = "import sys, tune_mnist.spec.training, tune_mnist.study.lock, tune_mnist.study.training_folder\n"
     code += "print(sorted({'torch', 'ray', 'pydantic', 'pandas', 'numpy', 'tyro'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tune_mnist.config import UserError
-from tune_mnist.files import (
+from tune_mnist.spec.errors import UserError
+from tune_mnist.study.files import (
     Corrupt,
     WriteError,
     checksum,

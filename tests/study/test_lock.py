@@ -17,17 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from tune_mnist import lock
-from tune_mnist.config import UserError
-from tune_mnist.lock import holder, refuse_if_held, study_lock
+from tune_mnist.spec.errors import UserError
+from tune_mnist.study import lock
+from tune_mnist.study.lock import holder, refuse_if_held, study_lock
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # Told a time, it tries the lock then and says how that went; another line lets go of it.
 CONTENDER = """
 import sys, time
 from pathlib import Path
-from tune_mnist.config import UserError
-from tune_mnist.lock import study_lock
+from tune_mnist.spec.errors import UserError
+from tune_mnist.study.lock import study_lock
 for line in sys.stdin:
     while time.time() < float(line):
         pass

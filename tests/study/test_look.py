@@ -15,16 +15,19 @@ from typing import Any
 
 import pytest
 
-from stored import CONFIG, CONTEXT, KEY, SPEC, begun, damage, tree
-from studies import ABOUT, made_study
-from tune_mnist.config import StudySpec, UserError, training_key
-from tune_mnist.files import write_json
-from tune_mnist.lock import STALE_SECONDS, study_lock
-from tune_mnist.look import Look, newest_study
-from tune_mnist.status import as_json, main
-from tune_mnist.study import Study
+from support.stored import CONFIG, CONTEXT, KEY, SPEC, begun, damage, tree
+from support.studies import ABOUT, made_study
+from tune_mnist.running.status_view import json_of
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import training_key
+from tune_mnist.status import main
+from tune_mnist.study.files import write_json
+from tune_mnist.study.lock import STALE_SECONDS, study_lock
+from tune_mnist.study.look import Look, newest_study
+from tune_mnist.study.study import Study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HOUR_AGO = time.time() - 3600
 
 
@@ -39,7 +42,7 @@ def study(tmp_path: Path) -> Study:
 
 
 def seen(study: Study) -> dict[str, Any]:
-    return json.loads(json.dumps(as_json(Look(study)()), allow_nan=False))
+    return json.loads(json.dumps(json_of(Look(study)()), allow_nan=False))
 
 
 def held_by(study: Study, **told: Any) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from stored import CONFIG, CONTEXT, KEY, OTHER, SPEC, begun, damage, train, tree
-from tune_mnist.about import without_password
-from tune_mnist.config import Recipe, StudySpec, TrainingConfig, UserError, training_key
-from tune_mnist.study import Study
+from support.stored import CONFIG, CONTEXT, KEY, OTHER, SPEC, begun, damage, train, tree
+from tune_mnist.shell.about import without_password
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Recipe, TrainingConfig, training_key
+from tune_mnist.study.study import Study
 
 
 @pytest.fixture

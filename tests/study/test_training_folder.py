@@ -11,12 +11,27 @@ from typing import Any
 import pytest
 import torch
 
-from stored import CONFIG, CONTEXT, KEY, advance, begun, damage, data, row, state_of, states, timing, train, tree
-from tune_mnist.config import PlannedTraining
-from tune_mnist.files import read_json
-from tune_mnist.store import KEPT_STATES, Progress, TrainingFolder, TrainingRecord, diverged, finite_or_none
-from tune_mnist.study import Study
-from tune_mnist.trial import run_training, score_training
+from support.stored import (
+    CONFIG,
+    CONTEXT,
+    KEY,
+    advance,
+    begun,
+    damage,
+    data,
+    row,
+    state_of,
+    states,
+    timing,
+    train,
+    tree,
+)
+from tune_mnist.running.trial import run_training, score_training
+from tune_mnist.spec.training import PlannedTraining
+from tune_mnist.study.files import read_json
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import KEPT_STATES, Progress, TrainingFolder, TrainingRecord, diverged
+from tune_mnist.training.packing import finite_or_none
 
 
 @pytest.fixture

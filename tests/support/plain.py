@@ -6,21 +6,23 @@ from pathlib import Path
 
 import torch
 
-from tune_mnist.about import about_run
-from tune_mnist.analysis import write_tables
-from tune_mnist.config import StudySpec, training_key
-from tune_mnist.experiment import check_experiment, shared_pictures, test_pictures
-from tune_mnist.files import write_atomic
-from tune_mnist.resources import Resources
-from tune_mnist.results import tables_of, winners_to_score
-from tune_mnist.study import Study
-from tune_mnist.trial import TrialData, run_training, score_training
+from tune_mnist.experiment import check_experiment
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.trial import run_training, score_training
+from tune_mnist.running.trial_data import test_pictures, trial_data
+from tune_mnist.shell.about import about_run
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import training_key
+from tune_mnist.study.files import write_atomic
+from tune_mnist.study.study import Study
+from tune_mnist.tables.analyse import write_tables
+from tune_mnist.tables.of_study import tables_of, winners_to_score
 
 
 def plain_study(spec: StudySpec, folder: Path) -> Study:
     """The study of `spec` in a new `folder`, without figures."""
     ready = check_experiment(spec, Resources())
-    data, context, test = TrialData(*shared_pictures(ready.data)), ready.context, test_pictures(ready.dataset)
+    data, context, test = trial_data(ready.data), ready.context, test_pictures(ready.dataset)
     folder.mkdir(parents=True)
     study = Study(folder)
     study.create()

@@ -8,8 +8,8 @@ import functools
 import numpy as np
 import scipy.sparse
 
-from tune_mnist.batches import Pictures, make_pictures
-from tune_mnist.data import Dataset, load_dataset
+from tune_mnist.training.batches import Pictures, make_pictures
+from tune_mnist.training.dataset import Dataset, load_dataset
 
 mnist = functools.cache(load_dataset)
 

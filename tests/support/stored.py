@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from slices import evaluation_slice, train_slice
-from tune_mnist.config import Context, PlannedTraining, StudySpec, TrainingConfig, training_key
-from tune_mnist.store import Progress, TrainingFolder
-from tune_mnist.trial import TrialData, run_training
+from support.slices import evaluation_slice, train_slice
+from tune_mnist.running.trial import run_training
+from tune_mnist.running.trial_data import TrialData
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.study.training_folder import Progress, TrainingFolder
 
 CONFIG = TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=64)
 CONTEXT = Context(protocol="holdout", data_sha256="ab" * 32)

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tune_mnist.analysis import Tables, analyse
-from tune_mnist.config import PREFIX, Context, PlannedTraining, StudySpec, TrainingConfig, training_key
-from tune_mnist.store import Progress, TrainingRecord
-from tune_mnist.study import Study
-from tune_mnist.training import pack_bits
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import Progress, TrainingRecord
+from tune_mnist.tables.analyse import Tables, analyse
+from tune_mnist.training.packing import pack_bits
 
 ABOUT: dict[str, Any] = {
     "started": "2026-01-01T00:00:00+00:00", "command": ["tune_mnist/grid.py"], "python": "3.11.0",
@@ -100,7 +101,7 @@ def _flags(share: float, pictures: int, config: TrainingConfig, epoch: int) -> n
 
 
 def _score(study: Study, count: int, labels: np.ndarray) -> None:
-    from tune_mnist.results import winners_to_score
+    from tune_mnist.tables.of_study import winners_to_score
 
     for config, epochs in winners_to_score(study)[:count]:
         wrong = np.random.default_rng(epochs).random(len(labels)) < 0.02

@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tune_mnist.analysis import Tables, analyse, write_tables
-from tune_mnist.config import PlannedTraining, Recipe, StudySpec, TrainingConfig
-from tune_mnist.files import write_atomic
-from tune_mnist.result_grid import records_from_results
-from tune_mnist.slices import best_curves, epochs_by_batch, lr_by_batch, nearest, series
-from tune_mnist.store import Status, TrainingRecord
-from tune_mnist.training import pack_bits
+from tune_mnist.running.result_grid import records_from_results
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import PlannedTraining, Recipe, TrainingConfig
+from tune_mnist.study.files import write_atomic
+from tune_mnist.study.training_folder import Status, TrainingRecord
+from tune_mnist.tables.analyse import Tables, analyse, write_tables
+from tune_mnist.tables.slices import best_curves, epochs_by_batch, lr_by_batch, nearest, series
+from tune_mnist.training.packing import pack_bits
 
 CELL = ["model", "lr", "batch_size", "epochs", "seed"]
 RIGHT = pack_bits(np.arange(10) > 0)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from studies import made_study, made_tables
+from support.studies import made_study, made_tables
 from tune_mnist import compare
-from tune_mnist.compare import compare_studies
-from tune_mnist.config import StudySpec, TrainingConfig
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.tables.comparison import compare_studies
 
 SPEC = StudySpec(models=("SimpleNN",), lr=(1e-4, 1e-3, 1e-2), batch_size=(16, 32, 64), epochs=(1, 2), seeds=3)
 

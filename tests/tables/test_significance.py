@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, ttest_rel
 
-from tune_mnist.significance import (
+from tune_mnist.tables.significance import (
     Noise,
     Sample,
     Score,
@@ -20,10 +20,9 @@ from tune_mnist.significance import (
     mcnemar,
     paired_t,
     score,
-    unpack,
     wilson,
 )
-from tune_mnist.training import pack_bits
+from tune_mnist.training.packing import pack_bits, unpack_bits
 
 
 def sample(*accuracies: float) -> Sample:
@@ -41,7 +40,7 @@ def test_packed_predictions_come_back_with_their_number(n: int) -> None:
     again = score(float(correct.mean()), pack_bits(correct)).correct
     assert again is not None
     np.testing.assert_array_equal(again, correct)
-    assert not unpack(pack_bits(correct))[n:].any()
+    assert not unpack_bits(pack_bits(correct))[n:].any()
 
 
 @pytest.mark.parametrize(("accuracy", "packed"), [(0.5, None), (0.0, "unread"), (math.nan, "unread"), (0.5, math.nan)])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from studies import made_study, made_tables
-from tune_mnist.config import StudySpec, TrainingConfig
-from tune_mnist.results import tables_of, winners_to_score
-from tune_mnist.standings import BEST, TIED
+from support.studies import made_study, made_tables
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.tables.of_study import tables_of, winners_to_score
+from tune_mnist.tables.standings import BEST, TIED
 
 FOUR = StudySpec(models=("SimpleNN",), lr=(1e-4, 2e-4, 3e-4, 4e-4, 5e-4), batch_size=(16,), epochs=(1,))
 

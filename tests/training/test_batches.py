@@ -12,9 +12,10 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from slices import dense, exact, train_slice
-from tune_mnist import batches
-from tune_mnist.batches import (
+from support.slices import dense, exact, train_slice
+from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.training import batches
+from tune_mnist.training.batches import (
     affine_maps,
     as_tensor,
     epoch_lots,
@@ -24,7 +25,6 @@ from tune_mnist.batches import (
     normalise,
     transform,
 )
-from tune_mnist.config import Recipe, TrainingConfig
 
 N = 100
 IDENTITY = torch.tensor([[1.0, 0, 0], [0, 1, 0]])

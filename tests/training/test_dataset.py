@@ -21,19 +21,12 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 
-from idx import NAMES, idx_bytes, random_arrays, write_folder
-from tune_mnist.config import DATASETS, UserError
-from tune_mnist.data import (
-    MNIST_MD5,
-    DataArgs,
-    Dataset,
-    class_counts,
-    describe,
-    load_dataset,
-    main,
-    training_data,
-)
-from tune_mnist.idx import read_idx
+from support.idx import NAMES, idx_bytes, random_arrays, write_folder
+from tune_mnist.data import DataArgs, main
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.study import DATASETS
+from tune_mnist.training.dataset import MNIST_MD5, Dataset, class_counts, describe, load_dataset, training_data
+from tune_mnist.training.idx import read_idx
 
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 PLAIN = idx_bytes(np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28))

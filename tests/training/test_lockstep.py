@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from slices import evaluation_slice, train_slice
-from tune_mnist import batches
-from tune_mnist.config import FULLY_CONNECTED, TrainingConfig
-from tune_mnist.steps import make_pack, make_steps
-from tune_mnist.steps.lockstep import Lockstep, common_batches
-from tune_mnist.steps.pack import PackSteps
+from support.slices import evaluation_slice, train_slice
+from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
+from tune_mnist.training import batches
+from tune_mnist.training.steps import make_pack, make_steps
+from tune_mnist.training.steps.lockstep import Lockstep, common_batches
+from tune_mnist.training.steps.pack import PackSteps
 
 LRS = (1e-4, 1e-2, 1e30)
 RECIPES: list[dict[str, Any]] = [

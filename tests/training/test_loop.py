@@ -15,19 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from slices import dense, evaluation_slice, train_slice
-from tune_mnist.batches import normalise
-from tune_mnist.config import TrainingConfig
-from tune_mnist.training import (
-    EpochMetrics,
-    Evaluation,
-    Training,
-    evaluate,
-    fit,
-    macro_averages,
-    pack_bits,
-    unpack_bits,
-)
+from support.slices import dense, evaluation_slice, train_slice
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import normalise
+from tune_mnist.training.loop import EpochMetrics, Evaluation, Training, evaluate, fit, macro_averages
+from tune_mnist.training.packing import pack_bits, unpack_bits
 
 EPOCHS = 4
 AUGMENTED = {"rotation": 10, "translation": 2, "scaling": 0.1, "shear": 5}

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slices import evaluation_slice
-from tune_mnist.batches import normalise
-from tune_mnist.config import FULLY_CONNECTED, MODEL_NAMES, TrainingConfig
-from tune_mnist.models import CNN, MODELS, build_model
+from support.slices import evaluation_slice
+from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, TrainingConfig
+from tune_mnist.training.batches import normalise
+from tune_mnist.training.models import CNN, MODELS, build_model
 
 PICTURES = normalise(torch.from_numpy(evaluation_slice(40).pixels))
 

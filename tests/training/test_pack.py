@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tune_mnist.batches import Pictures, make_pictures
-from tune_mnist.config import TrainingConfig
-from tune_mnist.data import load_dataset
-from tune_mnist.models import build_model
-from tune_mnist.steps import AutogradSteps
-from tune_mnist.steps.pack import SLOTS, PackOfOne, PackSteps
-from tune_mnist.training import evaluate
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import Pictures, make_pictures
+from tune_mnist.training.dataset import load_dataset
+from tune_mnist.training.loop import evaluate
+from tune_mnist.training.models import build_model
+from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.steps.pack import SLOTS, PackOfOne, PackSteps
 
 EPOCHS = 2
 AUGMENTED: dict[str, Any] = {

@@ -16,13 +16,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from slices import dense, evaluation_slice, exact, train_slice
-from tune_mnist.batches import Pictures, make_pictures, normalise
-from tune_mnist.config import FULLY_CONNECTED, MODEL_NAMES, TrainingConfig
-from tune_mnist.models import FullyConnected, build_model
-from tune_mnist.steps import AutogradSteps, LinearSteps, Steps, make_steps
-from tune_mnist.steps.base import BETA1, learning_rate
-from tune_mnist.steps.linear import layers_of
+from support.slices import dense, evaluation_slice, exact, train_slice
+from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, TrainingConfig
+from tune_mnist.training.batches import Pictures, make_pictures, normalise
+from tune_mnist.training.models import FullyConnected, build_model
+from tune_mnist.training.steps import make_steps
+from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.steps.base import BETA1, Steps, learning_rate
+from tune_mnist.training.steps.linear import LinearSteps, layers_of
 
 TRAIN = train_slice(300)
 DOUBLE = torch.float64
@@ -191,9 +192,9 @@ def test_sparse_and_dense_first_layers_give_the_same_outputs(model: str) -> None
 TRAINED = """
 import hashlib, sys
 sys.path.insert(0, "tests")
-from slices import evaluation_slice, train_slice
-from tune_mnist.config import TrainingConfig
-from tune_mnist.steps import make_steps
+from support.slices import evaluation_slice, train_slice
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.steps import make_steps
 
 for model in ("SimpleNN", "ComplexNN"):
     steps = make_steps(TrainingConfig(model=model, lr=1e-2, batch_size=50), train_slice(270))
@@ -210,7 +211,7 @@ def test_the_bits_do_not_depend_on_the_width_of_the_processors_vectors() -> None
     for processor in ({}, {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},
                       {"NUMBA_CPU_NAME": "x86-64-v2", "NUMBA_CPU_FEATURES": "+fma,+avx"}):
         done = subprocess.run(
-            [sys.executable, "-c", TRAINED], env={**os.environ, **processor}, cwd=Path(__file__).parents[1],
+            [sys.executable, "-c", TRAINED], env={**os.environ, **processor}, cwd=Path(__file__).parents[2],
             capture_output=True, text=True, check=True,
         )
         found.append(done.stdout.split())

@@ -1,4 +1,4 @@
-"""The predict command: the digit on each picture, how sure that is, and what else it might be."""
+"""Picture files to answers: the digit on each, how sure that is, and what else it might be; printed and drawn."""
 
 from __future__ import annotations
 
@@ -11,42 +11,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional
-
-from tune_mnist.cli import leave, parse, run
-from tune_mnist.config import UserError, require
+from tune_mnist.spec.errors import UserError, require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tune_mnist.idx import Bytes
-    from tune_mnist.trained import Trained
+    from tune_mnist.deploy.trained import Trained
+    from tune_mnist.training.idx import Bytes
 
-DESCRIPTION = """Tell the digit on each picture: the most probable, its probability and the runner-up.
-
-Pictures may be of any size and colours, dark on light or light on dark, and need not be centred.
-Exit status: 0 all answered, 1 some could not be, 2 bad input or no model."""
 
 STDIN = Path("-")
 MOST_DRAWN = 24
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictArgs:
-    """Which pictures to tell the digits of, and by which model."""
-
-    images: Positional[tuple[Path, ...]]
-    """Picture files, folders of them (searched with their subfolders), or - for one picture on stdin."""
-    model: Path | None = None
-    """Folder of a trained model, as retrain writes it; the one that comes with the package if not given."""
-    json: bool = False
-    """Print one JSON object a line: path, digit, probability, runner_up, its probability; or path and error."""
-    figure: Path | None = None
-    """File to draw each picture, the network's view of it and the probabilities into."""
-
-    def __post_init__(self) -> None:
-        require(len(self.images) > 0, "a picture is named", "none", "name picture files, folders, or - for stdin")
-        require(self.images.count(STDIN) <= 1, "stdin is named once", "- twice", "drop one")
 
 
 @dataclass(frozen=True)
@@ -92,7 +67,7 @@ def predict_files(paths: Iterable[Path], trained: Trained | None = None) -> list
 
     `trained` is the package's own model if not given. A file that cannot be answered has its `error` set.
     """
-    from tune_mnist.trained import PRETRAINED, load_trained
+    from tune_mnist.deploy.trained import PRETRAINED, load_trained
 
     return answer([_file(path) for path in paths], trained or load_trained(PRETRAINED))
 
@@ -111,8 +86,8 @@ def answer(sources: Sequence[Source], trained: Trained, **limits: int) -> list[A
 
 
 def _view(source: Source, limits: dict[str, int]) -> Bytes | UserError:
-    from tune_mnist.digits import to_digit
-    from tune_mnist.pictures import grey_levels, open_picture
+    from tune_mnist.deploy.digits import to_digit
+    from tune_mnist.deploy.pictures import grey_levels, open_picture
 
     try:
         return to_digit(grey_levels(open_picture(source.read(), **limits)))
@@ -136,13 +111,13 @@ def find_sources(named: Iterable[Path]) -> Iterator[Source]:
 
 
 def _file(path: Path) -> Source:
-    from tune_mnist.pictures import read_file
+    from tune_mnist.deploy.pictures import read_file
 
     return Source(str(path), lambda: read_file(path))
 
 
 def _pictures_in(folder: Path) -> Iterator[Path]:
-    from tune_mnist.pictures import suffixes
+    from tune_mnist.deploy.pictures import suffixes
 
     known = suffixes()
     for parent, folders, names in os.walk(folder):
@@ -151,7 +126,7 @@ def _pictures_in(folder: Path) -> Iterator[Path]:
 
 
 def _read_stdin() -> bytes:
-    from tune_mnist.pictures import read_stream
+    from tune_mnist.deploy.pictures import read_stream
 
     return read_stream(sys.stdin.buffer)
 
@@ -173,29 +148,15 @@ def _failing(reason: str) -> Callable[[], bytes]:
     return fail
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns 0, 1 if some pictures could not be answered, 2 on bad input, 130 if interrupted."""
-    return run(lambda: _command(parse(PredictArgs, argv, prog="python -m tune_mnist.predict", description=DESCRIPTION)))
-
-
-def _command(args: PredictArgs) -> int:
-    from tune_mnist.trained import PRETRAINED, load_trained
-
-    if args.figure is not None:
-        _check_figure(args.figure)
-    trained = load_trained(args.model or PRETRAINED)
-    sources = list(find_sources(args.images))
-    answers = answer(sources, trained)
+def print_answers(answers: Sequence[Answer], *, as_json: bool = False) -> None:
+    """Print a line, or a JSON object, for each answer; in words, errors go to stderr."""
     for one in answers:
-        if args.json:
+        if as_json:
             print(json.dumps(one.as_json()))
         elif one.error:
             print(f"error: {one.path}: {one.error}", file=sys.stderr)
         else:
             print(_line(one))
-    if args.figure is not None:
-        _draw(sources, answers, args.figure)
-    return int(any(one.error for one in answers))
 
 
 def _line(one: Answer) -> str:
@@ -204,7 +165,7 @@ def _line(one: Answer) -> str:
     return f"{one.path}: {first} ({p:.1%}), or else {second} ({q:.1%})"
 
 
-def _check_figure(path: Path) -> None:
+def check_figure(path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     known = FigureCanvasAgg.get_supported_filetypes()
@@ -212,11 +173,11 @@ def _check_figure(path: Path) -> None:
     require(path.parent.is_dir(), "the figure's folder exists", path.parent, "make it or change --figure")
 
 
-def _draw(sources: Sequence[Source], answers: Sequence[Answer], path: Path) -> None:
+def draw(sources: Sequence[Source], answers: Sequence[Answer], path: Path) -> None:
     import io
 
-    from tune_mnist.canvas import DPI, styled
-    from tune_mnist.files import write_atomic
+    from tune_mnist.figures.canvas import DPI, styled
+    from tune_mnist.study.files import write_atomic
 
     pairs = [pair for pair in zip(sources, answers, strict=True) if not pair[1].error]
     if len(pairs) > MOST_DRAWN:
@@ -235,8 +196,8 @@ def draw_answers(pairs: Sequence[tuple[Source, Answer]]) -> Figure:
     """A row for each picture: itself, the network's view of it and the probabilities; called under `styled`."""
     import numpy as np
 
-    from tune_mnist.canvas import make_panels
-    from tune_mnist.pictures import open_picture
+    from tune_mnist.deploy.pictures import open_picture
+    from tune_mnist.figures.canvas import make_panels
 
     figure, panels = make_panels(len(pairs), 3, 1.1, sharey=False)
     for row, (source, one) in zip(panels, pairs, strict=True):
@@ -251,7 +212,3 @@ def draw_answers(pairs: Sequence[tuple[Source, Answer]]) -> Figure:
             axes.set(xticks=[], yticks=[])
     figure.set_layout_engine("constrained")
     return figure
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tune_mnist.config import UserError
-from tune_mnist.idx import Bytes
+from tune_mnist.spec.errors import UserError
+from tune_mnist.training.dataset import SIDE
+from tune_mnist.training.idx import Bytes
 
-SIDE = 28
 BOX = 20
 """The ink's longer side in MNIST; its centre of mass lies at pixel 14 of each axis."""
 CENTRE = 14

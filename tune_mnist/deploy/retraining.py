@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tune_mnist.about import cpu_model
-from tune_mnist.batches import Pictures, make_pictures
-from tune_mnist.config import Context, TrainingConfig, UserError, require, training_key
-from tune_mnist.data import Dataset, training_data
-from tune_mnist.files import (
+from tune_mnist.deploy.trained import load_metrics, load_trained, save_trained
+from tune_mnist.shell.about import cpu_model
+from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.training import Context, TrainingConfig, training_key
+from tune_mnist.study.files import (
     Corrupt,
     digest,
     make_folder,
@@ -30,11 +30,13 @@ from tune_mnist.files import (
     write_json,
     writing,
 )
-from tune_mnist.models import CLASSES, FullyConnected, build_model
-from tune_mnist.steps import AutogradSteps, LinearSteps
-from tune_mnist.steps.base import CheckpointedSteps
-from tune_mnist.store import warn_and_set_aside
-from tune_mnist.trained import load_metrics, load_trained, save_trained
+from tune_mnist.study.training_folder import warn_and_set_aside
+from tune_mnist.training.batches import Pictures, make_pictures
+from tune_mnist.training.dataset import CLASSES, Dataset, training_data
+from tune_mnist.training.models import FullyConnected, build_model
+from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.steps.base import CheckpointedSteps
+from tune_mnist.training.steps.linear import LinearSteps
 
 KEPT_CHECKPOINTS = 10
 CHECKPOINTS, ABOUT, TIMINGS = "checkpoints", "retrain.json", "timings.json"
@@ -241,8 +243,8 @@ def _name(job: Retraining, step: int, data: bytes) -> str:
 def _draw(job: Retraining, metrics: dict[str, Any]) -> None:
     import pandas as pd
 
-    from tune_mnist.canvas import png
-    from tune_mnist.diagnostics import confusion_matrix, training_curves
+    from tune_mnist.figures.canvas import png
+    from tune_mnist.figures.diagnostics import confusion_matrix, training_curves
 
     config, losses = job.config, metrics["train_loss"]
     curves = pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses}).assign(

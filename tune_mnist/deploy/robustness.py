@@ -12,10 +12,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from tune_mnist.batches import transform
-from tune_mnist.files import write_atomic
-from tune_mnist.significance import Score, wilson
-from tune_mnist.trained import Trained
+from tune_mnist.deploy.trained import Trained
+from tune_mnist.study.files import write_atomic
+from tune_mnist.tables.significance import Score, wilson
+from tune_mnist.training.batches import transform
 
 Distort = Callable[[np.ndarray, float], np.ndarray]
 NAMES = ("robustness.csv", "robustness.png")
@@ -93,8 +93,8 @@ def measure(models: Mapping[str, Trained], pictures: np.ndarray, labels: np.ndar
 
 def write_robustness(table: pd.DataFrame, folder: Path) -> Path:
     """Write `measure`'s table and its figure into `folder`; return the table's path."""
-    from tune_mnist.canvas import png
-    from tune_mnist.diagnostics import robustness_figure
+    from tune_mnist.figures.canvas import png
+    from tune_mnist.figures.diagnostics import robustness_figure
 
     path, figure = (folder / name for name in NAMES)
     write_atomic(figure, png(robustness_figure(table)))

@@ -12,8 +12,8 @@ from ray import serve
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from tune_mnist.predict import Answer, Source, answer
-from tune_mnist.trained import load_trained
+from tune_mnist.deploy.answers import Answer, Source, answer
+from tune_mnist.deploy.trained import load_trained
 
 PAGE = Path(__file__).parent / "serve.html"
 MOST_BYTES = 2**20

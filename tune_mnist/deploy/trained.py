@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tune_mnist.batches import normalise
-from tune_mnist.config import TrainingConfig, UserError
-from tune_mnist.files import Corrupt, digest, make_folder, read_json, write_atomic, write_json
-from tune_mnist.models import build_model
-from tune_mnist.spec_file import from_mapping
+from tune_mnist.shell.about import PACKAGE
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.toml import from_mapping
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.study.files import Corrupt, digest, make_folder, read_json, write_atomic, write_json
+from tune_mnist.training.batches import normalise
+from tune_mnist.training.models import build_model
 
-PRETRAINED = Path(__file__).parent / "best"
+PRETRAINED = PACKAGE / "best"
 """The model that comes with the package."""
 
 WEIGHTS, CONFIG, METRICS = "model.pt", "config.json", "metrics.json"

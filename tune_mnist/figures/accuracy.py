@@ -15,11 +15,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tune_mnist.analysis import Tables, split_name
-from tune_mnist.canvas import caption, legend, make_panels, models_in, percent, styled
-from tune_mnist.config import Protocol
-from tune_mnist.diagnostics import cost_figure, training_curves
-from tune_mnist.slices import best_curves, costs, epochs_by_batch, floor, lr_by_batch, nearest, series
+from tune_mnist.figures.canvas import caption, legend, make_panels, models_in, percent, styled
+from tune_mnist.figures.diagnostics import cost_figure, training_curves
+from tune_mnist.spec.training import Protocol
+from tune_mnist.tables.analyse import Tables, split_name
+from tune_mnist.tables.slices import best_curves, costs, epochs_by_batch, floor, lr_by_batch, nearest, series
 
 NAMES = {"lr": "learning rate", "batch_size": "batch size", "epochs": "number of epochs"}
 MARKERS = "osD^vPX*"

@@ -19,7 +19,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tune_mnist.config import MODEL_NAMES, Protocol
+from tune_mnist.spec.training import MODEL_NAMES, Protocol
 
 WIDTH = 180 / 25.4  # inches: a printed page between its margins
 DPI = 200

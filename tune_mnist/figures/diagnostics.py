@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from tune_mnist.analysis import split_name
-from tune_mnist.canvas import caption, legend, make_panels, models_in, percent, styled
-from tune_mnist.config import Protocol
-from tune_mnist.slices import floor
+from tune_mnist.figures.canvas import caption, legend, make_panels, models_in, percent, styled
+from tune_mnist.spec.training import Protocol
+from tune_mnist.tables.analyse import split_name
+from tune_mnist.tables.slices import floor
 
 GAP = ".45"  # grey of the overfitting gap
 

@@ -8,21 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.analysis import Tables
-from tune_mnist.config import FULLY_CONNECTED, PREFIX
-from tune_mnist.evidence import (
-    Cells,
-    Evidence,
-    Outcome,
-    Part,
-    Verdict,
-    complete,
-    part,
-    percent,
-    plain,
-    verdict_of,
-    versus,
-)
+from tune_mnist.reporting.verdicts import Evidence, Outcome, Part, Verdict, part, verdict_of
+from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
+from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.cells import Cells, complete, plain, versus
+from tune_mnist.tables.text import percent
 
 FLOOR = math.log(math.e + 9) - 1  # cross entropy of a sure and right softmax that is softmaxed again
 NEAR = 0.02  # nats that still count as near 1.48

@@ -9,25 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.analysis import Tables
-from tune_mnist.config import FULLY_CONNECTED, PREFIX
-from tune_mnist.evidence import (
-    Cells,
-    Evidence,
-    Outcome,
-    Part,
-    Verdict,
-    cell_name,
-    contrast,
-    decide,
-    part,
-    percent,
-    plain_epochs,
-    points,
-    verdict_of,
-    versus,
-)
-from tune_mnist.significance import LEVEL, Noise, paired_t
+from tune_mnist.reporting.verdicts import Evidence, Outcome, Part, Verdict, decide, part, points, verdict_of
+from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
+from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.cells import Cells, contrast, plain_epochs, versus
+from tune_mnist.tables.significance import LEVEL, Noise, paired_t
+from tune_mnist.tables.text import cell_name, percent
 
 GRID = "experiments/report.toml"
 BAR = 0.95  # C1's accuracy; C2 takes it as having converged

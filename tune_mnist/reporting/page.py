@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.analysis import Tables, split_name
-from tune_mnist.claims import judge
-from tune_mnist.config import Protocol, Recipe, StudySpec
-from tune_mnist.evidence import cell_name, p_value, percent
-from tune_mnist.selection import optimism
-from tune_mnist.slices import costs, epochs_by_batch, floor, lr_by_batch, nearest
-from tune_mnist.standings import BEST
+from tune_mnist.reporting.judge import judge
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Protocol, Recipe
+from tune_mnist.tables.analyse import Tables, split_name
+from tune_mnist.tables.optimism import optimism
+from tune_mnist.tables.slices import costs, epochs_by_batch, floor, lr_by_batch, nearest
+from tune_mnist.tables.standings import BEST
+from tune_mnist.tables.text import cell_name, interval, p_value, percent
 
 TITLES = {
     "accuracy_by_lr": "Accuracy by learning rate",
@@ -94,11 +95,6 @@ def _row(row: Mapping[Any, Any], tables: Tables) -> dict[str, Any]:
         "p": p_value(row["p_adjusted"]) if row.get("p_adjusted", np.nan) == row.get("p_adjusted") else "",
         "off": f"{100 * row['difference']:+.2f}" if row.get("difference", np.nan) == row.get("difference") else "",
     }
-
-
-def interval(low: float, high: float) -> str:
-    """A 95% interval in percent, or nothing if it is not known."""
-    return f"{100 * low:.2f} – {100 * high:.2f}%" if low == low else ""
 
 
 def _percent(share: float) -> str:
@@ -181,7 +177,7 @@ def _heatmaps(summary: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _ordered(models: Mapping[str, Any]) -> list[str]:
-    from tune_mnist.config import MODEL_NAMES
+    from tune_mnist.spec.training import MODEL_NAMES
 
     return [model for model in MODEL_NAMES if model in models]
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tune_mnist.analysis import Tables
-from tune_mnist.config import StudySpec, UserError, training_key
-from tune_mnist.spec_file import from_mapping
-from tune_mnist.standings import keys
-from tune_mnist.study import Study
-
-if TYPE_CHECKING:
-    from tune_mnist.data import Dataset
-
-CLASSES = 10
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.training import training_key
+from tune_mnist.study.study import Study
+from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.of_study import trainings_of_cell
+from tune_mnist.training.dataset import CLASSES, Dataset, load_dataset
+from tune_mnist.training.packing import unpack_bytes
 
 
 @dataclass(frozen=True)
@@ -48,39 +42,30 @@ def winner_predictions(study: Study, tables: Tables, dataset: Dataset | None = N
     """
     if tables.top3.empty:
         return None
-    score = _score(study, tables)
+    score = _first_score(study, tables)
     if score is None or "test_predicted" not in score:
         return None
     dataset = dataset or _dataset(study)
-    predicted, sureness = _bytes(score["test_predicted"]), _bytes(score["test_confidence"]) / 255
+    predicted, sureness = unpack_bytes(score["test_predicted"]), unpack_bytes(score["test_confidence"]) / 255
     if dataset is None or len(dataset.test_labels) != len(predicted):
         return None
     return Predictions(dataset.test_images, dataset.test_labels, predicted, sureness)
 
 
-def _score(study: Study, tables: Tables) -> dict[str, str] | None:
-    columns = tables.cell_columns
-    (best,) = keys(tables.top3[columns].head(1))
-    wanted = dict(zip(columns, best, strict=True))
+def _first_score(study: Study, tables: Tables) -> dict[str, str] | None:
+    """The test score of the best cell's first seed that has one."""
     context = study.context()
-    for plan in sorted(study.planned(), key=lambda plan: plan.config.seed):
-        of_plan = all(getattr(plan.config, name) == value for name, value in wanted.items() if name != "epochs")
-        if of_plan and wanted["epochs"] in plan.budgets:
-            score = study.training(training_key(plan.config, context)).score(wanted["epochs"])
-            if score is not None:
-                return score
-    return None
+    folders = (
+        (study.training(training_key(config, context)), epochs)
+        for config, epochs in trainings_of_cell(study, tables, tables.top3.iloc[0])
+    )
+    scores = (folder.score(epochs) for folder, epochs in folders)
+    return next((score for score in scores if score is not None), None)
 
 
 def _dataset(study: Study) -> Dataset | None:
-    from tune_mnist.data import load_dataset
-
-    spec = from_mapping(StudySpec, study.describe()["specs"][0], study.name)
+    spec = study.specs()[0]
     try:
         return load_dataset(spec.dataset, spec.data)
     except UserError:
         return None
-
-
-def _bytes(packed: str) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8)

@@ -6,33 +6,15 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tyro.conf import Positional
-
-from tune_mnist.cli import leave, parse, run
-from tune_mnist.config import PREFIX, Context, StudySpec, TrainingConfig, UserError, require, training_key
-from tune_mnist.files import Corrupt, read_json
-from tune_mnist.lock import refuse_if_held
-from tune_mnist.spec_file import from_mapping
-from tune_mnist.store import TrainingFolder, diverged
-from tune_mnist.study import Study
-
-
-@dataclass(frozen=True)
-class VerifyArgs:
-    """A study to check."""
-
-    study: Positional[Path]
-    """The study's folder, such as ray_results/grid."""
-    replay: str | None = None
-    """Also train this training (its folder's name under trainings/) again, and compare its metrics."""
-    data: Path | None = None
-    """Where the data of --replay is now, if not where the study found it."""
-    json: bool = False
-    """Print the outcome as one JSON object."""
+from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.toml import from_mapping
+from tune_mnist.spec.training import PREFIX, Context, TrainingConfig, training_key
+from tune_mnist.study.files import Corrupt, read_json
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import TrainingFolder, diverged
 
 
 def problems(study: Study) -> Iterator[str]:
@@ -96,8 +78,8 @@ def _config_problems(key: str, content: dict[str, Any] | None) -> Iterator[str]:
 
 def table_problems(study: Study) -> list[str]:
     """Which of the study's CSV files are not, byte for byte, what its trainings say."""
-    from tune_mnist.analysis import write_tables
-    from tune_mnist.results import tables_of
+    from tune_mnist.tables.analyse import write_tables
+    from tune_mnist.tables.of_study import tables_of
 
     found: list[str] = []
 
@@ -120,8 +102,7 @@ def replay(study: Study, key: str, data: Path | None = None) -> list[str]:
     Raises:
         UserError: the study has no such training, or its data or device is not here.
     """
-    from tune_mnist.training import Training, fit
-    from tune_mnist.trial import rows_of
+    from tune_mnist.training.loop import Training, fit
 
     require(re.fullmatch("[0-9a-f]{16}", key) is not None, "replay is 16 hex digits", repr(key), "change --replay")
     folder = study.training(key)
@@ -134,7 +115,7 @@ def replay(study: Study, key: str, data: Path | None = None) -> list[str]:
     context = Context(**content["context"])
     train, evaluation = _pictures(study, context, data)
     training = Training(config, train, evaluation, device=context.device, threads=context.threads)
-    again = [rows_of(metrics, PREFIX[context.protocol])[0] for metrics in fit(training, len(rows))]
+    again = [metrics.row(PREFIX[context.protocol]) for metrics in fit(training, len(rows))]
     return [
         f"trainings/{key}: epoch {then['epoch']}: {name} is {then.get(name)}, but {now.get(name)} when trained again"
         for then, now in zip(rows, again, strict=True) for name in then if then[name] != now.get(name)
@@ -145,38 +126,24 @@ def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Any,
     """The pictures, to train and to evaluate on, whose digest the context names."""
     import torch
 
-    from tune_mnist.batches import make_pictures
-    from tune_mnist.data import load_dataset, training_data
+    from tune_mnist.training.batches import make_pictures
+    from tune_mnist.training.dataset import load_dataset, training_data
 
     if context.device == "cuda" and not torch.cuda.is_available():
         raise UserError("the training ran on a GPU, and there is none here: replay it where there is one")
-    spec = from_mapping(StudySpec, study.describe()["specs"][-1], study.name)
+    spec = study.specs()[-1]
     data = training_data(load_dataset(spec.dataset, folder or spec.data), context.protocol)
     if data.sha256 != context.data_sha256:
         raise UserError(f"the training's data has SHA-256 {context.data_sha256}, this {data.sha256}: give it by --data")
     return make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Check a study's every checksum and table; returns 0, 1 if something is wrong, 2 on bad input."""
-    return run(lambda: _command(argv))
 
-
-def _command(argv: Sequence[str] | None) -> int:
-    args = parse(VerifyArgs, argv, prog="python -m tune_mnist.verify", description=str(__doc__))
-    study = Study(args.study)
-    refuse_if_held(study.folder)
-    found = list(problems(study))
-    if args.replay is not None:
-        found += replay(study, args.replay, args.data)
+def print_problems(study: Study, found: Sequence[str], replayed: str | None, *, as_json: bool = False) -> None:
+    """Print what `problems` and, of the training `replayed`, `replay` found: a line each, or one JSON object."""
     trainings = len(list((study.folder / "trainings").glob("*")))
-    if args.json:
+    if as_json:
         print(json.dumps({"folder": str(study.folder), "trainings": trainings, "problems": found}))
-    else:
-        also = f", {args.replay} trained again" if args.replay else ""
-        print("\n".join(found) or f"{study.name}: nothing is wrong: {trainings} trainings and the tables{also}")
-    return int(bool(found))
-
-
-if __name__ == "__main__":
-    leave(main())
+        return
+    also = f", {replayed} trained again" if replayed else ""
+    print("\n".join(found) or f"{study.name}: nothing is wrong: {trainings} trainings and the tables{also}")

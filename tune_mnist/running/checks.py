@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import platform
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +17,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from tune_mnist.config import UserError
-from tune_mnist.files import write_atomic
+from tune_mnist.spec.errors import UserError
+from tune_mnist.study.files import write_atomic
 
 TOLD = ("torch", "ray", "optuna")
 GIB = 2**30
@@ -46,6 +48,34 @@ def machine_checks(storage: Path) -> Iterator[Check]:
     yield _attempt("MNIST", _mnist, "install the package again")
     yield _attempt("storage", lambda: _storage(storage), "choose another --storage")
     yield _token()
+
+
+def examine(address: str | None, storage: Path) -> list[Check]:
+    """Look at everything on this machine and, if one is named, in the cluster at `address`, which alone needs Ray."""
+    checks = list(machine_checks(storage))
+    if address is not None:
+        from tune_mnist.running.cluster_checks import cluster_checks
+
+        checks += cluster_checks(address, storage)
+    return checks
+
+
+def print_checks(checks: Sequence[Check], *, as_json: bool = False) -> None:
+    """Print the checks to stdout: a table with each remedy beside its problem, or one JSON object."""
+    ready = all(check.remedy is None for check in checks)
+    if as_json:
+        print(json.dumps({"ready": ready, "checks": [dataclasses.asdict(check) for check in checks]}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "what", "how it stands", "what to do", box=None)
+    for check in checks:
+        mark = "[green]ok[/]" if check.remedy is None else "[red]no[/]"
+        table.add_row(mark, check.name, check.value, check.remedy or "", end_section=False)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    console.print("ready" if ready else "not ready: see what to do", style="bold")
 
 
 def machine_facts() -> dict[str, Any]:
@@ -136,7 +166,7 @@ def _attempt(name: str, body: Callable[[], str], remedy: str) -> Check:
 
 
 def _mnist() -> str:
-    from tune_mnist.data import load_dataset
+    from tune_mnist.training.dataset import load_dataset
 
     dataset = load_dataset()
     return f"{len(dataset.train_labels):,} + {len(dataset.test_labels):,} pictures, checksums right"

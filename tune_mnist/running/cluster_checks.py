@@ -9,12 +9,12 @@ from typing import Any
 
 import ray
 
-from tune_mnist.checks import TOLD, Check, gpu_names, machine_facts, version_of
-from tune_mnist.cluster import asks_for_token, joined
-from tune_mnist.config import UserError
-from tune_mnist.files import make_folder
-from tune_mnist.nodes import PROBE_SECONDS, live_nodes, on_node, storage_problems
-from tune_mnist.resources import Node
+from tune_mnist.running.checks import TOLD, Check, gpu_names, machine_facts, version_of
+from tune_mnist.running.nodes import PROBE_SECONDS, live_nodes, on_node, storage_problems
+from tune_mnist.running.resources import Node
+from tune_mnist.running.session import asks_for_token, joined
+from tune_mnist.spec.errors import UserError
+from tune_mnist.study.files import make_folder
 
 
 def cluster_checks(address: str, storage: Path) -> Iterator[Check]:

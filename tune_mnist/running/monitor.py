@@ -12,10 +12,10 @@ from ray._raylet import setproctitle  # type: ignore[attr-defined]
 from ray.tune.trainable.function_trainable import wrap_function
 from ray.util.metrics import Counter, Gauge
 
-from tune_mnist.config import TrainingConfig, training_key, trainings_of
-from tune_mnist.display import RunState
-from tune_mnist.look import SeenFolder
-from tune_mnist.watch import Watch, configs_of, label_of
+from tune_mnist.running.supervisor import Watch, configs_of, label_of
+from tune_mnist.spec.training import TrainingConfig, training_key, trainings_of
+from tune_mnist.study.look import SeenFolder
+from tune_mnist.study.progress import RunState
 
 REFRESH_SECONDS = 2.0  # Ray forgets a gauge that is not set again within its report interval, 10 seconds
 STATES = ("waiting", "running", "complete", "diverged", "failed")

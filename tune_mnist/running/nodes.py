@@ -10,9 +10,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tune_mnist.config import UserError
-from tune_mnist.files import write_atomic
-from tune_mnist.resources import Node, Resources
+from tune_mnist.running.resources import Node, Resources
+from tune_mnist.spec.errors import UserError
+from tune_mnist.study.files import write_atomic
 
 PROBE_SECONDS = 25.0
 

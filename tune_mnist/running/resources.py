@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tune_mnist.config import UserError, require
+from tune_mnist.spec.errors import UserError, require
 
 CONNECT_SECONDS = 5.0
 

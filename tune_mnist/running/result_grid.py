@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.config import PlannedTraining, trainings_of
-from tune_mnist.store import Status, TrainingRecord, finite_or_none
+from tune_mnist.spec.training import PlannedTraining, trainings_of
+from tune_mnist.study.training_folder import Status, TrainingRecord
+from tune_mnist.training.packing import finite_or_none
 
 
 def records_from_results(result_grid: Any) -> list[TrainingRecord]:

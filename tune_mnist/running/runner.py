@@ -17,20 +17,22 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from tune_mnist.batches import Pictures
-from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trial_config
-from tune_mnist.display import Display, RunState
-from tune_mnist.models import MODELS
-from tune_mnist.monitor import Monitor, named
-from tune_mnist.nodes import live_nodes, slots
-from tune_mnist.resources import Resources
-from tune_mnist.steps.lockstep import common_batches
-from tune_mnist.steps.pack import SLOTS, common_part
-from tune_mnist.study import Study
-from tune_mnist.tracking import Tracking
-from tune_mnist.trial import TrialData, run_trial, score_training
-from tune_mnist.watch import Watch, configs_of, error_line, label_of
-from tune_mnist.workers import InOrder, starting_together
+from tune_mnist.running.display import Display
+from tune_mnist.running.monitor import Monitor, named
+from tune_mnist.running.nodes import live_nodes, slots
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.scheduling import InOrder, starting_together
+from tune_mnist.running.supervisor import Watch, configs_of, error_line, label_of
+from tune_mnist.running.tracking import Tracking
+from tune_mnist.running.trial import run_trial, score_training
+from tune_mnist.running.trial_data import TrialData
+from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trial_config
+from tune_mnist.study.progress import RunState
+from tune_mnist.study.study import Study
+from tune_mnist.training.batches import Pictures
+from tune_mnist.training.models import MODELS
+from tune_mnist.training.steps.lockstep import common_batches
+from tune_mnist.training.steps.pack import SLOTS, common_part
 
 MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 """On the CPU: how many trainings at most share batches, and how many trials each slot is to have at least."""

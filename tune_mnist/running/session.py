@@ -19,12 +19,13 @@ from typing import Any
 import ray
 from rich.console import Console
 
-from tune_mnist.collector import collect_seldom
-from tune_mnist.config import UserError
-from tune_mnist.files import writing
-from tune_mnist.nodes import check_storage, live_nodes, waiting_line
-from tune_mnist.resources import Resources, reach
-from tune_mnist.signals import deferring, reinstate, unwinding
+from tune_mnist.running.nodes import check_storage, live_nodes, waiting_line
+from tune_mnist.running.resources import Resources, reach
+from tune_mnist.shell.about import PACKAGE
+from tune_mnist.shell.collector import collect_seldom
+from tune_mnist.shell.signals import deferring, reinstate, unwinding
+from tune_mnist.spec.errors import UserError
+from tune_mnist.study.files import writing
 
 # Ray's own tables, loggers and SIGINT handling are replaced by ours; workers stay in the driver's folder.
 RAY_ENVIRONMENT = {
@@ -138,8 +139,7 @@ def _join(address: str) -> str:
 
 def worker_environment() -> dict[str, Any]:
     """What a cluster's workers need of us: this very package, installed there or not, and Ray's settings."""
-    package = Path(__file__).parent
-    return {**WORKERS, "py_modules": [str(package)], "excludes": ["**/__pycache__"],
+    return {**WORKERS, "py_modules": [str(PACKAGE)], "excludes": ["**/__pycache__"],
             "env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
 
 

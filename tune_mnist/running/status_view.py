@@ -1,31 +1,24 @@
-"""The status command: where a study stands, once or again and again."""
+"""A study's status shown in words or as JSON, once or again and again."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional, arg
-
-from tune_mnist.cli import leave, parse, run
-from tune_mnist.config import require
-from tune_mnist.display import clock, view
-from tune_mnist.look import Look, Status, newest_study
-from tune_mnist.study import Study
+from tune_mnist.running.display import view
+from tune_mnist.study.look import Look, Status
+from tune_mnist.study.progress import clock
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-STORAGE = Path("ray_results")
 SHOWN_FAILURES = 10
 
 
-def as_json(status: Status) -> dict[str, Any]:
+def json_of(status: Status) -> dict[str, Any]:
     """A status as plain JSON values."""
     state, best = status.progress, status.progress.best
     return {
@@ -72,91 +65,53 @@ def lines(status: Status) -> Iterator[str]:
         yield f"its tables and figures are in {status.study.folder}"
 
 
-@dataclass(frozen=True)
-class StatusArgs:
-    """A study to look at."""
-
-    study: Positional[Annotated[Path | None, arg(metavar="[STUDY]")]] = None
-    """The study's folder, such as ray_results/report; without one, the study in ray_results that ran last."""
-    watch: bool = False
-    """Look again and again until nobody runs the study any more, or Ctrl-C."""
-    every: float = 2.0
-    """Seconds between two looks of --watch."""
-    json: bool = False
-    """Print one JSON object; with --watch, one a line at each change."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.every <= 3600, "0 < every <= 3600", self.every, "change --every")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Show a study's progress, time left, best accuracy and failures, from any machine that sees its folder."""
-    return run(lambda: _command(argv))
-
-
-def _command(argv: Sequence[str] | None) -> int:
-    args = parse(StatusArgs, argv, prog="python -m tune_mnist.status", description=str(main.__doc__))
-    from rich.console import Console
-
-    look = Look(Study(args.study or newest_study(STORAGE)))
-    console = Console(markup=False, highlight=False, soft_wrap=True)
-    if args.watch:
-        with contextlib.suppress(KeyboardInterrupt):  # leaving the view interrupts nothing
-            _watch(look, args, console)
-    else:
-        _show(look(), args, console)
-    return 0
-
-
-def _show(status: Status, args: StatusArgs, console: Console) -> None:
-    if args.json:
-        print(json.dumps(as_json(status)), flush=True)
+def show(status: Status, *, as_json: bool = False) -> None:
+    """Print a status to stdout, as text or as one JSON object."""
+    if as_json:
+        print(json.dumps(json_of(status)), flush=True)
         return
+    console = _console()
     console.print(headline(status))
-    if status.progress.running:
-        console.print(view(status.progress))
-    else:
-        console.print(status.progress.summary())
+    console.print(view(status.progress) if status.progress.running else status.progress.summary())
     for line in lines(status):
         console.print(line)
 
 
-def _watch(look: Look, args: StatusArgs, console: Console) -> None:
-    if console.is_terminal and not args.json:
-        _watch_live(look, args, console)
-    else:
-        _watch_lines(look, args)
+def watch(look: Look, every_seconds: float, *, as_json: bool = False) -> None:
+    """Show the study again and again until nobody runs it any more, or until Ctrl-C, which interrupts nothing."""
+    with contextlib.suppress(KeyboardInterrupt):
+        if _console().is_terminal and not as_json:
+            _watch_live(look, every_seconds)
+        else:
+            _watch_lines(look, every_seconds, as_json)
 
 
-def _watch_live(look: Look, args: StatusArgs, console: Console) -> None:
+def _watch_live(look: Look, every_seconds: float) -> None:
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    with Live(console=_console(), auto_refresh=False, transient=True) as live:
         while (status := look()).state == "running":
             rest = [Text(line) for line in lines(status)]
             live.update(Group(Text(headline(status)), view(status.progress), *rest), refresh=True)
-            time.sleep(args.every)
-    _show(status, args, console)
+            time.sleep(every_seconds)
+    show(status)
 
 
-def _watch_lines(look: Look, args: StatusArgs) -> None:
+def _watch_lines(look: Look, every_seconds: float, as_json: bool) -> None:
     """Print a line, plain or JSON, whenever the progress changed, and the whole at the end."""
+    shown = None
+    while (status := look()).state == "running":
+        summary = status.progress.summary()
+        if (status.trainings, summary) != shown:
+            shown = status.trainings, summary
+            print(json.dumps(json_of(status)) if as_json else f"{status.study.name}: {summary}", flush=True)
+        time.sleep(every_seconds)
+    show(status, as_json=as_json)
+
+
+def _console() -> Console:
     from rich.console import Console
 
-    said = None
-    while True:
-        status = look()
-        told = (status.state, status.trainings, status.progress.summary())
-        if told != said and status.state == "running":
-            print(json.dumps(as_json(status)) if args.json else f"{status.study.name}: {told[2]}", flush=True)
-        said = told
-        if status.state != "running":
-            break
-        time.sleep(args.every)
-    _show(status, args, Console(markup=False, highlight=False, soft_wrap=True))
-
-
-if __name__ == "__main__":
-    leave(main())
+    return Console(markup=False, highlight=False, soft_wrap=True)

@@ -11,12 +11,13 @@ from typing import Any
 import ray
 from ray import tune
 
-from tune_mnist.config import Context, TrainingConfig, UserError, training_key, trainings_of
-from tune_mnist.display import Display
-from tune_mnist.nodes import live_nodes, waiting_line
-from tune_mnist.resources import Resources
-from tune_mnist.study import Study
-from tune_mnist.trial import OUT_OF_MEMORY
+from tune_mnist.running.display import Display
+from tune_mnist.running.nodes import live_nodes, waiting_line
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.trial import OUT_OF_MEMORY
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.training import Context, TrainingConfig, training_key, trainings_of
+from tune_mnist.study.study import Study
 
 ACTOR_DIED = "The actor died"
 LOW_ON_MEMORY = "due to the node running low on memory"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tune_mnist.config import TrainingConfig, training_key
-from tune_mnist.monitor import TrainingEvents
-from tune_mnist.watch import Watch
+from tune_mnist.running.monitor import TrainingEvents
+from tune_mnist.running.supervisor import Watch
+from tune_mnist.spec.training import TrainingConfig, training_key
 
 # MLflow's own would let a run wait for minutes at each epoch once its server is gone.
 MLFLOW_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}

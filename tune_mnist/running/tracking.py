@@ -11,12 +11,12 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tune_mnist.config import UserError, require
+from tune_mnist.spec.errors import UserError, require
 
 if TYPE_CHECKING:
     from ray import tune
 
-    from tune_mnist.watch import Watch
+    from tune_mnist.running.supervisor import Watch
 
 REACH_SECONDS = 5.0
 
@@ -53,7 +53,7 @@ class Tracking:
 
     def callbacks(self, watch: Watch) -> list[tune.Callback]:
         """Tune's callbacks that feed what is asked for from the run that `watch` sees."""
-        from tune_mnist.trackers import mlflow_tracker, tensorboard_tracker
+        from tune_mnist.running.trackers import mlflow_tracker, tensorboard_tracker
 
         made: list[tune.Callback] = []
         if self.tensorboard:

@@ -10,17 +10,19 @@ import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from tune_mnist.batches import Pictures
-from tune_mnist.config import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trainings_of
-from tune_mnist.store import Damaged, Progress, TrainingFolder, diverged, finite_or_none
-from tune_mnist.training import EpochMetrics, PackTraining, Training, evaluate, fit, pack_bytes
+from tune_mnist.running.trial_data import TrialData
+from tune_mnist.spec.errors import Damaged
+from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trainings_of
+from tune_mnist.study.training_folder import Progress, TrainingFolder, diverged
+from tune_mnist.training.batches import Pictures
+from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, evaluate, fit
+from tune_mnist.training.packing import pack_bytes
 
 PackRows = list[tuple[int, dict[str, Any]]]
 """Rows of a pack's members, each with its member's number."""
@@ -30,14 +32,6 @@ CONTEXTS = 0.1
 KEPT_BUDGETS = 3
 OUT_OF_MEMORY = "out_of_memory"
 """In what a trial reports last when its share of the GPU was too small: the traceback."""
-
-
-@dataclass(frozen=True)
-class TrialData:
-    """What every trial of a run shares; put into Ray's object store once."""
-
-    train: Pictures
-    evaluation: Pictures
 
 
 def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trainings: str) -> None:
@@ -89,7 +83,7 @@ def run_training(
     if diverged(progress.rows):
         return
     for metrics in fit(training, plan.epochs):
-        row, timing = rows_of(metrics, PREFIX[context.protocol])
+        row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
         progress.add(row, timing, training.state())
         folder.save(progress, kept_epochs(plan))
         yield {**row, **timing, **notes}
@@ -167,7 +161,7 @@ def run_pack(
             if not rows:
                 wait_for(saves)  # which read what is known of the epochs before
                 saves = []
-            row, timing = rows_of(metrics, PREFIX[context.protocol])
+            row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
             going[k].add(row, timing, pack.state(k, metrics.epoch))
             last = metrics.diverged or metrics.epoch == members[k].epochs
             saves.append(beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last))
@@ -269,13 +263,3 @@ def _metrics(row: dict[str, Any]) -> dict[str, Any]:
     """A row as Ray gets it: without the long bit string, and NaN for a loss that is not finite."""
     kept = {name: value for name, value in row.items() if not name.endswith("_correct")}
     return {name: math.nan if value is None else value for name, value in kept.items()}
-
-
-def rows_of(metrics: EpochMetrics, prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An epoch's history row, which is reproducible, and its timing row, which is not."""
-    evaluation = {f"{prefix}_{name}": value for name, value in dataclasses.asdict(metrics.evaluation).items()}
-    evaluation[f"{prefix}_loss"] = finite_or_none(metrics.evaluation.loss)
-    row = {"epoch": metrics.epoch, "train_loss": finite_or_none(metrics.train_loss), **evaluation}
-    timing = {"epoch": metrics.epoch, "train_seconds": metrics.train_seconds, "eval_seconds": metrics.eval_seconds}
-    return row, timing | ({"together": metrics.together} if metrics.together > 1 else {})
-

@@ -12,8 +12,8 @@ import optuna
 from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 
-from tune_mnist.config import UserError
-from tune_mnist.search_spec import SearchSpec
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.search import SearchSpec
 
 LOCKED_SECONDS = 60.0  # how long to wait for a reader, such as a dashboard, to let go of an SQLite file
 

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial
 from optuna.visualization import matplotlib as drawn
 
-from tune_mnist.canvas import png, styled
-from tune_mnist.optuna_backend import quiet
-from tune_mnist.optuna_study import Trials
+from tune_mnist.figures.canvas import png, styled
+from tune_mnist.searching.backend import quiet
+from tune_mnist.searching.trials import Trials
 
 MOST_PARAMS = 5  # in a contour plot, which has a panel for every two of them
 

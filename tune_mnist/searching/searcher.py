@@ -11,17 +11,19 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from tune_mnist.config import Context, trial_config
-from tune_mnist.display import Display, RunState
-from tune_mnist.nodes import live_nodes, slots
-from tune_mnist.optuna_study import Asked, Trials
-from tune_mnist.resources import Resources
-from tune_mnist.runner import OutOfMemory, fit_trials
-from tune_mnist.search_spec import SearchSpec
-from tune_mnist.tracking import Tracking
-from tune_mnist.trial import OUT_OF_MEMORY, TrialData, run_trial
-from tune_mnist.watch import Watch
-from tune_mnist.workers import Asha, MedianStopping
+from tune_mnist.running.display import Display
+from tune_mnist.running.nodes import live_nodes, slots
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.runner import OutOfMemory, fit_trials
+from tune_mnist.running.scheduling import Asha, MedianStopping
+from tune_mnist.running.supervisor import Watch
+from tune_mnist.running.tracking import Tracking
+from tune_mnist.running.trial import OUT_OF_MEMORY, run_trial
+from tune_mnist.running.trial_data import TrialData
+from tune_mnist.searching.trials import Asked, Trials
+from tune_mnist.spec.search import SearchSpec
+from tune_mnist.spec.training import Context, trial_config
+from tune_mnist.study.progress import RunState
 
 REDUCTION = 2  # of the trainings that reach a rung (of 15 epochs: 3, 6, 12) ASHA lets about half go on
 GRACE = 1 / 5  # of the epochs are trained before a training may be stopped: small learning rates start slowly

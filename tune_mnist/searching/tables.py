@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.optuna_study import FROM, KEY, WARM, Trials
+from tune_mnist.searching.trials import FROM, KEY, WARM, Trials
 
 
 def trials_table(trials: Trials) -> pd.DataFrame:

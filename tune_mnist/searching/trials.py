@@ -18,12 +18,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tune_mnist.config import Context, PlannedTraining, TrainingConfig, require, training_key
-from tune_mnist.files import Corrupt, read_json, write_json
-from tune_mnist.optuna_backend import make_sampler, open_storage, quiet, storage_errors
-from tune_mnist.search_spec import SearchSpec
-from tune_mnist.store import TrainingRecord
-from tune_mnist.study import Study
+from tune_mnist.searching.backend import make_sampler, open_storage, quiet, storage_errors
+from tune_mnist.spec.errors import require
+from tune_mnist.spec.search import SearchSpec
+from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.study.files import Corrupt, read_json, write_json
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import TrainingRecord
 
 DATABASE = "optuna.db"
 KEY, WARM, FROM = "training", "warm_start", "answered_from"
@@ -68,6 +69,14 @@ class Trials:
     def counts(self) -> Counter[str]:
         """How many of the search's own trials are complete, pruned, fail, running and waiting."""
         return Counter(trial.state.name.lower() for trial in self.all() if WARM not in trial.user_attrs)
+
+    def progress(self) -> str:
+        """How many trials there are to be and how the search's own ones so far ended, in words."""
+        counts = self.counts()
+        return (
+            f"{self.spec.trials} trials: {counts['complete']} complete, {counts['pruned']} stopped early, "
+            f"{counts['fail']} failed, {counts['waiting']} to go on with"
+        )
 
     def over(self) -> bool:
         """Whether no further trial is to be begun."""
@@ -244,7 +253,7 @@ def check_purpose(found: optuna.Study, spec: SearchSpec, context: Context, owner
 
 def _objective(name: str, record: TrainingRecord, epochs: int) -> float | None:
     if name == "parameters":
-        from tune_mnist.models import build_model
+        from tune_mnist.training.models import build_model
 
         return float(sum(weights.numel() for weights in build_model(record.config).parameters()))
     if name == "train_seconds":

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tune_mnist.config import Context, UserError, training_key
-from tune_mnist.files import make_folder, write_atomic
-from tune_mnist.optuna_study import Trials
-from tune_mnist.study import Study
+from tune_mnist.searching.trials import Trials
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.training import Context, training_key
+from tune_mnist.study.files import make_folder, write_atomic
+from tune_mnist.study.study import Study
 
 
 def check_sources(folders: Sequence[Path], context: Context) -> list[Study]:

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+PACKAGE = Path(__file__).parents[1]
+"""The package's folder."""
 MASK = "***"
 PACKAGES = ("tune-mnist", "torch", "torchvision", "ray", "optuna", "numpy", "numba", "scipy", "pandas", "scikit-learn")
 
@@ -23,7 +25,7 @@ def about_run() -> dict[str, Any]:
         "command": [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])],
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "git": _git(Path(__file__).parent),
+        "git": _git(PACKAGE),
         "machine": {"platform": platform.platform(), "cpu": cpu_model(), "cpus": os.cpu_count()},
     }
 

@@ -13,13 +13,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, get_type_hints
 
-from tune_mnist.collector import collect_seldom
-from tune_mnist.config import StudySpec, UserError, require
-from tune_mnist.signals import stops_on_signals
-from tune_mnist.spec_file import read_spec
-from tune_mnist.store import Damaged
+from tune_mnist.shell.collector import collect_seldom
+from tune_mnist.shell.signals import stops_on_signals
+from tune_mnist.spec.errors import Damaged, UserError, require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +54,32 @@ def run(body: Callable[[], int]) -> int:
         return 1
 
 
+class Main(Protocol):
+    """A command's `main`: runs its `argv` (None: the process's own words) and returns its exit status."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+def command(
+    name: str, cls: type[T], body: Callable[[T], int], description: str, from_toml: Callable[[Path], T] | None = None
+) -> Main:
+    """`main` of `python -m tune_mnist.NAME`: its words parsed into `cls` and given to `body`, as `run` does.
+
+    With `from_toml` one word may name a TOML file, which gives the defaults that flags override.
+    """
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        prog = f"python -m tune_mnist.{name}"
+        return run(lambda: body(parse(cls, argv, prog=prog, description=description, from_toml=from_toml)))
+
+    return main
+
+
+def fields_of(args: Any, *, but: str) -> dict[str, Any]:
+    """The fields of a dataclass by name, without one: the keyword arguments of the function that a command calls."""
+    return {field.name: getattr(args, field.name) for field in dataclasses.fields(args) if field.name != but}
+
+
 def leave(status: int) -> NoReturn:
     """End the process with `status` after its exit handlers: to take torch and Ray apart, too, takes Python seconds."""
     global _leaving
@@ -72,56 +96,42 @@ def _leave() -> None:
         os._exit(_leaving)
 
 
-def parse(cls: type[T], argv: Sequence[str] | None, *, prog: str, description: str, default: T | None = None) -> T:
+def parse(
+    cls: type[T], argv: Sequence[str] | None, *, prog: str, description: str,
+    from_toml: Callable[[Path], T] | None = None,
+) -> T:
     """Parse `argv` (None: the process's own) into the dataclass `cls`.
 
-    Fields of nested dataclasses are flags without a prefix; `default` gives the defaults that the
-    flags override and --help shows.
+    Fields of nested dataclasses are flags without a prefix. With `from_toml` one word may end in .toml: the file
+    gives the defaults that the flags override and --help shows.
 
     Raises:
-        UserError: an unknown flag, a wrong type or choice, a missing value, or a `UserError` of the
+        UserError: an unknown flag, a wrong type or choice, a missing value, two TOML files, or a `UserError` of the
             dataclass itself.
         SystemExit: with status 0, after --help.
     """
     import tyro
 
+    words, default = list(sys.argv[1:] if argv is None else argv), None
+    if from_toml is not None:
+        path, words = _without_toml(words)
+        default = cls() if path is None else from_toml(path)
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
             args, unknown = tyro.cli(
-                cls, args=list(sys.argv[1:] if argv is None else argv), prog=prog, description=description,
+                cls, args=words, prog=prog, description=description,
                 default=tyro.MISSING_NONPROP if default is None else default,
                 config=(tyro.conf.OmitArgPrefixes,), return_unknown_args=True,
             )
     except SystemExit as stop:
         if not stop.code:
             raise
-        _refuse_unknown_flags(cls, sys.argv[1:] if argv is None else argv)
+        _refuse_unknown_flags(cls, words)
         raise _user_error_behind(stop) or UserError(_one_line(box.getvalue())) from None
     if unknown:
         raise UserError(_unknown(unknown, args))
     return args
-
-
-def spec_from_argv(argv: Sequence[str] | None) -> tuple[StudySpec, list[str]]:
-    """Take the one argument that ends in .toml, if any, out of `argv` and read it as a study's spec.
-
-    Returns:
-        The spec, or the default one, and the other arguments: give both to `parse`.
-
-    Raises:
-        UserError: two such arguments, or the file cannot be read as a spec.
-    """
-    path, words = toml_from_argv(argv)
-    return StudySpec() if path is None else read_spec(path), words
-
-
-def toml_from_argv(argv: Sequence[str] | None) -> tuple[Path | None, list[str]]:
-    """Take the one argument that ends in .toml, if any, out of `argv`; `UserError` if there are two."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    named = [word for word in words if word.endswith(".toml") and not word.startswith("-")]
-    require(len(named) <= 1, "at most one spec is named", ", ".join(named), "name one TOML file")
-    return Path(named[0]) if named else None, [word for word in words if word not in named]
 
 
 def print_table(frame: pd.DataFrame, title: str) -> None:
@@ -170,6 +180,13 @@ def _one_line_warnings() -> Iterator[None]:
 
 def _say(text: str) -> None:
     print(" ".join(text.splitlines()), file=sys.stderr)
+
+
+def _without_toml(words: list[str]) -> tuple[Path | None, list[str]]:
+    """The one word that ends in .toml, if any, and the others; `UserError` if there are two."""
+    named = [word for word in words if word.endswith(".toml") and not word.startswith("-")]
+    require(len(named) <= 1, "at most one spec is named", ", ".join(named), "name one TOML file")
+    return Path(named[0]) if named else None, [word for word in words if word not in named]
 
 
 def _user_error_behind(stop: BaseException) -> UserError | None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from tune_mnist.config import PREFIX, STRICT, PlannedTraining, Protocol, Recipe, StudySpec, UserError, require
-from tune_mnist.space import Space, space_of
-from tune_mnist.spec_file import from_mapping, read_toml
+from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.space import Space, space_of
+from tune_mnist.spec.study import DatasetName, StudySpec
+from tune_mnist.spec.toml import from_mapping, read_toml
+from tune_mnist.spec.training import PREFIX, STRICT, PlannedTraining, Protocol, Recipe
 
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Scheduler = Literal["asha", "median", "none"]
@@ -44,7 +46,7 @@ class SearchSettings:
     """holdout: select on held-out training pictures and test once. report: select on the test set, as it did."""
     head: Literal["auto", "logits", "softmax"] = "auto"
     """What models end in; auto: logits, but softmax for fully connected ones under the report's protocol."""
-    dataset: Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"] = "mnist"
+    dataset: DatasetName = "mnist"
     """Data set; the others than mnist are torchvision's and need --download once."""
     data: Path | None = None
     """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
@@ -104,7 +106,7 @@ class SearchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec(SearchSettings):
-    """A search; the default is over the report's grid with lr continuous. Read from TOML by `read_search`."""
+    """A search; the default is over the report's grid with lr continuous. """
 
     space: Space = field(default_factory=Space)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from tune_mnist.config import FULLY_CONNECTED, TrainingConfig, UserError, require
+from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
 
 if TYPE_CHECKING:
     import optuna

@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tune_mnist.config import Recipe, StudySpec, UserError
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Recipe
 
 T = TypeVar("T")
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-import itertools
 import json
 import math
 import numbers
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from tune_mnist.spec.errors import require
 
 MODEL_NAMES = ("SimpleNN", "MediumNN", "ComplexNN", "CNN")
 FULLY_CONNECTED = MODEL_NAMES[:3]
-DATASETS = ("mnist", "fashion-mnist", "kmnist", "emnist-digits")
 
 PREFIX = {"holdout": "val", "report": "test"}
 """What evaluation metrics are called under each protocol, by the split they are taken on."""
@@ -30,16 +28,6 @@ Head = Literal["logits", "softmax"]
 
 # Strict JSON mode: lists become tuples and ints floats, but "1" is no number and true no int.
 STRICT = {"extra": "forbid", "strict": True}
-
-
-class UserError(ValueError):
-    """Bad input, told in one line: the rule, the value, the remedy. Commands exit with 2 on it."""
-
-
-def require(holds: bool, rule: str, value: object, remedy: str) -> None:
-    """Raise `UserError` naming `rule`, the offending `value` and the `remedy`, unless `holds`."""
-    if not holds:
-        raise UserError(f"`{rule}` must hold, but got {value}: {remedy}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +60,16 @@ class Recipe:
     """Arithmetic of the CNN's convolutions: fp32, or bf16 autocast."""
 
     def __post_init__(self) -> None:
-        _settle(self)
+        settle(self)
         for name in ("dropout", "label_smoothing", "ema_decay", "scaling"):
             value = getattr(self, name)
-            require(0 <= value < 1, f"0 <= {name} < 1", value, f"change {_flag(name)}")
+            require(0 <= value < 1, f"0 <= {name} < 1", value, f"change {flag_of(name)}")
         for name, most in {"rotation": 180, "translation": 14, "shear": 45}.items():
             value = getattr(self, name)
-            require(0 <= value <= most, f"0 <= {name} <= {most}", value, f"change {_flag(name)}")
+            require(0 <= value <= most, f"0 <= {name} <= {most}", value, f"change {flag_of(name)}")
         for name in ("weight_decay", "warmup_epochs"):
             value = getattr(self, name)
-            require(0 <= value < math.inf, f"0 <= {name} < inf", value, f"change {_flag(name)}")
+            require(0 <= value < math.inf, f"0 <= {name} < inf", value, f"change {flag_of(name)}")
 
     @property
     def augments(self) -> bool:
@@ -111,9 +99,9 @@ class TrainingConfig(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_model(self.model)
-        _check_lr(self.lr)
-        _check_batch_size(self.batch_size)
+        check_model(self.model)
+        check_lr(self.lr)
+        check_batch_size(self.batch_size)
         _check_seed(self.seed)
         require(self.budget is None or self.budget >= 1, "budget >= 1", self.budget, "raise the epoch budget")
         if self.depends_on_budget:
@@ -140,7 +128,7 @@ class Context:
     engine_version: int = ENGINE_VERSION
 
     def __post_init__(self) -> None:
-        _settle(self)
+        settle(self)
 
 
 def training_key(config: TrainingConfig, context: Context) -> str:
@@ -183,90 +171,12 @@ def trainings_of(trial_config: dict[str, Any]) -> list[PlannedTraining]:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudySpec:
-    """A grid study; the defaults are the report's 192 cells. Read from TOML by `spec_file.read_spec`."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    models: tuple[str, ...] = FULLY_CONNECTED
-    """Models to train."""
-    lr: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
-    """Learning rates of Adam."""
-    batch_size: tuple[int, ...] = (16, 32, 64, 128)
-    """Pictures per optimisation step."""
-    epochs: tuple[int, ...] = (2, 5, 10, 15)
-    """Epoch budgets; one training of the largest answers them all unless the schedule depends on the budget."""
-    seeds: int = 1
-    """Repetitions of each training, with seeds 0, 1, …"""
-    protocol: Protocol = "holdout"
-    """holdout: select on held-out training pictures and test once. report: select on the test set, as it did."""
-    head: Literal["auto", "logits", "softmax"] = "auto"
-    """What models end in; auto: logits, but softmax for fully connected ones under the report's protocol."""
-    independent_epochs: bool = False
-    """Train every epoch budget from scratch instead of reading it off the longest training."""
-    dataset: Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"] = "mnist"
-    """Data set; the others than mnist are torchvision's and need --download once."""
-    data: Path | None = None
-    """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
-    recipe: Recipe = field(default_factory=Recipe)
-
-    def __post_init__(self) -> None:
-        _settle(self)
-        for name, check in _CHECKS.items():
-            values = getattr(self, name)
-            require(len(values) > 0, f"{name} has at least one value", "none", f"give {_flag(name)} a value")
-            for value in values:
-                check(value)
-            twice = sorted({str(v) for v in values if values.count(v) > 1})
-            require(not twice, f"{name} has no value twice", ", ".join(twice), f"drop the repeats from {_flag(name)}")
-        require(self.seeds >= 1, "seeds >= 1", self.seeds, "raise --seeds")
-
-    def trainings(self) -> list[PlannedTraining]:
-        """The distinct trainings that answer every cell, in the order of models, lr, batch_size and seed."""
-        separate = self.independent_epochs or self.recipe.depends_on_budget
-        groups = [(e,) for e in self.epochs] if separate else [self.epochs]
-        recipe = dataclasses.asdict(self.recipe)
-        return [
-            PlannedTraining(
-                TrainingConfig(
-                    model=model, lr=lr, batch_size=batch_size, seed=seed, head=self._head(model),
-                    budget=budgets[0] if separate else None, **recipe,
-                ),
-                budgets,
-            )
-            for model, lr, batch_size, seed, budgets in itertools.product(
-                self.models, self.lr, self.batch_size, range(self.seeds), groups
-            )
-        ]
-
-    def _head(self, model: str) -> Head:
-        if self.head == "auto":
-            return "softmax" if self.protocol == "report" and model in FULLY_CONNECTED else "logits"
-        return self.head
-
-
-def check_study_name(name: str) -> str:
-    """Return `name` if it is a safe folder name, else raise `UserError`."""
-    rule = "name matches [A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-    require(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) is not None, rule, repr(name), "change --name")
-    return name
-
-
-def check_storage_name(storage: Path) -> Path:
-    """Return `storage` if it names a folder, else raise `UserError`: a study needs atomic renames, fsync and locks."""
-    is_uri = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(storage)) is not None
-    remedy = "object stores have no atomic rename, fsync or lock: mount a shared folder (NFS, Lustre, EFS, Filestore)"
-    require(not is_uri, "storage is a folder", storage, remedy)
-    return storage
-
-
-def _settle(made: object) -> None:
+def settle(made: object) -> None:
     """Check a dataclass's choices and give its numbers their declared type, so that equal configs have equal keys."""
     for name, hint in get_type_hints(type(made)).items():
         value, kinds = getattr(made, name), get_args(hint)
         if get_origin(hint) is Literal:
-            require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {_flag(name)}")
+            require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {flag_of(name)}")
         elif get_origin(hint) is tuple:
             object.__setattr__(made, name, tuple(_typed(name, item, kinds[0]) for item in value))
         elif value is not None:
@@ -278,36 +188,27 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         return value
     rule = f"{name} is a {'whole ' if kind is int else ''}number"
     number = not isinstance(value, bool) and isinstance(value, numbers.Real) and (kind is float or value % 1 == 0)
-    require(number, rule, repr(value), f"change {_flag(name)}")
+    require(number, rule, repr(value), f"change {flag_of(name)}")
     return kind(value) + 0  # -0.0 becomes 0.0
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _check_model(name: str) -> None:
+def check_model(name: str) -> None:
     near = difflib.get_close_matches(name, MODEL_NAMES, n=1, cutoff=0.4)
     remedy = f"did you mean {near[0]}?" if near else "change --models"
     require(name in MODEL_NAMES, f"model is one of {', '.join(MODEL_NAMES)}", repr(name), remedy)
 
 
-def _check_lr(lr: float) -> None:
+def check_lr(lr: float) -> None:
     require(math.isfinite(lr) and lr > 0, "0 < lr < inf", lr, "change --lr")
 
 
-def _check_batch_size(batch_size: int) -> None:
+def check_batch_size(batch_size: int) -> None:
     require(batch_size >= 1, "batch_size >= 1", batch_size, "raise --batch-size")
-
-
-def _check_epochs(epochs: int) -> None:
-    require(epochs >= 1, "epochs >= 1", epochs, "raise --epochs")
 
 
 def _check_seed(seed: int) -> None:
     require(0 <= seed < 2**32, "0 <= seed < 2**32", seed, "change the seed")
-
-
-_CHECKS: dict[str, Callable[[Any], None]] = {
-    "models": _check_model, "lr": _check_lr, "batch_size": _check_batch_size, "epochs": _check_epochs,
-}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tune_mnist.config import UserError
+from tune_mnist.spec.errors import UserError
 
 
 class Corrupt(Exception):

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tune_mnist.about import without_password
-from tune_mnist.config import UserError
-from tune_mnist.files import writing
+from tune_mnist.shell.about import without_password
+from tune_mnist.spec.errors import UserError
+from tune_mnist.study.files import writing
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tune_mnist.about import MASK
-from tune_mnist.config import PREFIX, PlannedTraining, UserError, require, training_key
-from tune_mnist.display import RunState
-from tune_mnist.lock import STALE_SECONDS, holder
-from tune_mnist.store import TrainingFolder, TrainingRecord
-from tune_mnist.study import Study
+from tune_mnist.shell.about import MASK, PACKAGE
+from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.training import PREFIX, PlannedTraining, training_key
+from tune_mnist.study.lock import STALE_SECONDS, holder
+from tune_mnist.study.progress import RunState
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
 
 State = Literal["running", "stopped", "done"]
 
@@ -180,7 +181,7 @@ def _command_line(runs: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     program, *rest = words
     stem = Path(program).stem
-    if program.endswith(".py") and (Path(__file__).parent / f"{stem}.py").is_file():
+    if program.endswith(".py") and (PACKAGE / f"{stem}.py").is_file():
         start = "python -m tune_mnist" + ("" if stem == "__main__" else f".{stem}")
     elif stem == "tune-mnist":
         start = stem

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tune_mnist.config import Context, PlannedTraining, StudySpec, TrainingConfig, UserError, training_key
-from tune_mnist.files import Corrupt, make_folder, read_json, remove_leftovers, write_atomic, write_json
-from tune_mnist.spec_file import from_mapping
-from tune_mnist.store import TrainingFolder, TrainingRecord, warn_and_set_aside
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.toml import from_mapping
+from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.study.files import Corrupt, make_folder, read_json, remove_leftovers, write_atomic, write_json
+from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord, warn_and_set_aside
 
 PROBE_BYTES = 2**20  # about what an epoch of a small model writes
 
@@ -84,11 +86,16 @@ class Study:
         told["specs"] += [made for made in as_json if made not in told["specs"]]
         write_json(path, told)
 
+    def specs(self) -> list[StudySpec]:
+        """Every spec that the study was asked for, the first one first."""
+        described = self.describe()["specs"]
+        return [from_mapping(StudySpec, spec, f"{self.name}, spec {i}") for i, spec in enumerate(described, 1)]
+
     def planned(self) -> list[PlannedTraining]:
         """Every training of every spec of the study once, with the union of its budgets, in a fixed order."""
         budgets: dict[TrainingConfig, set[int]] = {}
-        for number, spec in enumerate(self.describe()["specs"]):
-            for plan in from_mapping(StudySpec, spec, f"{self.name}, spec {number + 1}").trainings():
+        for spec in self.specs():
+            for plan in spec.trainings():
                 budgets.setdefault(plan.config, set()).update(plan.budgets)
         return [PlannedTraining(config, tuple(sorted(budgets[config]))) for config in sorted(budgets, key=repr)]
 

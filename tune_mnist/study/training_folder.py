@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tune_mnist.config import Context, TrainingConfig
-from tune_mnist.files import (
+from tune_mnist.spec.errors import Damaged
+from tune_mnist.spec.training import Context, TrainingConfig
+from tune_mnist.study.files import (
     Corrupt,
     checksum,
     make_folder,
@@ -25,10 +25,6 @@ from tune_mnist.files import (
 
 Status = Literal["complete", "unfinished", "diverged", "failed"]
 KEPT_STATES = 2
-
-
-class Damaged(UserWarning):
-    """Says in one line which damaged file was set aside."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +69,6 @@ def _epoch(row: dict[str, Any]) -> int:
 
 def _state_epoch(path: Path) -> int:
     return int(path.name[6:11])
-
-
-def finite_or_none(value: float) -> float | None:
-    """`value`, or None where JSON has no number for it."""
-    return value if math.isfinite(value) else None
 
 
 def diverged(rows: Iterable[dict[str, Any]]) -> bool:

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from tyro.conf import Positional
 
-from tune_mnist.cli import leave, parse, run
-from tune_mnist.config import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
-from tune_mnist.significance import score, t_interval, wilson
-from tune_mnist.standings import BEST, Samples, keys, leaders, ranked, samples_of, summarise
-from tune_mnist.store import TrainingRecord
+from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
+from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.tables.significance import score, t_interval, wilson
+from tune_mnist.tables.standings import BEST, Samples, keys, leaders, ranked, samples_of, summarise
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
 SWEPT = ("model", "lr", "batch_size", "seed")
@@ -234,31 +232,3 @@ def _failed(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
         for config, _, record in trainings if record is not None and record.status in ("diverged", "failed")
     ]
     return _frame(rows, [*SWEPT, *varying, "status", "epochs", "error"], [])
-
-
-@dataclass(frozen=True)
-class AnalysisArgs:
-    """A study to analyse."""
-
-    study: Positional[Path]
-    """The study's folder, such as ray_results/grid."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write a study's tables and figures again, from its trainings alone."""
-    return run(lambda: _command(argv))
-
-
-def _command(argv: Sequence[str] | None) -> int:
-    from tune_mnist.results import tables_of, write_results
-    from tune_mnist.study import Study
-
-    args = parse(AnalysisArgs, argv, prog="python -m tune_mnist.analysis", description=str(main.__doc__))
-    study = Study(args.study)
-    for path in write_results(study, tables_of(study)):
-        print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -3,57 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tune_mnist.analysis import Tables
-from tune_mnist.config import FULLY_CONNECTED, Recipe
-from tune_mnist.significance import LEVEL, Noise, Sample, by_picture, compare, estimate_noise, paired_t
-from tune_mnist.standings import of_rows
-
-Outcome = Literal["confirmed", "refuted", "undecided"]
-
-
-class Lacking(Exception):
-    """The studies lack something that a claim needs: what, and the command that supplies it."""
-
-    def __init__(self, what: str, command: str) -> None:
-        super().__init__(f"needs {what}")
-        self.command = command
-
-
-@dataclass(frozen=True)
-class Part:
-    """One statement of a claim: what came of it, and the numbers in words."""
-
-    statement: str
-    outcome: Outcome
-    detail: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of a claim. `numbers` are accuracies as shares and losses in nats; `cells` are those used."""
-
-    claim: str
-    text: str
-    parts: tuple[Part, ...]
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    cells: tuple[str, ...] = ()
-    why: str = ""
-    """Why we differ from the report, where we do, or what the reader must know of the agreement."""
-    command: str = ""
-    """What would supply evidence that is missing."""
-
-    @property
-    def verdict(self) -> Outcome:
-        """Confirmed if every part is, refuted if any is."""
-        outcomes = {part.outcome for part in self.parts}
-        return "refuted" if "refuted" in outcomes else "undecided" if "undecided" in outcomes else "confirmed"
+from tune_mnist.spec.training import Recipe
+from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.significance import Noise, Sample, by_picture, compare, estimate_noise, paired_t
+from tune_mnist.tables.standings import of_rows
+from tune_mnist.tables.text import cell_name
 
 
 @dataclass(frozen=True)
@@ -106,12 +66,6 @@ class Cells:
         return self.epochs().groupby("epoch")[column].mean()
 
 
-def cell_name(row: Mapping[str, Any]) -> str:
-    """A cell in words."""
-    epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
-    return f"{row['model']}, lr {row['lr']:g}, batch {row['batch_size']}, {epochs}"
-
-
 def complete(tables: Tables) -> Cells:
     """A study's complete cells."""
     return Cells(tables, tables.summary[tables.summary["status"] == "complete"])
@@ -147,32 +101,6 @@ def noise_of(tables: Tables) -> Noise:
     return estimate_noise(complete(tables).samples())
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """The study whose claims are judged, and others that may supply what it lacks, of its protocol first."""
-
-    main: Tables
-    others: tuple[Tables, ...] = ()
-
-    def grid(self) -> Cells:
-        """The main study's cells of the report's recipe and models."""
-        return plain(self.main).where(model=list(FULLY_CONNECTED))
-
-    def find(self, what: str, flags: str, **fixed: Any) -> Cells:
-        """The first study's plain cells with these values, or `Lacking` with the grid's `flags` that train them."""
-        for tables in (self.main, *self.others):
-            cells = plain(tables).where(**fixed)
-            if len(cells):
-                return cells
-        raise self.lacking(what, flags)
-
-    def lacking(self, what: str, flags: str) -> Lacking:
-        """That `what` is missing, and the command for it."""
-        seeds = int(self.main.summary["seeds"].max())
-        more = f" --protocol {self.main.protocol}" + (f" --seeds {seeds}" if seeds > 1 else "")
-        return Lacking(what, f"python -m tune_mnist.grid {flags}{more}")
-
-
 def versus(first: Cells, second: Cells) -> dict[str, Any]:
     """Compare the best of `first` with the best of `second`, of whatever studies: see `significance.compare`."""
     same = first.tables.protocol == second.tables.protocol
@@ -204,38 +132,3 @@ def contrast(plus: Cells, minus: Cells) -> dict[str, float]:
 
 def _trainings(cells: Cells) -> int:
     return len(cells.rows.drop_duplicates([name for name in cells.tables.cell_columns if name != "epochs"]))
-
-
-def decide(found: Mapping[str, Any]) -> Outcome:
-    """Confirmed if a difference is above 0 beyond noise, refuted if it is below."""
-    if not found["p"] < LEVEL:
-        return "undecided"
-    return "confirmed" if found["difference"] > 0 else "refuted"
-
-
-def part(statement: str, found: Mapping[str, Any], more: str = "") -> Part:
-    """A statement that holds if the difference `found` is above 0."""
-    return Part(statement, decide(found), f"{points(found)}{more}")
-
-
-def points(found: Mapping[str, Any]) -> str:
-    """A difference in percentage points, with its interval and p."""
-    interval = "" if math.isnan(found["ci_low"]) else f" [{100 * found['ci_low']:+.2f}, {100 * found['ci_high']:+.2f}]"
-    p = "" if math.isnan(found["p"]) else f", p {p_value(found['p'])}"
-    return f"{100 * found['difference']:+.2f} points{interval}{p}"
-
-
-def p_value(p: float) -> str:
-    """A p-value as people read it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.995 else "1"
-
-
-def percent(share: float) -> str:
-    """A share as percent, two decimals."""
-    return f"{100 * share:.2f}%"
-
-
-def verdict_of(claim: str, text: str, parts: Sequence[Part], used: Iterable[Cells], **more: Any) -> Verdict:
-    """A verdict with the names of the cells it used, each once."""
-    names = dict.fromkeys(name for cells in used for name in cells.names())
-    return Verdict(claim, text, tuple(parts), cells=tuple(names), **more)

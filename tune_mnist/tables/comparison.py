@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tyro.conf import Positional
+import pandas as pd
 
-from tune_mnist.cli import leave, parse, run
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from tune_mnist.analysis import Tables
-    from tune_mnist.significance import Noise, Sample
+from tune_mnist.spec.errors import UserError
+from tune_mnist.study.study import Study
+from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.cells import complete, noise_of
+from tune_mnist.tables.of_study import tables_of
+from tune_mnist.tables.significance import LEVEL, Noise, Sample, adjusted, compare
+from tune_mnist.tables.text import p_value, percent
 
 CELL = ["model", "lr", "batch_size", "epochs"]
 
@@ -33,6 +32,8 @@ class Comparison:
     only_first: int
     only_second: int
     method: str
+    names: tuple[str, str] = ("first", "second")
+    """The studies' names."""
 
 
 def compare_studies(first: Tables, second: Tables, *, same_pictures: bool) -> Comparison:
@@ -41,10 +42,6 @@ def compare_studies(first: Tables, second: Tables, *, same_pictures: bool) -> Co
     Where a study varies further settings, its best such cell counts. `same_pictures`: both were evaluated on the
     same pictures in the same order, so that predictions pair.
     """
-    import pandas as pd
-
-    from tune_mnist.significance import LEVEL, adjusted, compare
-
     one, other = _best(first), _best(second)
     shared = [cell for cell in one if cell in other]
     noise = _noise(first, second)
@@ -71,8 +68,6 @@ METHODS = {
 
 def _best(tables: Tables) -> dict[tuple[Any, ...], Sample]:
     """Of each (model, lr, batch_size, epochs) the best complete cell's scores."""
-    from tune_mnist.evidence import complete
-
     cells = complete(tables)
     found: dict[tuple[Any, ...], Sample] = {}
     for row, sample in zip(cells.rows.to_dict("records"), cells.samples(), strict=True):
@@ -94,69 +89,40 @@ def _mean(sample: Sample) -> float:
 
 def _noise(first: Tables, second: Tables) -> Noise:
     """The noisier study's noise among its better cells."""
-    from tune_mnist.evidence import noise_of
-
     return max((noise_of(tables) for tables in (first, second)), key=lambda noise: noise.variance)
 
 
-@dataclass(frozen=True)
-class CompareArgs:
-    """Two studies to compare."""
+def compare_folders(first: Study, second: Study) -> Comparison:
+    """Compare two studies by their folders, on the same pictures if both have the same data.
 
-    first: Positional[Path]
-    """The first study's folder."""
-    second: Positional[Path]
-    """The second study's folder; differences are second less first."""
-    json: bool = False
-    """Print the comparison as one JSON object."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Set two studies side by side: the cells that differ, by how much, and whether beyond noise."""
-    return run(lambda: _command(argv))
-
-
-def _command(argv: Sequence[str] | None) -> int:
-    args = parse(CompareArgs, argv, prog="python -m tune_mnist.compare", description=str(main.__doc__))
-    from tune_mnist.config import UserError
-    from tune_mnist.results import tables_of
-    from tune_mnist.study import Study
-
-    studies = [Study(folder) for folder in (args.first, args.second)]
-    first, second = (tables_of(study) for study in studies)
-    same = studies[0].context().data_sha256 == studies[1].context().data_sha256
-    found = compare_studies(first, second, same_pictures=same)
+    Raises:
+        UserError: one is no study, or they share no complete cell.
+    """
+    same = first.context().data_sha256 == second.context().data_sha256
+    found = compare_studies(tables_of(first), tables_of(second), same_pictures=same)
     if found.cells.empty:
-        raise UserError(f"{args.first} and {args.second} share no complete cell: name studies of the same grid")
-    if args.json:
-        print(json.dumps(_as_json(found)))
-    else:
-        _print(found, args)
-    return 0
+        raise UserError(f"{first.folder} and {second.folder} share no complete cell: name studies of the same grid")
+    return dataclasses.replace(found, names=(first.name, second.name))
 
 
-def _as_json(found: Comparison) -> dict[str, object]:
-    cells = json.loads(found.cells.to_json(orient="records"))
-    return {"cells": cells, "only_first": found.only_first, "only_second": found.only_second, "method": found.method}
-
-
-def _print(found: Comparison, args: CompareArgs) -> None:
-    from tune_mnist.evidence import p_value, percent
-
+def print_comparison(found: Comparison, *, as_json: bool = False) -> None:
+    """Print a comparison to stdout, as a table or as one JSON object."""
+    if as_json:
+        cells = json.loads(found.cells.to_json(orient="records"))
+        counts = {"only_first": found.only_first, "only_second": found.only_second}
+        print(json.dumps({"cells": cells, **counts, "method": found.method}))
+        return
+    first, second = found.names
     differing = found.cells[found.cells["beyond_noise"]]
     shown = found.cells if len(found.cells) <= 20 else found.cells.head(max(20, len(differing)))
-    print(f"{'cell':<45}{args.first.name[:14]:>15}{args.second.name[:14]:>15}{'points':>9}   p, corrected")
+    print(f"{'cell':<45}{first[:14]:>15}{second[:14]:>15}{'points':>9}   p, corrected")
     for row in shown.to_dict("records"):
-        name = f"{row['model']}, lr {row['lr']:g}, batch {row['batch_size']}, {row['epochs']} epochs"
-        p = p_value(row["p_adjusted"]) if row["p_adjusted"] == row["p_adjusted"] else "-"
+        p = p_value(row["p_adjusted"]) if pd.notna(row["p_adjusted"]) else "-"
         mark = "  beyond noise" if row["beyond_noise"] else ""
+        name = f"{row['model']}, lr {row['lr']:g}, batch {row['batch_size']}, {row['epochs']} epochs"
         accuracies = f"{percent(row['first']):>15}{percent(row['second']):>15}"
         print(f"{name:<45}{accuracies}{100 * row['difference']:>+9.2f}   {p}{mark}")
     mean = 100 * found.cells["difference"].mean()
     print(f"\n{len(differing)} of {len(found.cells)} shared cells differ beyond noise; in the mean {mean:+.2f} points")
-    print(f"only in {args.first.name}: {found.only_first} cells; only in {args.second.name}: {found.only_second}")
-    print(f"{found.method}")
-
-
-if __name__ == "__main__":
-    leave(main())
+    print(f"only in {first}: {found.only_first} cells; only in {second}: {found.only_second}")
+    print(found.method)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tune_mnist.analysis import Tables
-from tune_mnist.standings import of_rows
+from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.standings import of_rows
 
 SPLITS = 400
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from tune_mnist.training.packing import unpack_bits
 
 LEVEL = 0.05
 
@@ -39,16 +39,11 @@ class Noise:
     pairs_df: float = math.inf
 
 
-def unpack(packed: str) -> np.ndarray:
-    """The booleans that `training.pack_bits` packed, followed by up to 7 False ones; needs no torch."""
-    return np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8)).astype(bool)
-
-
 def score(accuracy: float, packed: object) -> Score:
     """A `Score` from a row's accuracy and bits, if it has any; the number of pictures follows from both."""
     if not isinstance(packed, str) or not accuracy > 0:
         return Score(accuracy, None)
-    correct = unpack(packed)
+    correct = unpack_bits(packed)
     return Score(accuracy, correct[: round(correct.sum() / accuracy)])
 
 

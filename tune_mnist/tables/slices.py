@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.analysis import Tables, split_name
-from tune_mnist.config import FULLY_CONNECTED, MODEL_NAMES, PREFIX
+from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, PREFIX
+from tune_mnist.tables.analyse import Tables, split_name
 
 
 def lr_by_batch(summary: pd.DataFrame, model: str, epochs: int, values: str = "mean") -> pd.DataFrame:

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.significance import LEVEL, Noise, Sample, Score, adjusted, alike, estimate_noise, t_interval, wilson
+from tune_mnist.tables.significance import (
+    LEVEL,
+    Noise,
+    Sample,
+    Score,
+    adjusted,
+    alike,
+    estimate_noise,
+    t_interval,
+    wilson,
+)
 
 STANDING = {"complete": 0, "diverged": 1}  # any other status stands last
 BEST = "best three"

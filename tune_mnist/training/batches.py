@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tune_mnist.config import Recipe, TrainingConfig
-from tune_mnist.jit import compiled
-from tune_mnist.models import PIXELS
+from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.training.dataset import PIXELS
+from tune_mnist.training.jit import compiled
 
 # Above this share of non-background pixels the dense first layer is the faster one.
 SPARSE_DENSITY = 0.3

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.cli import leave, parse, run
-from tune_mnist.config import DATASETS, Protocol, UserError, require
-from tune_mnist.idx import Bytes, idx_md5, read_idx, times
+from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.study import DATASETS
+from tune_mnist.spec.training import Protocol
+from tune_mnist.training.idx import Bytes, idx_md5, read_idx, times
 
 CLASSES = 10
 SIDE = 28
+PIXELS = SIDE**2
 SPLIT_SEED = 0
 HELD_OUT = 6
 """One picture in so many of the training set is held out under the holdout protocol."""
@@ -212,28 +213,6 @@ def _digest(*arrays: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class DataArgs:
-    """Which data set to show, and where to."""
-
-    dataset: Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"] = "mnist"
-    """Data set; the others than mnist are torchvision's."""
-    data: Path | None = None
-    """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
-    download: bool = False
-    """Let torchvision fetch the data set into the cache folder if it is not there."""
-    figure: Path = Path("first_ten.png")
-    """File to draw the first ten training pictures into."""
-    json: bool = False
-    """Print JSON instead of tables."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m tune_mnist.data` with `argv` (None: the process's own); return its exit status."""
-    about = "Show a data set's checksums and class counts, and draw its first ten training pictures."
-    return run(lambda: _show(parse(DataArgs, argv, prog="python -m tune_mnist.data", description=about)))
-
-
 def describe(dataset: Dataset) -> dict[str, Any]:
     """The checksums of `dataset` and its class counts, total last, in each split; fit for JSON."""
     by_protocol: dict[Protocol, TrainingData] = {p: training_data(dataset, p) for p in ("holdout", "report")}
@@ -252,62 +231,3 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "sha256": {"dataset": dataset.sha256, **{p: data.sha256 for p, data in by_protocol.items()}},
         "class_counts": counts,
     }
-
-
-def draw_first_ten(dataset: Dataset, path: Path) -> None:
-    """Draw the first ten training pictures with their labels into `path`, whole or not at all.
-
-    Raises:
-        UserError: the suffix is no picture format, or the file cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 2.8), layout="constrained")
-    for axes, image, label in zip(figure.subplots(2, 5).flat, dataset.train_images, dataset.train_labels, strict=False):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(str(label))
-        axes.set_axis_off()
-    suffixes, suffix = figure.canvas.get_supported_filetypes(), path.suffix[1:].lower()
-    require(suffix in suffixes, f"figure ends in one of .{', .'.join(suffixes)}", path, "change --figure")
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(part, format=suffix, dpi=150)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}: change --figure") from None
-
-
-def _show(args: DataArgs) -> int:
-    dataset = load_dataset(args.dataset, args.data, download=args.download)
-    facts = describe(dataset) | {"figure": str(args.figure)}
-    draw_first_ten(dataset, args.figure)
-    if args.json:
-        print(json.dumps(facts, indent=1))
-    else:
-        _print_tables(facts)
-    return 0
-
-
-def _print_tables(facts: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    files = Table("file", "shape", "MD5, decompressed", title=facts["dataset"])
-    for file, fact in facts["files"].items():
-        files.add_row(file, times(fact["shape"]), fact["md5"])
-    counts = Table("class", title="pictures per class")
-    for split in facts["class_counts"]:
-        counts.add_column(split, justify="right")
-    for label, row in enumerate(zip(*facts["class_counts"].values(), strict=True)):
-        counts.add_row(str(label), *map(str, row), end_section=label == CLASSES - 1)
-    counts.add_row("total", *(str(sum(column)) for column in facts["class_counts"].values()))
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(files, counts)
-    for what, digest in facts["sha256"].items():
-        console.print(f"SHA-256 {what}: {digest}")
-    console.print(f"figure: {facts['figure']}")
-
-
-if __name__ == "__main__":
-    leave(main())

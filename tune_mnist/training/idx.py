@@ -14,7 +14,7 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.config import UserError, require
+from tune_mnist.spec.errors import UserError, require
 
 Bytes = NDArray[np.uint8]
 

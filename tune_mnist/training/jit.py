@@ -12,7 +12,7 @@ import numba
 
 # No fast math: which products and sums are fused, and in what order they are taken, would depend on the processor.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-PACKAGE = Path(__file__).parent
+ROOM = Path(__file__).parent
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,7 +29,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _cache_of_these_sources() -> Iterator[None]:
     """Let numba keep code in a folder named after all sources that compiled functions call, not their own file's."""
     before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
-    numba.config.CACHE_DIR = before or str(PACKAGE / "__pycache__" / _digest())  # type: ignore[attr-defined]
+    numba.config.CACHE_DIR = before or str(ROOM / "__pycache__" / _digest())  # type: ignore[attr-defined]
     try:
         yield
     finally:
@@ -37,5 +37,5 @@ def _cache_of_these_sources() -> Iterator[None]:
 
 
 def _digest() -> str:
-    sources = [PACKAGE / "batches.py", Path(__file__), *sorted((PACKAGE / "steps").glob("*.py"))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    """Of the whole room's sources: whichever of them a compiled function calls, old code is never taken for new."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(ROOM.rglob("*.py")))).hexdigest()[:16]

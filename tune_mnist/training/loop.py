@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
+import dataclasses
 import io
 import math
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.serialization import get_crc32_options, set_crc32_options
 
-from tune_mnist.batches import Pictures, as_tensor
-from tune_mnist.config import TrainingConfig
-from tune_mnist.models import CLASSES
-from tune_mnist.steps import make_pack, make_steps
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import Pictures, as_tensor
+from tune_mnist.training.dataset import CLASSES
+from tune_mnist.training.packing import finite_or_none, pack_bits
+from tune_mnist.training.steps import make_pack, make_steps
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,17 @@ class EpochMetrics:
     def diverged(self) -> bool:
         """Whether a loss is not finite."""
         return not (math.isfinite(self.train_loss) and math.isfinite(self.evaluation.loss))
+
+    def row(self, prefix: str) -> dict[str, Any]:
+        """What is reproducible, as plain JSON values: evaluation metrics begin with `prefix`_, val_ or test_."""
+        evaluation = dataclasses.asdict(self.evaluation) | {"loss": finite_or_none(self.evaluation.loss)}
+        named = {f"{prefix}_{name}": value for name, value in evaluation.items()}
+        return {"epoch": self.epoch, "train_loss": finite_or_none(self.train_loss), **named}
+
+    def timing(self) -> dict[str, Any]:
+        """What varies from run to run, as plain JSON values."""
+        seconds = {"epoch": self.epoch, "train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds}
+        return seconds | ({"together": self.together} if self.together > 1 else {})
 
 
 class Training:
@@ -192,18 +203,3 @@ def macro_averages(confusion: Tensor) -> tuple[float, float, float]:
     recall = (hits / actual.clamp(min=1)).mean()
     f1 = (2 * hits / (predicted + actual).clamp(min=1)).mean()
     return float(precision), float(recall), float(f1)
-
-
-def pack_bits(flags: np.ndarray) -> str:
-    """Booleans (n,) as base64 of their zlib-compressed bits."""
-    return base64.b64encode(zlib.compress(np.packbits(flags).tobytes(), 9)).decode()
-
-
-def pack_bytes(values: np.ndarray) -> str:
-    """Numbers (n,) in 0…255 as base64 of their zlib-compressed bytes."""
-    return base64.b64encode(zlib.compress(values.astype(np.uint8).tobytes(), 9)).decode()
-
-
-def unpack_bits(packed: str, n: int) -> np.ndarray:
-    """The n booleans that `pack_bits` packed."""
-    return np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8), count=n).astype(bool)

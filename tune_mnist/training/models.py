@@ -8,10 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from tune_mnist.config import MODEL_NAMES, Head, TrainingConfig
-
-PIXELS = 28 * 28
-CLASSES = 10
+from tune_mnist.spec.training import Head, TrainingConfig
+from tune_mnist.training.dataset import CLASSES, PIXELS
 
 
 class FullyConnected(nn.Module):
@@ -75,8 +73,8 @@ class CNN(nn.Module):
         return self.head(self.linear2(self.dropout(self.linear1(x).relu())))
 
 
-# A new model is its class above and its name in config.MODEL_NAMES.
-MODELS: dict[str, type[nn.Module]] = {name: globals()[name] for name in MODEL_NAMES}
+# A new model is its class above and its name in `MODEL_NAMES` of spec/training.py.
+MODELS: dict[str, type[nn.Module]] = {model.__name__: model for model in (SimpleNN, MediumNN, ComplexNN, CNN)}
 
 
 def build_model(config: TrainingConfig) -> nn.Module:

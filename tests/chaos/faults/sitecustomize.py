@@ -136,7 +136,8 @@ def patch_runner(module: ModuleType) -> None:
 
 
 PATCHES = {
-    "tune_mnist.training": patch_training, "tune_mnist.store": patch_store, "tune_mnist.runner": patch_runner,
+    "tune_mnist.training.loop": patch_training, "tune_mnist.study.training_folder": patch_store,
+    "tune_mnist.running.runner": patch_runner,
 }
 
 

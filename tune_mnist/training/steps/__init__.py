@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
-from tune_mnist.batches import Pictures
-from tune_mnist.config import TrainingConfig
-from tune_mnist.models import FullyConnected, build_model
-from tune_mnist.steps.autograd import AutogradSteps
-from tune_mnist.steps.base import Pack, Steps
-from tune_mnist.steps.linear import LinearSteps
-from tune_mnist.steps.lockstep import Lockstep, common_batches
-from tune_mnist.steps.pack import SLOTS, PackOfOne, PackSteps
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import Pictures
+from tune_mnist.training.models import FullyConnected, build_model
+from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.steps.base import Pack, Steps
+from tune_mnist.training.steps.linear import LinearSteps
+from tune_mnist.training.steps.lockstep import Lockstep, common_batches
+from tune_mnist.training.steps.pack import SLOTS, PackOfOne, PackSteps
 
 __all__ = ["AutogradSteps", "LinearSteps", "Pack", "Steps", "make_pack", "make_steps"]
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tune_mnist.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
-from tune_mnist.config import TrainingConfig
-from tune_mnist.steps.base import BETA1, BETA2, EPS, CheckpointedSteps, learning_rate
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
+from tune_mnist.training.steps.base import BETA1, BETA2, EPS, CheckpointedSteps, learning_rate
 
 EVALUATION_BATCH = 1000
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tune_mnist.batches import Pictures
-from tune_mnist.config import TrainingConfig
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import Pictures
 
 # Adam's constants, torch's defaults (arXiv:1412.6980).
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.batches import Rows
-from tune_mnist.jit import compiled
-from tune_mnist.models import CLASSES
-from tune_mnist.steps.products import Floats, add_sparse, aligned, multiply, repeat, sum_rows, transpose
-from tune_mnist.steps.registers import LANES
+from tune_mnist.training.batches import Rows
+from tune_mnist.training.dataset import CLASSES
+from tune_mnist.training.jit import compiled
+from tune_mnist.training.steps.products import Floats, add_sparse, aligned, multiply, repeat, sum_rows, transpose
+from tune_mnist.training.steps.registers import LANES
 
 
 class Network(NamedTuple):

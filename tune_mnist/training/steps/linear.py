@@ -13,12 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tune_mnist.batches import Lot, Pictures, as_tensor, epoch_lots, epoch_order, generator, normalise, sparse_rows
-from tune_mnist.config import TrainingConfig
-from tune_mnist.models import CLASSES, FullyConnected
-from tune_mnist.steps import kernels
-from tune_mnist.steps.base import BETA1, BETA2, EPS, CheckpointedSteps, learning_rate
-from tune_mnist.steps.registers import LANES
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import (
+    Lot,
+    Pictures,
+    as_tensor,
+    epoch_lots,
+    epoch_order,
+    generator,
+    normalise,
+    sparse_rows,
+)
+from tune_mnist.training.dataset import CLASSES
+from tune_mnist.training.models import FullyConnected
+from tune_mnist.training.steps import kernels
+from tune_mnist.training.steps.base import BETA1, BETA2, EPS, CheckpointedSteps, learning_rate
+from tune_mnist.training.steps.registers import LANES
 
 EVALUATION_BATCH = 100
 

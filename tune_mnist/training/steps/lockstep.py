@@ -13,11 +13,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from tune_mnist.batches import Pictures
-from tune_mnist.config import TrainingConfig
-from tune_mnist.models import MODELS, FullyConnected, build_model
-from tune_mnist.steps.base import Pack
-from tune_mnist.steps.linear import LinearSteps
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import Pictures
+from tune_mnist.training.models import MODELS, FullyConnected, build_model
+from tune_mnist.training.steps.base import Pack
+from tune_mnist.training.steps.linear import LinearSteps
 
 
 def common_batches(config: TrainingConfig) -> TrainingConfig | None:

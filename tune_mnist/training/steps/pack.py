@@ -13,10 +13,11 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
-from tune_mnist.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
-from tune_mnist.config import TrainingConfig
-from tune_mnist.models import CLASSES, PIXELS, build_model
-from tune_mnist.steps.base import BETA1, BETA2, EPS, Pack, Steps, learning_rate
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
+from tune_mnist.training.dataset import CLASSES, PIXELS
+from tune_mnist.training.models import build_model
+from tune_mnist.training.steps.base import BETA1, BETA2, EPS, Pack, Steps, learning_rate
 
 # Members of a pack in use on a device. Another number sums in another order, so a change must raise ENGINE_VERSION.
 SLOTS = 4

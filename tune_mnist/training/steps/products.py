@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.batches import Rows
-from tune_mnist.jit import compiled
-from tune_mnist.steps.registers import LANES, LONG, WIDE, sparse_row, tile
+from tune_mnist.training.batches import Rows
+from tune_mnist.training.jit import compiled
+from tune_mnist.training.steps.registers import LANES, LONG, WIDE, sparse_row, tile
 
 Floats = NDArray[np.floating[Any]]
 CACHE_LINE = 64  # bytes

@@ -1,0 +1,39 @@
+"""The compare command: two studies side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from tune_mnist.shell.cli import command, leave
+
+
+@dataclass(frozen=True)
+class CompareArgs:
+    """Two studies to compare."""
+
+    first: Positional[Path]
+    """The first study's folder."""
+    second: Positional[Path]
+    """The second study's folder; differences are second less first."""
+    json: bool = False
+    """Print the comparison as one JSON object."""
+
+
+def _compare(args: CompareArgs) -> int:
+    from tune_mnist.study.study import Study
+    from tune_mnist.tables.comparison import compare_folders, print_comparison
+
+    print_comparison(compare_folders(Study(args.first), Study(args.second)), as_json=args.json)
+    return 0
+
+
+main = command(
+    "compare", CompareArgs, _compare,
+    "Set two studies side by side: the cells that differ, by how much, and whether beyond noise.",
+)
+
+if __name__ == "__main__":
+    leave(main())

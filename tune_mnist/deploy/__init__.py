@@ -1,0 +1,1 @@
+"""A model kept, stressed, and read with."""

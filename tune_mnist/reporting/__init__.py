@@ -1,0 +1,1 @@
+"""Claims judged, one page, all of it written."""

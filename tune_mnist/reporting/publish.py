@@ -1,0 +1,66 @@
+"""A study's tables, figures and page written beside its trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from tune_mnist.figures.accuracy import figures_of
+from tune_mnist.figures.canvas import pngs
+from tune_mnist.figures.diagnostics import confusion_matrix, training_curves, worst_digits
+from tune_mnist.reporting.predictions import winner_predictions
+from tune_mnist.reporting.render import TEMPLATE, report_page
+from tune_mnist.study.files import write_atomic
+from tune_mnist.study.study import Study
+from tune_mnist.tables.analyse import Tables, write_tables
+from tune_mnist.tables.slices import fully_connected_and_cnn
+from tune_mnist.tables.text import cell_name
+from tune_mnist.training.dataset import Dataset
+
+
+def cell_figures(tables: Tables) -> dict[str, bytes]:
+    """The PNGs of the figures that tell of all cells, by name. Test scores do not change them."""
+    return dict(pngs(figures_of(tables)))
+
+
+def write_results(
+    study: Study, tables: Tables, others: Sequence[tuple[str, Tables]] = (), drawn: dict[str, bytes] | None = None,
+    dataset: Dataset | None = None,
+) -> list[Path]:
+    """Write the study's CSV files, figures and report.html; return their paths, the page last.
+
+    `others` are further studies' names and tables, which may supply what this one's claims and figures lack; `drawn`
+    and `dataset` are its `cell_figures` and its data, if they are at hand.
+    """
+    folder = study.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    paths = write_tables(tables, study.folder, write_atomic)
+    figures = cell_figures(tables) if drawn is None else drawn
+    figures |= pngs(_further_figures(study, tables, [other for _, other in others], dataset))
+    for name, png in figures.items():
+        paths.append(folder / f"{name}.png")
+        write_atomic(paths[-1], png)
+    page = study.folder / TEMPLATE
+    write_atomic(page, report_page(study, tables, figures, others))
+    return [*paths, page]
+
+
+def _further_figures(
+    study: Study, tables: Tables, others: Sequence[Tables], dataset: Dataset | None
+) -> Iterator[tuple[str, Figure]]:
+    """The figures that need more than the study's tables: the CNN's, and the winner's predictions."""
+    curves = fully_connected_and_cnn(tables, others)
+    if curves is not None:
+        title = "Training loss by epoch: the fully connected best and the CNN"
+        yield "fully_connected_and_cnn", training_curves(curves, None, title)
+    found = winner_predictions(study, tables, dataset)
+    if found is not None:
+        winner = cell_name(tables.top3.iloc[0].to_dict())
+        yield "confusion_matrix", confusion_matrix(found.confusion(), f"Confusion matrix: {winner}")
+        worst = found.surest_mistakes()
+        yield "worst_confused", worst_digits(
+            found.pictures[worst], found.labels[worst], found.predicted[worst], found.sureness[worst],
+            "The winner's surest mistakes",
+        )

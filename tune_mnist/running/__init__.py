@@ -1,0 +1,1 @@
+"""A list of trainings run under Ray."""

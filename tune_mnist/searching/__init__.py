@@ -1,0 +1,1 @@
+"""Optuna's trials run under Ray."""

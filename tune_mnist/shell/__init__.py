@@ -1,0 +1,1 @@
+"""One way to parse a command line, to fail and to stop."""

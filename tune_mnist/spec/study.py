@@ -1,0 +1,116 @@
+"""A grid study's spec, and the names that a study may have, checked when made."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from tune_mnist.spec.errors import require
+from tune_mnist.spec.training import (
+    FULLY_CONNECTED,
+    STRICT,
+    Head,
+    PlannedTraining,
+    Protocol,
+    Recipe,
+    TrainingConfig,
+    check_batch_size,
+    check_lr,
+    check_model,
+    flag_of,
+    settle,
+)
+
+DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"]
+DATASETS: tuple[str, ...] = get_args(DatasetName)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """A grid study; the defaults are the report's 192 cells."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    models: tuple[str, ...] = FULLY_CONNECTED
+    """Models to train."""
+    lr: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    """Learning rates of Adam."""
+    batch_size: tuple[int, ...] = (16, 32, 64, 128)
+    """Pictures per optimisation step."""
+    epochs: tuple[int, ...] = (2, 5, 10, 15)
+    """Epoch budgets; one training of the largest answers them all unless the schedule depends on the budget."""
+    seeds: int = 1
+    """Repetitions of each training, with seeds 0, 1, …"""
+    protocol: Protocol = "holdout"
+    """holdout: select on held-out training pictures and test once. report: select on the test set, as it did."""
+    head: Literal["auto", "logits", "softmax"] = "auto"
+    """What models end in; auto: logits, but softmax for fully connected ones under the report's protocol."""
+    independent_epochs: bool = False
+    """Train every epoch budget from scratch instead of reading it off the longest training."""
+    dataset: DatasetName = "mnist"
+    """Data set; the others than mnist are torchvision's and need --download once."""
+    data: Path | None = None
+    """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        settle(self)
+        for name, check in _CHECKS.items():
+            values = getattr(self, name)
+            require(len(values) > 0, f"{name} has at least one value", "none", f"give {flag_of(name)} a value")
+            for value in values:
+                check(value)
+            twice = sorted({str(v) for v in values if values.count(v) > 1})
+            require(not twice, f"{name} has no value twice", ", ".join(twice), f"drop the repeats from {flag_of(name)}")
+        require(self.seeds >= 1, "seeds >= 1", self.seeds, "raise --seeds")
+
+    def trainings(self) -> list[PlannedTraining]:
+        """The distinct trainings that answer every cell, in the order of models, lr, batch_size and seed."""
+        separate = self.independent_epochs or self.recipe.depends_on_budget
+        groups = [(e,) for e in self.epochs] if separate else [self.epochs]
+        recipe = dataclasses.asdict(self.recipe)
+        return [
+            PlannedTraining(
+                TrainingConfig(
+                    model=model, lr=lr, batch_size=batch_size, seed=seed, head=self._head(model),
+                    budget=budgets[0] if separate else None, **recipe,
+                ),
+                budgets,
+            )
+            for model, lr, batch_size, seed, budgets in itertools.product(
+                self.models, self.lr, self.batch_size, range(self.seeds), groups
+            )
+        ]
+
+    def _head(self, model: str) -> Head:
+        if self.head == "auto":
+            return "softmax" if self.protocol == "report" and model in FULLY_CONNECTED else "logits"
+        return self.head
+
+
+def check_study_name(name: str) -> str:
+    """Return `name` if it is a safe folder name, else raise `UserError`."""
+    rule = "name matches [A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+    require(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) is not None, rule, repr(name), "change --name")
+    return name
+
+
+def check_storage_name(storage: Path) -> Path:
+    """Return `storage` if it names a folder, else raise `UserError`: a study needs atomic renames, fsync and locks."""
+    is_uri = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(storage)) is not None
+    remedy = "object stores have no atomic rename, fsync or lock: mount a shared folder (NFS, Lustre, EFS, Filestore)"
+    require(not is_uri, "storage is a folder", storage, remedy)
+    return storage
+
+
+def _check_epochs(epochs: int) -> None:
+    require(epochs >= 1, "epochs >= 1", epochs, "raise --epochs")
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "models": check_model, "lr": check_lr, "batch_size": check_batch_size, "epochs": _check_epochs,
+}

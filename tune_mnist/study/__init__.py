@@ -1,0 +1,1 @@
+"""The durable study: the truth about what is done."""

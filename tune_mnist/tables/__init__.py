@@ -1,0 +1,1 @@
+"""Trainings to tables, and what differs beyond noise."""

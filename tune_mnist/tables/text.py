@@ -1,0 +1,27 @@
+"""Numbers and cells of tables as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def cell_name(row: Mapping[str, Any]) -> str:
+    """A cell in words."""
+    epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
+    return f"{row['model']}, lr {row['lr']:g}, batch {row['batch_size']}, {epochs}"
+
+
+def percent(share: float) -> str:
+    """A share as percent, two decimals."""
+    return f"{100 * share:.2f}%"
+
+
+def p_value(p: float) -> str:
+    """A p-value as people read it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.995 else "1"
+
+
+def interval(low: float, high: float) -> str:
+    """A 95% interval in percent, or nothing if it is not known."""
+    return f"{100 * low:.2f} – {100 * high:.2f}%" if low == low else ""

@@ -1,0 +1,48 @@
+"""The verify command: a study's every checksum and table, and one training, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from tune_mnist.shell.cli import command, leave
+
+DESCRIPTION = (
+    "Check a study: every checksum, every table against the trainings, one training against a second run of it."
+)
+
+
+@dataclass(frozen=True)
+class VerifyArgs:
+    """A study to check."""
+
+    study: Positional[Path]
+    """The study's folder, such as ray_results/grid."""
+    replay: str | None = None
+    """Also train this training (its folder's name under trainings/) again, and compare its metrics."""
+    data: Path | None = None
+    """Where the data of --replay is now, if not where the study found it."""
+    json: bool = False
+    """Print the outcome as one JSON object."""
+
+
+def _verify(args: VerifyArgs) -> int:
+    from tune_mnist.reporting.verification import print_problems, problems, replay
+    from tune_mnist.study.lock import refuse_if_held
+    from tune_mnist.study.study import Study
+
+    study = Study(args.study)
+    refuse_if_held(study.folder)
+    found = list(problems(study))
+    if args.replay is not None:
+        found += replay(study, args.replay, args.data)
+    print_problems(study, found, args.replay, as_json=args.json)
+    return int(bool(found))
+
+
+main = command("verify", VerifyArgs, _verify, DESCRIPTION)
+
+if __name__ == "__main__":
+    leave(main())
