@@ -30,9 +30,13 @@ class DoctorArgs:
 
 
 def _doctor(args: DoctorArgs) -> int:
-    from tune_mnist.running.checks import examine, print_checks
+    from tune_mnist.running.checks import machine_checks, print_checks
 
-    checks = examine(args.address, args.storage)
+    checks = list(machine_checks(args.storage))
+    if args.address is not None:  # which alone needs Ray
+        from tune_mnist.running.cluster_checks import cluster_checks
+
+        checks += cluster_checks(args.address, args.storage)
     print_checks(checks, as_json=args.json)
     return int(any(check.remedy is not None for check in checks))
 

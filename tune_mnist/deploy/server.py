@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ PAGE = Path(__file__).parent / "serve.html"
 MOST_BYTES = 2**20
 """Of a request's body; at most `MOST_AT_ONCE` are in memory."""
 MOST_PIXELS = 2**22
+REQUEST_SECONDS = 30.0
 MOST_AT_ONCE = 256
 MOST_WAITING = 2048
 MOST_IN_BATCH = 32
@@ -30,6 +32,15 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+def deploy(model: Path, host: str, port: int) -> None:
+    """Start Ray Serve in the running Ray session, listening there, with the deployment of a trained model's folder."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    http = {"host": host, "port": port, "request_timeout_s": REQUEST_SECONDS}
+    serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet)
+    serve.run(application(model), name="tune_mnist", logging_config=quiet)
 
 
 def application(model: Path) -> serve.Application:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import logging
 import socket
 import sys
 import time
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPEN_TO_ALL = "warning: whoever reaches this machine on that port can use it; nothing asks who they are"
-REQUEST_SECONDS = 30.0
 # A replica listens on every network; before https://github.com/ray-project/ray/pull/65189 to anyone, token or not.
 LEAST_RAY = "2.60"
 
@@ -65,7 +63,9 @@ def serving(model: Path | None, host: str, port: int, console: Console) -> Itera
     from tune_mnist.running.session import ray_session
 
     with ray_session(Resources(), console):
-        _deploy(folder, host, port)
+        from tune_mnist.deploy.server import deploy
+
+        deploy(folder, host, port)
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -77,18 +77,6 @@ def _check_ray() -> None:
     require(Version(installed) >= Version(LEAST_RAY), rule, installed, f"pip install 'ray[serve]>={LEAST_RAY}'")
     if importlib.util.find_spec("starlette") is None:
         raise UserError(f"serve needs Ray Serve, which is not installed: pip install 'ray[serve]>={LEAST_RAY}'")
-
-
-def _deploy(folder: Path, host: str, port: int) -> None:
-    from ray import serve
-
-    from tune_mnist.deploy.server import application
-
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    quiet = {"log_level": "WARNING", "enable_access_log": False}
-    http = {"host": host, "port": port, "request_timeout_s": REQUEST_SECONDS}
-    serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet)
-    serve.run(application(folder), name="tune_mnist", logging_config=quiet)
 
 
 def _free_port(host: str, port: int) -> int:

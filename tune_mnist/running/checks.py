@@ -50,16 +50,6 @@ def machine_checks(storage: Path) -> Iterator[Check]:
     yield _token()
 
 
-def examine(address: str | None, storage: Path) -> list[Check]:
-    """Look at everything on this machine and, if one is named, in the cluster at `address`, which alone needs Ray."""
-    checks = list(machine_checks(storage))
-    if address is not None:
-        from tune_mnist.running.cluster_checks import cluster_checks
-
-        checks += cluster_checks(address, storage)
-    return checks
-
-
 def print_checks(checks: Sequence[Check], *, as_json: bool = False) -> None:
     """Print the checks to stdout: a table with each remedy beside its problem, or one JSON object."""
     ready = all(check.remedy is None for check in checks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,15 @@ def tables_of(study: Study) -> Tables:
             if (score := folder.score(epochs)) is not None:
                 scores[plan.config, epochs] = score
     return analyse(planned, study.records(planned, context), context.protocol, scores)
+
+
+def load_study(folder: Path | str) -> Tables:
+    """The tables of the study in `folder`, such as ray_results/grid, read from its trainings.
+
+    Raises:
+        UserError: the folder holds no study, or a damaged one.
+    """
+    return tables_of(Study(Path(folder)))
 
 
 def trainings_of_cell(study: Study, tables: Tables, row: pd.Series) -> list[Cell]:
