@@ -18,7 +18,7 @@ SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """The longest path of a socket that Ray makes in the private folder."""
 SHORT_FOLDERS = ("/tmp", "/var/tmp")
-LEAST_FILES, LEAST_THREADS = 1024, 500
+LEAST_FILES, LEAST_THREADS = 256, 500
 """Open files, and processes and threads, that a run of a few trials takes."""
 
 

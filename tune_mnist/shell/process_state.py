@@ -25,7 +25,7 @@ def process_state_kept() -> Iterator[None]:
     That is: environment, loggers, signal handlers, exception hooks, warning filters, garbage collector's thresholds,
     and the random and numeric state of Python, NumPy and torch, of those that were imported by then.
     """
-    with contextlib.ExitStack() as restored, warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.ExitStack() as restored:
         for restore in _restores():
             restored.callback(restore)
         yield
@@ -86,8 +86,12 @@ def _restore_torch() -> Iterator[Restore]:
     yield partial(torch.set_rng_state, torch.get_rng_state())
     flushes = bool((torch.tensor([1e-45]) * 1.0 == 0).item())  # torch does not tell otherwise
     yield partial(torch.set_flush_denormal, flushes)
-    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
-    yield partial(
-        torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled(), warn_only=lenient
-    )
+    yield partial(_restore_determinism, torch.get_deterministic_debug_mode())
     yield partial(torch.set_default_dtype, torch.get_default_dtype())
+
+
+def _restore_determinism(mode: int) -> None:
+    import torch
+
+    if torch.get_deterministic_debug_mode() != mode:  # for setting it imports much
+        torch.set_deterministic_debug_mode(mode)
