@@ -1,0 +1,54 @@
+"""A run whose workers do not come up says so, says why as far as Ray's logs tell, and ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.idx import random_arrays, write_folder
+from tune_mnist.running.starting import NoWorker, reason
+from tune_mnist.spec.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_newest_log_with_a_complaint_is_told(tmp_path: Path) -> None:
+    assert "empty" in reason(tmp_path)
+    for age, (name, text) in enumerate({
+        "raylet.out": "not an error", "worker-2.err": "", "worker-1.err": "warning\nImportError: no \xff module\n\n",
+        "raylet.err": "old trouble",
+    }.items()):
+        (tmp_path / name).write_text(text, encoding="latin-1")
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    assert reason(tmp_path) == "worker-1.err ends with `ImportError: no \ufffd module`"
+
+
+def test_it_is_no_bad_input() -> None:
+    assert issubclass(NoWorker, UserError) and NoWorker("").status == 1 and UserError("").status == 2
+
+
+@pytest.mark.slow
+def test_a_run_without_a_worker_says_why_and_ends_with_1(tmp_path: Path) -> None:
+    """Ray is told to start workers with a Python that is not there, and to be given up after 70 seconds."""
+    code = """
+import sys
+from tune_mnist.running import session, supervisor
+supervisor.GIVE_UP_SECONDS = 70
+session.shlex.quote = lambda word: "/nowhere/python"
+from tune_mnist.grid import main
+sys.exit(main(sys.argv[1:]))
+"""
+    data = write_folder(tmp_path / "data", random_arrays(train=600, test=100))
+    words = ("--data", str(data), "--models", "SimpleNN", "--lr", "1e-3", "--batch-size", "64", "--epochs", "1")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=280,
+                          cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1, done.stderr
+    told = [line for line in done.stderr.splitlines() if "no worker has come up" in line]
+    assert len(told) == 2 and told[0].startswith("no worker has come up in 1:0") and told[1].startswith("error: ")
+    for line in told:
+        assert "/nowhere/python: No such file or directory`; Ray's logs are in /" in line
+    assert "cluster is full" not in done.stderr and done.stderr.splitlines()[-1] == told[1]
