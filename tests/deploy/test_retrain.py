@@ -22,7 +22,7 @@ from support.idx import random_arrays, write_folder
 from support.slices import dense, evaluation_slice, train_slice
 from support.studies import ABOUT, made_records
 from tune_mnist.deploy.retrain_seeds import run_retrain
-from tune_mnist.deploy.retraining import CHECKPOINTS, KEPT_CHECKPOINTS, Retraining, Stand, prepare, retrain
+from tune_mnist.deploy.retraining import CHECKPOINTS, KEPT_CHECKPOINTS, Retraining, RetrainProgress, prepare, retrain
 from tune_mnist.deploy.robustness import DISTORTIONS, measure, shifted
 from tune_mnist.deploy.trained import load_metrics, load_trained
 from tune_mnist.retrain import main
@@ -141,8 +141,8 @@ def test_stopped_anywhere_and_run_again_it_gives_the_same_bytes(
         part = dataclasses.replace(whole, folder=tmp_path / f"part-{stop}")
         seen: list[int] = []
 
-        def watch(stand: Stand, stop: int = stop, seen: list[int] = seen) -> None:
-            seen.append(stand.step)
+        def watch(progress: RetrainProgress, stop: int = stop, seen: list[int] = seen) -> None:
+            seen.append(progress.step)
             if seen == list(range(1, stop + 1)):
                 raise Stopped(f"at {stop}")
 
