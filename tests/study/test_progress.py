@@ -1,4 +1,4 @@
-"""Tests of a run's state: what is left, and how long that takes."""
+"""Tests of where a run stands: what is left, and how long that takes."""
 
 from __future__ import annotations
 
