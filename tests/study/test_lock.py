@@ -79,9 +79,9 @@ def bytes_and_times(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
-def write_holder(folder: Path, host: str, age_seconds: float) -> None:
+def write_holder(folder: Path, host: str, age_seconds: float, pid: int = 4711) -> None:
     """A lock file as another host's run, or one that died, leaves it."""
-    (folder / "lock").write_text(json.dumps({"host": host, "pid": 4711, "command": "grid.py"}))
+    (folder / "lock").write_text(json.dumps({"host": host, "pid": pid, "command": "grid.py"}))
     then = time.time() - age_seconds
     os.utime(folder / "lock", (then, then))
 
@@ -224,10 +224,32 @@ def test_a_stale_heartbeat_of_another_host_is_taken_over(tmp_path: Path) -> None
         assert holder is not None and holder.pid == os.getpid()
 
 
-def test_a_dead_holder_of_this_host_is_taken_over_whatever_its_heartbeat(tmp_path: Path) -> None:
-    write_holder(tmp_path, socket.gethostname(), age_seconds=0)
+@pytest.mark.parametrize("age_seconds", [0, 30, 61])
+def test_a_dead_holder_of_this_host_is_taken_over_whatever_its_heartbeat(tmp_path: Path, age_seconds: float) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    write_holder(tmp_path, socket.gethostname(), age_seconds, gone.pid)
+    dead = read_holder(tmp_path)
+    assert dead is not None and dead.pid == gone.pid and dead.is_here and not dead.lives
+    refuse_if_held(tmp_path)
     with study_lock(tmp_path):
-        pass
+        holder = read_holder(tmp_path)
+        assert holder is not None and holder.pid == os.getpid() and holder.lives
+        assert holder.heartbeat_seconds < 30
+
+
+@pytest.mark.parametrize("age_seconds", [0, 30, 61])
+def test_a_holder_of_this_host_that_lives_is_not_taken_over_whatever_its_heartbeat(
+    tmp_path: Path, age_seconds: float
+) -> None:
+    with contenders(tmp_path, 1) as (other,):
+        assert other.ask(0) == "won"
+        os.utime(tmp_path / "lock", (time.time() - age_seconds,) * 2)
+        named = f"in use by process {other.process.pid} on {socket.gethostname()}"
+        with pytest.raises(UserError, match=named), study_lock(tmp_path):
+            pass
+        with pytest.raises(UserError, match=named):
+            refuse_if_held(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"{", b"[]", b'{"host": "elsewhere"}', b"\xff", b"1"])
@@ -260,6 +282,7 @@ def test_a_moved_or_removed_folder_does_not_end_the_run(tmp_path: Path, monkeypa
         with study_lock(folder):
             end(folder)
             time.sleep(0.05)
+            assert [thread for thread in threading.enumerate() if thread.name == "study-lock"], "the heart stopped"
     assert read_holder(tmp_path / "moved") is None
 
 
