@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -81,15 +81,16 @@ def measure(models: Mapping[str, Trained], pictures: np.ndarray, labels: np.ndar
     Wilson's 95% interval over the pictures. Every model sees the same pictures.
     """
     rows = []
-    for name, unit, level, distorted in _distorted(pictures):
-        for training, trained in models.items():
-            correct = trained.probabilities(distorted).argmax(1) == labels
-            accuracy = correct.mean()
-            low, high = wilson(Score(accuracy, correct))
-            rows.append({
-                "training": training, "distortion": name, "level": level, "unit": unit, "n": len(labels),
-                "accuracy": accuracy, "ci_low": low, "ci_high": high,
-            })
+    for name, (distort, unit, levels) in DISTORTIONS.items():
+        for level in levels:
+            distorted = distort(pictures, level)
+            for training, trained in models.items():
+                correct = trained.probabilities(distorted).argmax(1) == labels
+                low, high = wilson(Score(correct.mean(), correct))
+                rows.append({
+                    "training": training, "distortion": name, "level": float(level), "unit": unit, "n": len(labels),
+                    "accuracy": correct.mean(), "ci_low": low, "ci_high": high,
+                })
     return pd.DataFrame(rows)
 
 
@@ -102,12 +103,6 @@ def write_robustness(table: pd.DataFrame, folder: Path) -> Path:
     write_atomic(folder / "robustness.png", png(robustness_figure(table)))
     write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
     return path
-
-
-def _distorted(pictures: np.ndarray) -> Iterator[tuple[str, str, float, np.ndarray]]:
-    for name, (distort, unit, levels) in DISTORTIONS.items():
-        for level in levels:
-            yield name, unit, float(level), distort(pictures, level)
 
 
 def _identity(n: int) -> Tensor:

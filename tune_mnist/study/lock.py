@@ -70,8 +70,7 @@ def study_lock(folder: Path) -> Iterator[None]:
     with writing(folder / "lock"):
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _lock(descriptor) or _lives_elsewhere(descriptor):
-            raise _refusal(folder, descriptor)
+        _take(folder, descriptor, fcntl.LOCK_EX)
         if not _is_at(folder / "lock", descriptor):
             raise UserError(f"study {folder.name} was moved by another run just now: run the same command again")
         command = " ".join(map(without_password, sys.argv))
@@ -94,14 +93,27 @@ def refuse_if_held(folder: Path) -> None:
     except OSError:
         return
     try:
-        if not _lock(descriptor, fcntl.LOCK_SH) or _lives_elsewhere(descriptor):
-            raise _refusal(folder, descriptor)
+        _take(folder, descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
-    """Take the file lock; wait a moment for one that another process only looks in with."""
+def _take(folder: Path, descriptor: int, kind: int) -> None:
+    """Take the file lock; `UserError` if another run holds the study, on this host or another."""
+    taken = _lock(descriptor, kind)
+    holder = _holder(descriptor)
+    if taken and (holder is None or holder.is_here or not holder.lives):
+        return
+    for _ in range(20):  # a holder that has only just taken the lock is about to say its name
+        if holder is None:
+            time.sleep(0.02)
+            holder = _holder(descriptor)
+    name = holder or "process unknown on an unknown host (unknown)"
+    raise UserError(f"study {folder.name} is in use by {name}: wait for it or stop it, or choose another --name")
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    """Take the file lock if it is free; wait a moment for one that another process only looks in with."""
     for _ in range(10):
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -128,24 +140,6 @@ def read_holder(folder: Path) -> Holder | None:
             return _holder(file.fileno())
     except FileNotFoundError:
         return None
-
-
-def _refusal(folder: Path, descriptor: int) -> UserError:
-    holder = _holder(descriptor)
-    for _ in range(20):  # a holder that has only just taken the lock is about to say its name
-        if holder is not None:
-            break
-        time.sleep(0.02)
-        holder = _holder(descriptor)
-    name = holder or "process unknown on an unknown host (unknown)"
-    return UserError(
-        f"study {folder.name} is in use by {name}: wait for it or stop it, or choose another --name"
-    )
-
-
-def _lives_elsewhere(descriptor: int) -> bool:
-    holder = _holder(descriptor)
-    return holder is not None and not holder.is_here and holder.lives
 
 
 def _holder(descriptor: int) -> Holder | None:

@@ -30,7 +30,7 @@ class Stamp(NamedTuple):
 
 
 class Stamps(NamedTuple):
-    """What changes when a training's record does: the stamps of its files, None for one that does not exist."""
+    """The stamps of a training's files, None for one that does not exist: they change when its record does."""
 
     config: Stamp | None
     history: Stamp | None

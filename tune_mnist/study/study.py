@@ -16,7 +16,6 @@ from tune_mnist.study.files import (
     Corrupt,
     make_folder,
     read_json,
-    remove,
     remove_leftovers,
     warn_and_set_aside,
     write_atomic,
@@ -55,7 +54,7 @@ class Study:
         """Raise `WriteError` if the folder is gone, read-only or full."""
         probe = self.folder / ".probe.tmp"
         write_atomic(probe, bytes(PROBE_BYTES))
-        remove([probe])
+        probe.unlink(missing_ok=True)
 
     def describe(self) -> dict[str, Any]:
         """study.json's content.

@@ -1,0 +1,54 @@
+"""Tests of a run's display: plain lines without a terminal, seldom, and the whole of it in a table on one."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from tune_mnist.running.display import LINE_SECONDS, Display, view
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.study.progress import RunState
+
+PLANS = StudySpec(models=("SimpleNN",), lr=(1e-3, 1e-2), batch_size=(32,), epochs=(2,)).trainings()
+ROW = {"epoch": 1, "train_loss": 0.5, "val_accuracy": 0.75, "train_seconds": 2.0, "eval_seconds": 0.5}
+
+
+def test_without_a_terminal_a_line_comes_seldom_and_the_last_one_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    out = io.StringIO()
+    first, second = (plan.config for plan in PLANS)
+    with Display(RunState(PLANS, "val_accuracy"), Console(file=out, width=20)) as display:
+        display.state.start(first)
+        display.update()
+        assert out.getvalue() == ""
+        display.state.epoch(first, ROW)
+        now += LINE_SECONDS
+        display.update()
+        display.update()
+        display.tell("[a line] that stays")
+        display.state.end(first, "complete")
+        display.state.end(second, "failed")
+    best = f"best val_accuracy 75.00% ({first.label}, epoch 1)"
+    assert out.getvalue().splitlines() == [
+        f" 25%  1/4 model-epochs, 0/2 trainings, 1 running, {best}, about 0:08 left",
+        "[a line] that stays",
+        f"100%  4/4 model-epochs, 2/2 trainings, 0 running, {best}",
+    ]
+
+
+def test_the_view_has_a_row_for_each_training_that_runs() -> None:
+    state = RunState(PLANS, "val_accuracy")
+    state.start(PLANS[0].config)
+    state.epoch(PLANS[0].config, ROW)
+    state.start(PLANS[1].config)
+    out = io.StringIO()
+    Console(file=out, width=150).print(view(state))
+    shown = [" ".join(line.split()) for line in out.getvalue().splitlines()]
+    assert "model lr batch seed epoch train loss val_accuracy" in shown
+    assert "SimpleNN 0.001 32 0 1 0.5000 75.00%" in shown
+    assert "SimpleNN 0.01 32 0 - - -" in shown
+    assert shown[-1] == " ".join(state.summary().split())
