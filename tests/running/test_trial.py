@@ -100,7 +100,7 @@ def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(
         path.unlink()
     torch.save({"epoch": 2, "steps": {"weights": torch.zeros(3)}}, tmp_path / "foreign.pt")
     state = (tmp_path / "foreign.pt").read_bytes()
-    (folder.folder / folder.state_name(2, state)).write_bytes(state)
+    (folder.folder / folder.states.name(2, state)).write_bytes(state)
     rows = run(tmp_path / "bad", data, members)
     assert any("is not a state of this training" in note for _, row in rows for note in row.get("damage", ()))
     assert kept(tmp_path / "whole") == kept(tmp_path / "bad")
