@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """Bad input, told in one line: the rule, the value, the remedy. Commands exit with 2 on it."""
@@ -11,6 +13,18 @@ def require(holds: bool, rule: str, value: object, remedy: str) -> None:
     """Raise `UserError` naming `rule`, the offending `value` and the `remedy`, unless `holds`."""
     if not holds:
         raise UserError(f"`{rule}` must hold, but got {value}: {remedy}")
+
+
+def require_distinct(name: str, values: Sequence[object]) -> None:
+    """Raise `UserError` naming the values of the setting `name` that are there more than once, if any are."""
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    remedy = f"drop the repeats from {flag_of(name)}"
+    require(not repeated, f"{name} has no value twice", ", ".join(repeated), remedy)
+
+
+def flag_of(name: str) -> str:
+    """The command-line flag that sets a field: --batch-size sets batch_size."""
+    return "--" + name.replace("_", "-")
 
 
 class Damaged(UserWarning):
