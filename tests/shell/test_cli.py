@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from support.idx import random_arrays, write_folder
-from tune_mnist.shell.cli import parse, run
+from tune_mnist.shell.arguments import parse
+from tune_mnist.shell.cli import run
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import read_spec

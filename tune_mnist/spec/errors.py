@@ -9,6 +9,10 @@ class UserError(ValueError):
     """Bad input, told in one line: the rule, the value, the remedy. Commands exit with 2 on it."""
 
 
+class Damaged(UserWarning):
+    """Says in one line which damaged file was set aside."""
+
+
 def require(holds: bool, rule: str, value: object, remedy: str) -> None:
     """Raise `UserError` naming `rule`, the offending `value` and the `remedy`, unless `holds`."""
     if not holds:
@@ -25,7 +29,3 @@ def require_distinct(name: str, values: Sequence[object]) -> None:
 def flag_of(name: str) -> str:
     """The command-line flag that sets a field: --batch-size sets batch_size."""
     return "--" + name.replace("_", "-")
-
-
-class Damaged(UserWarning):
-    """Says in one line which damaged file was set aside."""

@@ -41,8 +41,8 @@ class SearchSettings:
     scheduler: Scheduler | None = None
     """Early stopping by epochs: asha, median or none; if not given, asha for one objective and none for several."""
     objectives: tuple[str, ...] = ()
-    """What to optimise, separated by commas or blanks: val_accuracy (the default), val_loss, …, train_loss,
-    train_seconds, parameters; under the report's protocol test_… instead of val_…."""
+    """To optimise, by commas or blanks: val_accuracy (default), val_loss, …, train_loss, train_seconds, parameters.
+    Under the report's protocol test_… instead of val_…."""
     seed: int = 0
     """Seed of the sampler; every training has seed 0."""
     protocol: ProtocolChoice = "holdout"
@@ -104,8 +104,8 @@ class SearchSpec(SearchSettings):
     """A search; the default is over the report's grid with lr continuous."""
 
     space: Space = field(default_factory=Space)
-    """Values to choose from, or ranges LOW:HIGH; what is named cnn_… stands in for the same without it where the
-    model is the CNN. In a TOML file the table [space]."""
+    """What to search: of each setting one value, a list of values or a range LOW:HIGH. Those of the CNN take the place
+    of the others where it is the model. A TOML file has these in its table [space]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -68,7 +68,7 @@ class StudySpec:
     dataset: DatasetChoice = "mnist"
     data: DataFolder = None
     recipe: Recipe = field(default_factory=Recipe)
-    """How every one of them is trained; in a TOML file the table [recipe]."""
+    """How every training is done; a TOML file has these in its table [recipe]."""
 
     def __post_init__(self) -> None:
         coerce_fields(self)
