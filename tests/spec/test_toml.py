@@ -75,6 +75,14 @@ def test_every_experiment_that_is_a_grid_can_be_read(path: Path) -> None:
     assert sorted(cells(spec)) == sorted(grid_of(spec))
 
 
+@pytest.mark.parametrize("name", ["report", "smoke", "cnn"])
+def test_the_experiments_read(name: str) -> None:
+    spec = read_spec(ROOT / "experiments" / f"{name}.toml")
+    cells = sum(len(training.budgets) for training in spec.trainings())
+    assert (len(spec.trainings()), cells) == {"report": (48, 192), "smoke": (4, 8), "cnn": (6, 18)}[name]
+    assert name != "report" or spec == StudySpec()
+
+
 def test_the_reports_experiment_spells_out_the_default() -> None:
     assert read_spec(ROOT / "experiments" / "report.toml") == StudySpec()
 
