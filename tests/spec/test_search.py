@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tune_mnist.spec.errors import UserError
-from tune_mnist.spec.search import read_search
+from tune_mnist.spec.search import SearchSpec, read_search
 from tune_mnist.spec.space import Range, Space, space_of
 
 ROOT = Path(__file__).parents[2]
@@ -33,3 +34,29 @@ def test_the_example_is_a_search_and_toml_reads_like_flags() -> None:
     spec = read_search(ROOT / "experiments" / "search.toml")
     assert spec.space.lr == Range(1e-4, 1e-1) and spec.stopping == "asha" and spec.goals == ("val_accuracy",)
     assert space_of({"lr": 1e-3, "dropout": [0.0, 0.5]}, "x") == Space(lr=(1e-3,), dropout=(0.0, 0.5))
+
+
+@pytest.mark.parametrize(("values", "problem"), [
+    ({"sampler": "best"}, "sampler is one of tpe, .* 'best'.*--sampler"),
+    ({"scheduler": "hyperband"}, "scheduler is one of asha, median, none.* 'hyperband'"),
+    ({"head": "tanh"}, "head is one of auto, logits, softmax.* 'tanh'"),
+    ({"trials": 1.5}, "trials is a whole number.* 1.5"),
+    ({"timeout": "soon"}, "timeout is a number.* 'soon'"),
+    ({"timeout": 0}, "timeout > 0.* 0.0: raise --timeout"),
+    ({"objectives": ("val_loss,val_loss",)}, "no objective is named twice.* val_loss"),
+    ({"sampler": "cmaes"}, "the cmaes sampler has two ranges or more.* lr: add one"),
+])
+def test_a_bad_search_is_refused(values: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        SearchSpec(**values)
+
+
+def test_a_search_and_its_trainings_are_about_one_task() -> None:
+    spec = SearchSpec(protocol="report", head="logits", dataset="kmnist", data=Path("x"), epochs=3)
+    settings = {"model": "MediumNN", "lr": 0.5, "batch_size": 8, "dropout": 0.25}
+    for study in (spec.training(settings), spec.data_spec()):
+        assert (study.protocol, study.head, study.dataset, study.data) == ("report", "logits", "kmnist", Path("x"))
+        assert study.epochs == (3,)
+    assert spec.data_spec().batch_size == (16, 32, 64, 128)
+    plan = spec.planned(settings)
+    assert {name: getattr(plan.config, name) for name in settings} == settings and plan.budgets == (3,)

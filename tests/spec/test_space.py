@@ -56,3 +56,22 @@ def test_a_spaces_trainings_are_known_again_and_others_are_not() -> None:
     ]
     for other in others:
         assert space.params_of(TrainingConfig(**(plain | other))) is None, other
+
+
+def test_a_model_s_parameters_are_its_settings_and_the_cnn_s_own_replace_the_others() -> None:
+    space = Space(models=("SimpleNN", "CNN"), cnn_lr=(0.5,), cnn_batch_size=(8, 16), cnn_precision=("bf16",))
+    plain, cnn = space.parameters("SimpleNN"), space.parameters("CNN")
+    assert next(iter(plain)) == next(iter(cnn)) == "model" and cnn.keys() - plain.keys() == {"precision"}
+    assert {setting for setting in plain if plain[setting] != cnn[setting]} == {"lr", "batch_size"}
+    assert {parameter.name for parameter in cnn.values()} - {parameter.name for parameter in plain.values()} == {
+        "cnn_lr", "cnn_batch_size", "cnn_precision"
+    }
+    assert space.fixed().items() >= {"cnn_lr": 0.5, "cnn_precision": "bf16", "dropout": 0.0}.items()
+    assert space.distributions().keys() == {"model", "lr", "batch_size", "cnn_batch_size"} and space.ranges() == ["lr"]
+
+
+def test_a_space_has_as_many_trainings_as_can_be_drawn() -> None:
+    space = Space(models=("SimpleNN", "CNN"), lr=(0.1, 0.2), batch_size=(8, 16), cnn_lr=(0.1, 0.2, 0.3))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = {tuple(space.suggest(study.ask()).items()) for _ in range(300)}
+    assert len(drawn) == space.size() == 2 * 2 + 3 * 2

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.specs import CONTEXT, OTHER_CONFIG, cells, grid_of
+from tune_mnist.reporting.page import command
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec, check_study_name
 from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, Recipe, training_key
@@ -98,3 +100,14 @@ def test_safe_study_names_pass(name: str) -> None:
 def test_unsafe_study_names_are_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"name matches \[A-Za-z0-9\].*: change --name"):
         check_study_name(name)
+
+
+def test_a_page_spells_a_spec_in_the_order_of_its_fields() -> None:
+    spec = StudySpec(
+        models=("CNN",), lr=(0.5, 1e-5), batch_size=(8,), epochs=(3,), seeds=2, protocol="report", head="softmax",
+        independent_epochs=True, dataset="kmnist", data=Path("a/b"), recipe=Recipe(dropout=0.5, schedule="cosine"),
+    )
+    assert command(spec, "mine") == (
+        "python -m tune_mnist.grid --models CNN --lr 0.5 1e-05 --batch-size 8 --epochs 3 --seeds 2 --protocol report "
+        "--head softmax --independent-epochs --dataset kmnist --data a/b --dropout 0.5 --schedule cosine --name mine"
+    )
