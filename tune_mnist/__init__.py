@@ -32,10 +32,12 @@ _MODULES = {
 """Where each public name is; the imports above say the same to type checkers."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module `tune_mnist` has no `{name}`: there are {', '.join(sorted(_MODULES))}")
-    return getattr(importlib.import_module(f"tune_mnist.{_MODULES[name]}"), name)
+if not TYPE_CHECKING:  # type checkers would take any name that it takes
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module `tune_mnist` has no `{name}`: there are {', '.join(sorted(_MODULES))}")
+        return getattr(importlib.import_module(f"tune_mnist.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

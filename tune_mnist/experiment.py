@@ -17,7 +17,7 @@ from tune_mnist.running.trial_data import TrialData, session_with_data, test_pic
 from tune_mnist.shell.about import about_run
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.study import STORAGE, StudySpec
 from tune_mnist.spec.training import Context, PlannedTraining, training_key
 from tune_mnist.study.files import make_folder, set_aside, writing
 from tune_mnist.study.lock import refuse_if_held, study_lock
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from tune_mnist.searching.trials import Asked, Trials
     from tune_mnist.tables.analyse import Tables
 
-STORAGE = Path("ray_results")
 STARTED_SECONDS = 10.0
 """How long after Ray trials have started, too."""
 

@@ -22,7 +22,7 @@ from tune_mnist.grid import GridArgs, from_toml
 from tune_mnist.reporting.page import command
 from tune_mnist.reporting.predictions import winner_predictions
 from tune_mnist.reporting.publish import write_results
-from tune_mnist.shell.cli import parse
+from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Recipe, TrainingConfig
 from tune_mnist.tables.of_study import tables_of

@@ -83,7 +83,7 @@ def test_the_rayjob_is_whole() -> None:
 
 def test_the_rayjob_s_entrypoint_is_a_command_of_ours() -> None:
     from tune_mnist.grid import GridArgs, from_toml
-    from tune_mnist.shell.cli import parse
+    from tune_mnist.shell.arguments import parse
 
     words = documents("kuberay.yaml")[1]["spec"]["entrypoint"].split()
     assert words[:3] == ["python", "-m", "tune_mnist.grid"]

@@ -20,18 +20,18 @@ from tune_mnist.deploy.retraining import OnStep, Retraining, RetrainProgress, fi
 from tune_mnist.deploy.robustness import measure, write_robustness
 from tune_mnist.deploy.trained import load_trained
 from tune_mnist.running.display import LINE_SECONDS
-from tune_mnist.shell.cli import print_table
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.study import STORAGE, StudySpec
 from tune_mnist.study.files import make_folder
 from tune_mnist.study.lock import study_lock
 from tune_mnist.study.study import Study
+from tune_mnist.tables.text import print_table
 from tune_mnist.training.dataset import Dataset, load_dataset
 
 
 def run_retrain(
     study: Path | None = None, *, spec: StudySpec | None = None, rank: int = 1, key: str | None = None,
-    name: str = "retrain", storage: Path = Path("ray_results"), checkpoint_every: int = 500, device: str = "cpu",
+    name: str = "retrain", storage: Path = STORAGE, checkpoint_every: int = 500, device: str = "cpu",
     threads: int = 1, robustness: bool = False, download: bool = False, console: Console | None = None,
 ) -> list[dict[str, Any]]:
     """Retrain a study's cell (by `rank` or `key`), or a spec's only cell, a seed after the other.

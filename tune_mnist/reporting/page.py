@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tune_mnist.reporting.judge import judge
+from tune_mnist.spec.errors import flag_of
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Protocol, Recipe
 from tune_mnist.tables.analyse import Tables, split_name
@@ -63,7 +64,7 @@ def command(spec: StudySpec, name: str) -> str:
             value = getattr(given, field.name)
             if field.name == "recipe" or value == getattr(default, field.name):
                 continue
-            flag = "--" + field.name.replace("_", "-")
+            flag = flag_of(field.name)
             if isinstance(value, bool):
                 words.append(flag)
             else:

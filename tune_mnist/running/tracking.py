@@ -28,8 +28,7 @@ class Tracking:
     tensorboard: bool = False
     """Write TensorBoard's event files too, one folder per training, in the study's folder tensorboard."""
     mlflow: str | None = None
-    """Send every training to MLflow too, as a run of an experiment of the study's name: http://HOST:PORT, or
-    sqlite:///FILE."""
+    """Send every training to MLflow, as a run of an experiment of the study's name: http://HOST:PORT or sqlite:///FILE."""
 
     def __post_init__(self) -> None:
         uri = self.mlflow

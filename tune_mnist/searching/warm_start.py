@@ -44,8 +44,7 @@ def warm_start(trials: Trials, sources: Sequence[Study], console: Console) -> No
             config = record.config
             if record.key == training_key(config, trials.context) and trials.has(config) and record.epochs:
                 _copy(source.training(record.key).folder, trials.study.training(record.key).folder)
-                names = trials.spec.space.domains(config.model)
-                settings = {"model": config.model, **{name: getattr(config, name) for name in names}}
+                settings = {name: getattr(config, name) for name in trials.spec.space.parameters(config.model)}
                 trials.study.add(trials.spec.training(settings), trials.context)
             entered += trials.add_warm(record, source.name)
         console.print(
