@@ -29,7 +29,7 @@ class GridArgs(RunArgs):
 
 
 def _grid(args: GridArgs) -> int:
-    from tune_mnist.experiment import run_grid
+    from tune_mnist.grid_experiment import run_grid
 
     result = run_grid(**fields_of(args, but="json"))
     from tune_mnist.reporting.outcome import print_grid, some_failed

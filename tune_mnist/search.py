@@ -33,7 +33,7 @@ class SearchArgs(RunArgs):
 
 
 def _search(args: SearchArgs) -> int:
-    from tune_mnist.experiment import run_search
+    from tune_mnist.search_experiment import run_search
 
     result = run_search(**fields_of(args, but="json"))
     from tune_mnist.reporting.outcome import print_search, some_failed
