@@ -132,10 +132,3 @@ def score(
 def say(console: Console, line: str) -> None:
     """Show a line that stays."""
     console.print(line, highlight=False, soft_wrap=True)
-
-
-def stderr() -> Console:
-    """Where progress goes unless another console is given."""
-    from rich.console import Console
-
-    return Console(stderr=True)

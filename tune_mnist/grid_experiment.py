@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, stderr, unscored
+from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.tracking import Tracking
 from tune_mnist.shell.about import about_run
@@ -51,7 +51,9 @@ def run_grid(
     """
     folder, spec, tracking = Path(storage) / name, spec or StudySpec(), tracking or Tracking()
     refuse_if_held(folder)  # before the heavy imports: a refusal should be quick
-    console = console or stderr()
+    from rich.console import Console
+
+    console = console or Console(stderr=True)
     tracking.check()
     experiment = check_experiment(spec, resources or Resources(), download=download)
     with open_study(folder, fresh=fresh) as study:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, stderr, unscored
+from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.tracking import Tracking
 from tune_mnist.shell.about import about_run
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.study import STORAGE
+from tune_mnist.study.files import write_atomic
 from tune_mnist.study.lock import refuse_if_held
 
 if TYPE_CHECKING:
@@ -48,11 +49,13 @@ def run_search(
     """
     folder, spec, tracking = Path(storage) / name, spec or SearchSpec(), tracking or Tracking()
     refuse_if_held(folder)  # before the heavy imports: a refusal should be quick
+    from rich.console import Console
+
     from tune_mnist.searching.backend import check_storage_url, make_sampler
     from tune_mnist.searching.trials import Trials
     from tune_mnist.searching.warm_start import add_sources, check_sources
 
-    console = console or stderr()
+    console = console or Console(stderr=True)
     tracking.check()
     make_sampler(spec, 0)  # its package may be missing
     if optuna_storage is not None:
@@ -66,12 +69,11 @@ def run_search(
         say(console, f"{study.name}: {trials.progress()}")
         run_missing_trials(experiment, trials, console, tracking)
         from tune_mnist.reporting.publish import write_results
-        from tune_mnist.searching.publish import write_search
         from tune_mnist.tables.of_study import tables_of
 
         tables = tables_of(study)
         write_results(study, tables)
-        return SearchResult(study.folder, tables, *write_search(study, trials))
+        return SearchResult(study.folder, tables, *write_search(trials))
 
 
 def run_missing_trials(experiment: Experiment, trials: Trials, console: Console, tracking: Tracking) -> None:
@@ -90,3 +92,18 @@ def run_missing_trials(experiment: Experiment, trials: Trials, console: Console,
             score(experiment, trials.study, data, console)
     finally:
         trials.clear_running()
+
+
+def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Write trials.csv, with several objectives pareto.csv, and Optuna's figures; return the two tables."""
+    from tune_mnist.searching.figures import search_figures
+    from tune_mnist.searching.tables import pareto_table, trials_table
+
+    folder, table = trials.study.folder, trials_table(trials)
+    pareto = pareto_table(trials, table) if len(trials.spec.goals) > 1 else None
+    for name, frame in (("trials", table), ("pareto", pareto)):
+        if frame is not None:
+            write_atomic(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    for name, png in search_figures(trials):
+        write_atomic(folder / "figures" / f"{name}.png", png)
+    return table, pareto

@@ -63,7 +63,7 @@ def print_checks(checks: Sequence[Check], *, as_json: bool = False) -> None:
     table = Table("", "what", "how it stands", "what to do", box=None)
     for check in checks:
         mark = "[green]ok[/]" if check.remedy is None else "[red]no[/]"
-        table.add_row(mark, check.name, check.value, check.remedy or "", end_section=False)
+        table.add_row(mark, check.name, check.value, check.remedy or "")
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     console.print("ready" if ready else "not ready: see what to do", style="bold")

@@ -33,14 +33,10 @@ def cluster_checks(address: str, storage: Path) -> Iterator[Check]:
 
 def _dashboard(url: str) -> Iterator[Check]:
     mode = authentication_mode(url)
-    if mode is None:
-        yield Check("dashboard", "does not answer", 'install "ray[default]" on the head, and start it again')
-    else:
-        yield Check("dashboard", f"http://{url}")
-    if mode == "token":
-        yield Check("token asked for", "yes")
-    else:
-        yield Check("token asked for", "not seen", "start the cluster with RAY_AUTH_MODE=token")
+    silent = Check("dashboard", "does not answer", 'install "ray[default]" on the head, and start it again')
+    yield silent if mode is None else Check("dashboard", f"http://{url}")
+    unasked = Check("token asked for", "not seen", "start the cluster with RAY_AUTH_MODE=token")
+    yield Check("token asked for", "yes") if mode == "token" else unasked
 
 
 def _nodes(nodes: list[Node]) -> Iterator[Check]:

@@ -35,11 +35,6 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def exported_names() -> set[str]:
-    """The names under which Prometheus gets the metrics: Ray puts ray_ before and _total after a counter's."""
-    return {f"ray_{name}" for name in GAUGES} | {f"ray_{name}_total" for name in COUNTERS}
-
-
 class TrainingEvents(tune.Callback):
     """Tune's events of trials, each of one training or a pack of them, told as events of trainings."""
 
@@ -140,13 +135,11 @@ class Monitor(TrainingEvents):
                 self._set_training(config, row)
 
     def _set_training(self, config: TrainingConfig, row: dict[str, Any]) -> None:
-        tags = self._tags(config)
+        tags, accuracy = self._tags(config), self.state.accuracy
         self.gauges["tune_mnist_training_epoch"].set(row["epoch"], tags)
         if math.isfinite(row["train_loss"]):
             self.gauges["tune_mnist_training_loss"].set(row["train_loss"], tags)
-        self.gauges["tune_mnist_training_accuracy"].set(
-            row[self.state.accuracy], tags | {"metric": self.state.accuracy}
-        )
+        self.gauges["tune_mnist_training_accuracy"].set(row[accuracy], tags | {"metric": accuracy})
 
     def _tags(self, config: TrainingConfig) -> dict[str, str]:
         return {

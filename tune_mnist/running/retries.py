@@ -10,9 +10,8 @@ from typing import Literal, NamedTuple
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 
 Cause = Literal["GPU memory", "host memory", "company"]
-"""Why a trial's trainings are to be tried again: their share of a GPU's memory was too small; Ray killed their worker
-for want of the machine's memory; the trial failed for good, and which of its several trainings is to blame is not
-known."""
+"""Why a trial's trainings are tried again: their share of a GPU's memory was too small; Ray killed their worker for
+want of the machine's memory; the trial failed for good, and which of its several trainings is to blame is not known."""
 KILLED = "OutOfMemoryError: Ray ended its worker because the machine ran out of memory"
 
 
@@ -27,8 +26,8 @@ class EarlyEnd(NamedTuple):
 class Attempt:
     """How a training is tried next: with which share of a GPU, and whether as a trial of its own.
 
-    `kills` counts how often Ray killed its worker for want of the machine's memory. One that was killed, perhaps for
-    another's appetite, runs when all others have ended, while no other trial runs.
+    `kills` counts how often Ray killed its worker for want of the machine's memory, perhaps for another's appetite: so
+    one that was killed runs at the end, while no other trial does.
     """
 
     gpu_share: float
@@ -50,9 +49,7 @@ def next_attempt(attempt: Attempt, cause: Cause, most_kills: int) -> Attempt | N
     return dataclasses.replace(attempt, alone=True)
 
 
-def next_round(
-    waiting: Sequence[PlannedTraining], attempts: Mapping[TrainingConfig, Attempt]
-) -> list[PlannedTraining]:
+def next_round(waiting: Sequence[PlannedTraining], attempts: Mapping[TrainingConfig, Attempt]) -> list[PlannedTraining]:
     """The plans to run next: the killed ones last, and of the others those with the smallest share of a GPU first."""
     candidates = [plan for plan in waiting if not attempts[plan.config].kills] or waiting
     smallest = min(attempts[plan.config].gpu_share for plan in candidates)

@@ -6,7 +6,7 @@ import dataclasses
 import re
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -54,9 +54,6 @@ class Listed(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Nothing to keep: the study is the truth about what is done."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Never used."""
-
 
 def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
     """Sort key that puts long trainings first, so that no core idles at the end."""
@@ -89,13 +86,10 @@ def run_trainings(
 ) -> tune.ResultGrid | None:
     """Run the trainings in an open `ray_session`; results go to the study as they come, and where `tracking` says.
 
-    Trainings whose worker Ray killed for want of memory are tried again at the end, one at a time: they
-    may have been killed for another's appetite. Those that ran out of their share of a GPU are tried again
-    with twice the share, up to a whole one. Those of a trial that failed for good are tried again one by one.
+    Trainings whose trials ended early are tried again in rounds to come, as `next_attempt` says.
 
     Returns:
-        Ray's results of the last round; there are several only after running out of memory, or where a trial of
-        several trainings failed.
+        Ray's results of the last round.
 
     Raises:
         UserError: the study cannot be written to, or no node can hold a trial any more.
@@ -115,54 +109,47 @@ def run_trainings(
             over: set[TrainingConfig] = set()
             try:
                 results = _fit(trainable, now, watch, tracking or Tracking(), 1 if first.kills else None, alone)
-                over = {plan.config for plan in now} - plan_retries(watch, attempts)
+                over = {plan.config for plan in now} - plan_retries(watch.early_ends, watch, attempts)
             except OutOfMemory as error:
-                plan_retries(watch, attempts)
-                for config in killed_trainings(str(error), watch, [plan.config for plan in waiting]):
-                    plan_retry(config, EarlyEnd("host memory", str(error)), watch, attempts)
+                plan_retries(watch.early_ends, watch, attempts)
+                killed = killed_trainings(str(error), watch, waiting)
+                plan_retries(dict.fromkeys(killed, EarlyEnd("host memory", str(error))), watch, attempts)
             over |= display.state.ended.keys()
             waiting = [plan for plan in waiting if plan.config not in over]
     return results
 
 
-def plan_retries(watch: Watch, attempts: dict[TrainingConfig, Attempt]) -> set[TrainingConfig]:
-    """Plan how the trainings whose trials ended early are tried next; returns those that did not fail for good.
+def plan_retries(
+    ends: Mapping[TrainingConfig, EarlyEnd], watch: Watch, attempts: dict[TrainingConfig, Attempt]
+) -> set[TrainingConfig]:
+    """Put into `attempts` how trainings that ended early are tried next, and say so; returns them.
 
-    Where Ray kills workers for want of memory, it kills several at a time: most of them are another's victims.
+    Those that are not tried again are recorded as failed.
     """
-    early = {config: end for trial, end in watch.early_ends.items() for config in watch.unfinished(trial)}
-    for config, end in early.items():
-        plan_retry(config, end, watch, attempts)
-    return early.keys() - watch.display.state.ended.keys()
+    for config, end in ends.items():
+        attempt = next_attempt(attempts[config], end.cause, watch.resources.max_failures)
+        if attempt is None:
+            watch.fail(config, f"{KILLED}\n\n{end.error}" if end.cause == "host memory" else end.error)
+            continue
+        attempts[config] = attempt
+        if end.cause == "GPU memory":
+            line = f"{error_line(end.error)}: trying again with {attempt.gpu_share:g} of a GPU"
+            watch.display.tell(f"{config.label}: {line}")
+        elif end.cause == "host memory":
+            watch.display.tell(f"{config.label}: {KILLED}: trying again later, alone")
+    return ends.keys() - watch.display.state.ended.keys()
 
 
-def plan_retry(
-    config: TrainingConfig, end: EarlyEnd, watch: Watch, attempts: dict[TrainingConfig, Attempt]
-) -> None:
-    """Put into `attempts` how the training is tried next, and tell so; if it is not, record that it failed."""
-    attempt = next_attempt(attempts[config], end.cause, watch.resources.max_failures)
-    if attempt is None:
-        watch.fail(config, f"{KILLED}\n\n{end.error}" if end.cause == "host memory" else end.error)
-        return
-    attempts[config] = attempt
-    if end.cause == "GPU memory":
-        share = f"{attempt.gpu_share:g} of a GPU"
-        watch.display.tell(f"{config.label}: {error_line(end.error)}: trying again with {share}")
-    elif end.cause == "host memory":
-        watch.display.tell(f"{config.label}: {KILLED}: trying again later, alone")
-
-
-def killed_trainings(error: str, watch: Watch, waiting: Sequence[TrainingConfig]) -> list[TrainingConfig]:
+def killed_trainings(error: str, watch: Watch, waiting: Sequence[PlannedTraining]) -> list[TrainingConfig]:
     """Those of the `waiting` trainings whose workers Ray's error says it killed, else all that it may mean."""
     actors = re.findall(r"Selected to kill: \(Actor\((\w+)\)", error)
     named = {config for actor in actors for config in watch.actors.get(actor, ())}
     running = {config for trial in watch.heard_at for config in configs_of(trial)}
-    unfinished = [config for config in waiting if config not in watch.display.state.ended]
-    return (
-        [config for config in unfinished if config in named]
-        or [config for config in unfinished if config in running]
-        or unfinished
-    )
+    unfinished = [plan.config for plan in waiting if plan.config not in watch.display.state.ended]
+    for meant in (named, running):
+        if killed := [config for config in unfinished if config in meant]:
+            return killed
+    return unfinished
 
 
 class OutOfMemory(Exception):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch  # to replace functions of Ray's for a while
 
 import ray
 from rich.console import Console
@@ -82,7 +83,7 @@ def ray_session(resources: Resources, console: Console, folder: Path | None = No
         if not own_token and authentication_mode(url) != "token":
             console.print(NO_TOKEN, highlight=False, soft_wrap=True)
         # Ray tells of every worker that dies on stdout, which is for results.
-        with _replaced(ray._private.worker, "print_to_stdstream", _do_nothing):
+        with patch.object(ray._private.worker, "print_to_stdstream", _do_nothing):
             yield
     finally:
         _shut_down()
@@ -167,9 +168,9 @@ def _init(**options: Any) -> str:
     try:
         # Interrupted in its middle, Ray may crash; and it would put its own handler of SIGTERM in place of ours.
         with (
-            deferring(INIT_SECONDS), _replaced(ray._private.utils, "set_sigterm_handler", _do_nothing),
-            _replaced(ray._private.node.Node, "start_log_monitor", _do_nothing),  # it would have nobody to tell
-            _replaced(ray._private.services, "get_node", _get_node_once_up(ray._private.services.get_node)),
+            deferring(INIT_SECONDS), patch.object(ray._private.utils, "set_sigterm_handler", _do_nothing),
+            patch.object(ray._private.node.Node, "start_log_monitor", _do_nothing),  # it would have nobody to tell
+            patch.object(ray._private.services, "get_node", _get_node_once_up(ray._private.services.get_node)),
         ):
             info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
             reinstate()  # Ray's crash handler takes SIGTERM for a crash, and a second one ends the process there
@@ -195,7 +196,7 @@ def _shut_down() -> None:
         reinstate()
         disconnect()
 
-    with _replaced(state, "disconnect", reinstate_first):
+    with patch.object(state, "disconnect", reinstate_first):
         ray.shutdown()
 
 
@@ -213,17 +214,6 @@ def _get_node_once_up(get_node: Callable[[str, str], Any]) -> Callable[[str, str
 
 def _do_nothing(*args: Any, **kwargs: Any) -> None:
     """What Ray is to do in some places."""
-
-
-@contextlib.contextmanager
-def _replaced(target: Any, name: str, ours: Callable[..., Any]) -> Iterator[None]:
-    """Let a function of Ray's do what `ours` does."""
-    before = getattr(target, name)
-    setattr(target, name, ours)
-    try:
-        yield
-    finally:
-        setattr(target, name, before)
 
 
 def _one_line(error: BaseException) -> str:

@@ -39,8 +39,8 @@ class Watch(tune.Callback):
         """What each actor, by Ray's id, ran last."""
         self.problem: UserError | None = None
         """Why the run cannot go on."""
-        self.early_ends: dict[Any, EarlyEnd] = {}
-        """The trials that ended before their trainings did, which are to be tried again."""
+        self.early_ends: dict[TrainingConfig, EarlyEnd] = {}
+        """Why the trials of trainings ended before these did, which may be tried again."""
         self.idle_since = self.said_waiting_at = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -51,6 +51,7 @@ class Watch(tune.Callback):
         configs = configs_of(trial)
         self.actors[trial.temporary_state.ray_actor._actor_id.hex()] = configs
         for config in configs:
+            self.early_ends.pop(config, None)
             self.display.state.start(config, len(configs))
 
     def on_trial_result(
@@ -58,7 +59,7 @@ class Watch(tune.Callback):
     ) -> None:
         self.heard_at[trial] = time.monotonic()
         if OUT_OF_MEMORY in result:
-            self.early_ends[trial] = EarlyEnd("GPU memory", result[OUT_OF_MEMORY])
+            self._end_early(trial, EarlyEnd("GPU memory", result[OUT_OF_MEMORY]))
             return
         plan = trainings_of(trial.config)[result["member"]]
         self.display.state.epoch(plan.config, result)
@@ -81,9 +82,9 @@ class Watch(tune.Callback):
         error = error_line(text)
         goes_on = self._goes_on_after(error)
         if LOW_ON_MEMORY in text:
-            self.early_ends[trial] = EarlyEnd("host memory", text)
+            self._end_early(trial, EarlyEnd("host memory", text))
         elif goes_on and len(configs_of(trial)) > 1:
-            self.early_ends[trial] = EarlyEnd("company", text)
+            self._end_early(trial, EarlyEnd("company", text))
             self.display.tell(f"{label_of(trial)}: {error}: trying again one by one")
         elif goes_on:
             for config in self.unfinished(trial):
@@ -129,10 +130,13 @@ class Watch(tune.Callback):
     def _end(self, trial: Any, how: str) -> None:
         self.heard_at.pop(trial, None)
         for config in self.unfinished(trial):
-            if trial in self.early_ends:
+            if config in self.early_ends:
                 self.display.state.running.pop(config, None)
             else:
                 self.display.state.end(config, how)
+
+    def _end_early(self, trial: Any, end: EarlyEnd) -> None:
+        self.early_ends |= dict.fromkeys(self.unfinished(trial), end)
 
     def _error_text(self, trial: Any) -> str:
         """What a trial's newest failure left: the worker's traceback, or how the worker was lost."""

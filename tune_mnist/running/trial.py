@@ -8,8 +8,9 @@ import gc
 import math
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,13 +108,19 @@ def resumed(
     progress = folder.begin(config, context, until)
     while True:
         training = Training(config, data.train, data.evaluation, device=context.device, threads=context.threads)
-        if progress.state is None:
+        if loads(training.load, progress.state):
             return training, progress
-        try:
-            training.load(progress.state)
-            return training, progress
-        except Exception:  # torch raises many kinds; what else is wrong comes back in training
-            progress = folder.reject(progress, until)
+        progress = folder.reject(progress, until)
+
+
+def loads(load: Callable[[bytes], None], state: bytes | None) -> bool:
+    """Whether a saved state, if there is one, can be loaded; it then is."""
+    try:
+        if state is not None:
+            load(state)
+    except Exception:  # torch raises many kinds; what else is wrong comes back in training
+        return False
+    return True
 
 
 def ahead(epochs: Iterator[PackEpoch]) -> Iterator[PackEpoch]:
@@ -189,21 +196,11 @@ def resumed_pack(
     progresses = [folder.begin(config, context) for folder, config in zip(folders, configs, strict=True)]
     while True:
         pack = PackTraining(configs, data.train, data.evaluation, device=context.device, threads=context.threads)
-        bad = [k for k, progress in enumerate(progresses) if not loads(pack, k, progress.state)]
+        bad = [k for k, progress in enumerate(progresses) if not loads(partial(pack.load, k), progress.state)]
         if not bad:
             return pack, progresses
         for k in bad:
             progresses[k] = folders[k].reject(progresses[k])
-
-
-def loads(pack: PackTraining, k: int, state: bytes | None) -> bool:
-    """Whether a saved state of member k, if there is one, can be loaded; it then is."""
-    try:
-        if state is not None:
-            pack.load(k, state)
-    except Exception:  # torch raises many kinds
-        return False
-    return True
 
 
 def fit_pack(pack: PackTraining, going: Mapping[int, Progress]) -> Iterator[dict[int, EpochMetrics]]:

@@ -74,9 +74,6 @@ class StudySearch(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Nothing to keep: it is all in Optuna's storage."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Never used."""
-
 
 class Past(NamedTuple):
     """What a scheduler needs of a trial that ended in an earlier run."""
@@ -92,19 +89,13 @@ def make_scheduler(
     if spec.stopping == "none":
         return None
     grace = max(1, int(GRACE * spec.epochs))
+    rule: dict[str, Any] = {"time_attr": "epoch", "metric": metric, "mode": mode, "grace_period": grace}
     scheduler: Any
     if spec.stopping == "asha":
         # At the last epoch a training ends by itself, with its folder tidied.
-        scheduler = Asha(
-            time_attr="epoch", metric=metric, mode=mode, max_t=spec.epochs + 1, grace_period=grace,
-            reduction_factor=REDUCTION,
-        )
+        scheduler = Asha(**rule, max_t=spec.epochs + 1, reduction_factor=REDUCTION)
     else:
-        # No trial is ever paused.
-        without_end: Any = float("inf")
-        scheduler = MedianStopping(
-            time_attr="epoch", metric=metric, mode=mode, grace_period=grace, min_time_slice=without_end
-        )
+        scheduler = MedianStopping(**rule, min_time_slice=float("inf"))  # type: ignore[arg-type] # none is ever paused
     for name, course in courses:
         past = Past(name)
         scheduler.on_trial_add(None, past)
