@@ -5,21 +5,21 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.style
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
-from tune_mnist.spec.training import MODEL_NAMES, Protocol
+from tune_mnist.spec.training import Protocol
 
 WIDTH = 180 / 25.4  # inches: a printed page between its margins
 DPI = 200
@@ -40,17 +40,11 @@ def png(figure: Figure) -> bytes:
     return _compressed(_drawn(figure))
 
 
-def pngs(figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, bytes]]:
-    """Each name with its figure's `png`; one is compressed while the next is drawn."""
+def pngs(figures: Iterable[tuple[str, Figure]]) -> dict[str, bytes]:
+    """Each figure's `png` by its name; one is compressed while the next is drawn."""
     with ThreadPoolExecutor(1) as beside:
-        waiting: list[tuple[str, Future[bytes]]] = []
-        for name, figure in figures:
-            waiting.append((name, beside.submit(_compressed, _drawn(figure))))
-            if len(waiting) > 1:
-                before, compressed = waiting.pop(0)
-                yield before, compressed.result()
-        for name, compressed in waiting:
-            yield name, compressed.result()
+        compressing = {name: beside.submit(_compressed, _drawn(figure)) for name, figure in figures}
+    return {name: compressed.result() for name, compressed in compressing.items()}
 
 
 @styled()
@@ -63,8 +57,6 @@ def _drawn(figure: Figure) -> NDArray[np.uint8]:
 
 
 def _compressed(pixels: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
     file = io.BytesIO()
     Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -76,13 +68,8 @@ def make_panels(down: int, across: int, height: float, sharey: Any = "row") -> t
     return figure, figure.subplots(down, across, squeeze=False, sharey=sharey)
 
 
-def models_in(table: pd.DataFrame) -> list[str]:
-    """The models in a table, in the order of `MODEL_NAMES`."""
-    return [model for model in MODEL_NAMES if (table["model"] == model).any()]
-
-
-def percent(share: float, _: float = 0) -> str:
-    """A share as a tick label."""
+def percent_tick(share: float, _: float = 0) -> str:
+    """A share as a tick's label: percent, up to three decimals."""
     return f"{round(100 * share, 3):g}%"
 
 

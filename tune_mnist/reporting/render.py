@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jinja2
 
 from tune_mnist.reporting.page import content
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.text import cell_name, interval, nats, p_value, percent, points
 
 TEMPLATE = "report.html"
 
@@ -20,13 +20,10 @@ def report_page(
     """The page of a study, UTF-8: `figures` are its PNGs by name, `others` further studies' names and tables.
 
     The same study gives the same bytes; what varies between two runs of one spec is in the footer alone.
+    Everything is escaped.
     """
-    return render(content(study.name, study.describe(), study.specs(), tables, figures, others)).encode()
-
-
-def render(values: Mapping[str, Any]) -> str:
-    """The template filled with `values`; everything is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tune_mnist.reporting", ""), autoescape=True, undefined=jinja2.ChainableUndefined,
     )
-    return environment.get_template(TEMPLATE).render(values)
+    environment.filters |= {show.__name__: show for show in (cell_name, interval, nats, p_value, percent, points)}
+    return environment.get_template(TEMPLATE).render(content(study, tables, figures, others)).encode()
