@@ -17,6 +17,7 @@ from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Context
 from tune_mnist.study.files import make_folder, set_aside, writing
 from tune_mnist.study.lock import study_lock
+from tune_mnist.study.ownership import refuse_foreign_study
 from tune_mnist.study.study import Study
 from tune_mnist.training.dataset import Dataset, TrainingData, load_dataset, training_data
 
@@ -66,20 +67,23 @@ def open_study(folder: Path, *, fresh: bool = False) -> Iterator[Study]:
     Nothing is written before the lock is held.
 
     Raises:
-        UserError: the folder cannot be written to, or another run holds the study.
+        UserError: the folder cannot be written to, is no study's but not empty, or another run holds the study.
         KeyboardInterrupt: one of the block, with how to go on as its text.
     """
+    refuse_foreign_study(folder)
+    command, old = "the same command", ""
     try:
         if fresh and folder.exists():
             with study_lock(folder), writing(folder):
-                set_aside(folder)
+                aside = set_aside(folder)
+            command, old = "the same command without --fresh", f"; the old study is in {aside}"
         make_folder(folder, parents=True)
         with study_lock(folder):
             study = Study(folder)
             study.create()
             yield study
     except KeyboardInterrupt:
-        how = f"stopped; every finished epoch is in {folder}: the same command goes on from there"
+        how = f"stopped; every finished epoch is in {folder}: {command} goes on from there{old}"
         raise KeyboardInterrupt(how) from None
 
 
@@ -131,4 +135,4 @@ def score(
 
 def say(console: Console, line: str) -> None:
     """Show a line that stays."""
-    console.print(line, highlight=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -34,7 +34,7 @@ def _grid(args: GridArgs) -> int:
     result = run_grid(**fields_of(args, but="json"))
     from tune_mnist.reporting.outcome import print_grid, some_failed
 
-    print_grid(result.folder, result.tables, as_json=args.json)
+    print_grid(result.folder, result.tables, args.spec, as_json=args.json)
     return int(some_failed(result.tables))
 
 

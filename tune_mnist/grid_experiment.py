@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 
 from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
 from tune_mnist.running.resources import Resources
+from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.tracking import Tracking
 from tune_mnist.shell.about import about_run
+from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.study import STORAGE, StudySpec
+from tune_mnist.spec.toml import home_expanded
 from tune_mnist.spec.training import Context, PlannedTraining, training_key
 from tune_mnist.study.lock import refuse_if_held
+from tune_mnist.study.ownership import refuse_foreign_study
 from tune_mnist.study.study import Study
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ class GridResult:
     """None if the study already held every training."""
 
 
+@process_state_kept()
 def run_grid(
     spec: StudySpec | None = None, *, name: str = "grid", storage: Path = STORAGE,
     resources: Resources | None = None, tracking: Tracking | None = None, fresh: bool = False, download: bool = False,
@@ -49,8 +54,10 @@ def run_grid(
         UserError: bad input, before anything is written and before Ray starts.
         KeyboardInterrupt: stopped by a signal, with how to go on as its text.
     """
-    folder, spec, tracking = Path(storage) / name, spec or StudySpec(), tracking or Tracking()
+    folder, spec, tracking = home_expanded(Path(storage)) / name, spec or StudySpec(), tracking or Tracking()
+    refuse_foreign_study(folder)
     refuse_if_held(folder)  # before the heavy imports: a refusal should be quick
+    give_home()
     from rich.console import Console
 
     console = console or Console(stderr=True)

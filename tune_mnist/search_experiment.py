@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
 from tune_mnist.running.resources import Resources
+from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.tracking import Tracking
 from tune_mnist.shell.about import about_run
+from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.study import STORAGE
+from tune_mnist.spec.toml import home_expanded
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.lock import refuse_if_held
+from tune_mnist.study.ownership import refuse_foreign_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +38,7 @@ class SearchResult:
     pareto: pd.DataFrame | None
 
 
+@process_state_kept()
 def run_search(
     spec: SearchSpec | None = None, *, name: str = "search", storage: Path = STORAGE,
     resources: Resources | None = None, tracking: Tracking | None = None, warm_start: Sequence[Path] = (),
@@ -47,8 +52,10 @@ def run_search(
         UserError: bad input, before anything is written and before Ray starts.
         KeyboardInterrupt: stopped by a signal, with how to go on as its text.
     """
-    folder, spec, tracking = Path(storage) / name, spec or SearchSpec(), tracking or Tracking()
+    folder, spec, tracking = home_expanded(Path(storage)) / name, spec or SearchSpec(), tracking or Tracking()
+    refuse_foreign_study(folder)
     refuse_if_held(folder)  # before the heavy imports: a refusal should be quick
+    give_home()
     from rich.console import Console
 
     from tune_mnist.searching.backend import check_storage_url, make_sampler

@@ -27,7 +27,7 @@ def with_one(status: Status) -> Tables:
 
 def test_a_grid_s_json_counts_its_cells_and_has_the_best_and_the_failed(capsys: pytest.CaptureFixture[str]) -> None:
     tables = with_one("failed")
-    print_grid(Path("ray_results/mine"), tables, as_json=True)
+    print_grid(Path("ray_results/mine"), tables, SPEC, as_json=True)
     outcome = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert outcome["folder"] == "ray_results/mine"
     assert outcome["cells"] == {"complete": 7, "failed": 1}

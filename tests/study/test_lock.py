@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tune_mnist.spec.errors import UserError
-from tune_mnist.study import lock
+from tune_mnist.study import heartbeat
 from tune_mnist.study.lock import read_holder, refuse_if_held, study_lock
 
 ROOT = Path(__file__).parents[2]
@@ -216,12 +216,38 @@ def test_a_fresh_heartbeat_of_another_host_refuses_and_changes_no_byte(tmp_path:
     assert holder.heartbeat_seconds == pytest.approx(30, abs=10)
 
 
-def test_a_stale_heartbeat_of_another_host_is_taken_over(tmp_path: Path) -> None:
-    write_holder(tmp_path, "elsewhere", age_seconds=61)
+@pytest.mark.parametrize("age", [61, 3600, -61, -3600])  # whatever clock the last beat was told by
+def test_a_heart_of_another_host_that_stands_still_is_taken_over(
+    age: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.2)
+    write_holder(tmp_path, "elsewhere", age_seconds=age)
     refuse_if_held(tmp_path)
     with study_lock(tmp_path):
         holder = read_holder(tmp_path)
         assert holder is not None and holder.pid == os.getpid()
+    assert "elsewhere has left a lock: looking" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("age", [3600, -3600])
+def test_a_heart_that_beats_by_another_clock_is_refused(
+    age: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 5.0)
+    write_holder(tmp_path, "elsewhere", age_seconds=age)
+    then = time.time() - age + 5
+    beat = threading.Timer(0.5, os.utime, (tmp_path / "lock", (then, then)))
+    beat.start()
+    told = r"in use by process 4711 on elsewhere .*: wait for it or stop it, or choose"
+    with pytest.raises(UserError, match=told), study_lock(tmp_path):
+        pass
+    beat.join()
+
+
+def test_a_refusal_says_until_when_it_may_last(tmp_path: Path) -> None:
+    write_holder(tmp_path, "elsewhere", age_seconds=30)
+    with pytest.raises(UserError, match=r"wait for it \(if it has died, for (29|30) s\) or"), study_lock(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize("age_seconds", [0, 30, 61])
@@ -230,11 +256,11 @@ def test_a_dead_holder_of_this_host_is_taken_over_whatever_its_heartbeat(tmp_pat
     gone.wait()
     write_holder(tmp_path, socket.gethostname(), age_seconds, gone.pid)
     dead = read_holder(tmp_path)
-    assert dead is not None and dead.pid == gone.pid and dead.is_here and not dead.lives
+    assert dead is not None and dead.pid == gone.pid and dead.is_here and not dead.lives(tmp_path)
     refuse_if_held(tmp_path)
     with study_lock(tmp_path):
         holder = read_holder(tmp_path)
-        assert holder is not None and holder.pid == os.getpid() and holder.lives
+        assert holder is not None and holder.pid == os.getpid() and holder.lives(tmp_path)
         assert holder.heartbeat_seconds < 30
 
 
@@ -262,7 +288,7 @@ def test_a_damaged_lock_file_refuses_nobody(content: bytes, tmp_path: Path) -> N
 
 
 def test_the_heart_beats_while_the_lock_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.02)
     with study_lock(tmp_path):
         os.utime(tmp_path / "lock", (0, 0))
         deadline = time.monotonic() + 10
@@ -275,7 +301,7 @@ def test_the_heart_beats_while_the_lock_is_held(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_moved_or_removed_folder_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.01)
     for number, end in enumerate((lambda p: p.rename(tmp_path / "moved"), lambda p: (p / "lock").unlink())):
         folder = tmp_path / f"study{number}"
         folder.mkdir()

@@ -22,8 +22,10 @@ from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import training_key
 from tune_mnist.status import main
+from tune_mnist.study import heartbeat
 from tune_mnist.study.files import write_json
-from tune_mnist.study.lock import STALE_SECONDS, study_lock
+from tune_mnist.study.heartbeat import STALE_SECONDS
+from tune_mnist.study.lock import study_lock
 from tune_mnist.study.look import Look, newest_study
 from tune_mnist.study.study import Study
 
@@ -121,8 +123,9 @@ def test_a_dead_study_says_who_died_and_how_to_go_on(study: Study, capsys: pytes
     ],
 )
 def test_a_holder_lives_by_its_heartbeat_and_here_by_its_process(
-    study: Study, told: dict[str, Any], age: float, lives: bool
+    study: Study, told: dict[str, Any], age: float, lives: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.2)
     held_by(study, **told)
     os.utime(study.folder / "lock", (time.time() - age,) * 2)
     assert seen(study)["state"] == ("running" if lives else "stopped")

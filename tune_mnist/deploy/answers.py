@@ -197,13 +197,13 @@ def draw_answers(pairs: Sequence[tuple[Source, Answer]]) -> Figure:
     import numpy as np
 
     from tune_mnist.deploy.pictures import open_picture
-    from tune_mnist.figures.canvas import make_panels
+    from tune_mnist.figures.canvas import make_panels, printable
 
     figure, panels = make_panels(len(pairs), 3, 1.1, sharey=False)
     for row, (source, one) in zip(panels, pairs, strict=True):
         shown = np.asarray(open_picture(source.read()))
         row[0].imshow(shown, cmap="gray", vmin=0, vmax=1 if shown.dtype.kind == "f" else 255)
-        row[0].set_title(Path(one.path).name, loc="left")
+        row[0].set_title(printable(Path(one.path).name), loc="left")
         row[1].imshow(one.view, cmap="gray", vmin=0, vmax=255)
         row[1].set_title("the network's view", loc="left")
         row[2].bar(range(10), one.probabilities, color=["C0" if digit == one.digit else ".7" for digit in range(10)])

@@ -20,15 +20,19 @@ from tune_mnist.deploy.retraining import OnStep, Retraining, RetrainProgress, fi
 from tune_mnist.deploy.robustness import measure, write_robustness
 from tune_mnist.deploy.trained import load_trained
 from tune_mnist.running.display import LINE_SECONDS
+from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.study import STORAGE, StudySpec
+from tune_mnist.spec.toml import home_expanded
 from tune_mnist.study.files import make_folder
 from tune_mnist.study.lock import study_lock
+from tune_mnist.study.ownership import refuse_foreign_model, refuse_foreign_study
 from tune_mnist.study.study import Study
 from tune_mnist.tables.text import print_table
 from tune_mnist.training.dataset import Dataset, load_dataset
 
 
+@process_state_kept()
 def run_retrain(
     study: Path | None = None, *, spec: StudySpec | None = None, rank: int = 1, key: str | None = None,
     name: str = "retrain", storage: Path = STORAGE, checkpoint_every: int = 500, device: str = "cpu",
@@ -54,8 +58,11 @@ def run_retrain(
         choice = choice_of_study(Study(study), rank, key, spec.seeds)
         dataset = dataset_of(Study(study), download=download)
     else:
-        choice = choice_of_spec(spec, storage.absolute() / name / "best")
+        choice = choice_of_spec(spec, home_expanded(storage).absolute() / name / "best")
         dataset = load_dataset(spec.dataset, spec.data, download=download)
+    refuse_foreign_study(choice.folder.parent)
+    for config in choice.configs:
+        refuse_foreign_model(choice.folder_of(config))
     make_folder(choice.folder.parent, parents=True)
     with study_lock(choice.folder.parent):
         first = prepare(choice.configs[0], choice.epochs, dataset, choice.folder, device=device, threads=threads)

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.errors import UserError, require
 
 if TYPE_CHECKING:
@@ -60,9 +61,10 @@ def serving(model: Path | None, host: str, port: int, console: Console) -> Itera
     port = _free_port(host, port)
 
     from tune_mnist.running.resources import Resources
-    from tune_mnist.running.session import ray_session
+    from tune_mnist.running.session import ray_session, refuse_given_session
 
-    with ray_session(Resources(), console):
+    refuse_given_session()
+    with process_state_kept(), ray_session(Resources(), console):
         from tune_mnist.deploy.server import deploy
 
         deploy(folder, host, port)

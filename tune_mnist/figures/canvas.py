@@ -35,6 +35,11 @@ def styled() -> Iterator[None]:
         yield
 
 
+def printable(text: str) -> str:
+    """Any text, such as a file's name, as a figure can show it: its $ as such, and bytes that are no text as \\x…."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
 def png(figure: Figure) -> bytes:
     """The figure as PNG, of bytes that depend on the figure alone; 256 colours are plenty, in a third of the bytes."""
     return _compressed(_drawn(figure))

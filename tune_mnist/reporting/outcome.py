@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.tables.analyse import Tables, split_name
 from tune_mnist.tables.text import print_table
 
 
-def print_grid(folder: Path, tables: Tables, *, as_json: bool = False) -> None:
-    """Print a grid's outcome to stdout: the top three, what failed and where everything is, or one JSON object."""
+def print_grid(folder: Path, tables: Tables, spec: StudySpec, *, as_json: bool = False) -> None:
+    """Print a grid's outcome to stdout: the top three, what failed and where everything is, or one JSON object.
+
+    Where the study has more cells than `spec` asks for, the best of these is told, too.
+    """
+    asked = _asked(tables.results, spec)
     if not as_json:
         _print_tables(folder, tables)
+        if len(asked) < len(tables.results):
+            line = f"{len(asked)} of the study's {len(tables.results)} cells were asked for now"
+            print_table(asked.head(1), f"{line}; the best of these")
         return
     cells = tables.results["status"].value_counts().to_dict()
     print(json.dumps({
-        "folder": str(folder), "cells": cells, "top3": _records(tables.top3), "failed": _records(tables.failed),
+        "folder": str(folder), "cells": cells, "asked": len(asked), "top3": _records(tables.top3),
+        "failed": _records(tables.failed),
     }))
+
+
+def _asked(results: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
+    """The rows of a study's results that `spec` asks for."""
+    names = [field.name for field in dataclasses.fields(TrainingConfig) if field.name in results]
+    wanted = {
+        (*(getattr(plan.config, name) for name in names), epochs)
+        for plan in spec.trainings() for epochs in plan.budgets
+    }
+    cells = results[[*names, "epochs"]].itertuples(index=False, name=None)
+    return results[[cell in wanted for cell in cells]]
 
 
 def print_search(
@@ -47,7 +69,10 @@ def some_failed(tables: Tables) -> bool:
 
 def _print_tables(folder: Path, tables: Tables) -> None:
     best = tables.top3.head(3).drop(columns=["standing", "difference", "p_adjusted"], errors="ignore")
-    print_table(best, f"Top three of {len(tables.results)} cells, by {split_name(tables.protocol)} accuracy")
+    if best.empty:
+        print(f"No cell of {len(tables.results)} has a result: no training came through")
+    else:
+        print_table(best, f"Top three of {len(tables.results)} cells, by {split_name(tables.protocol)} accuracy")
     if len(tables.top3) > 3:
         ties = len(tables.top3) - 3
         print(f"{ties} more cells are not distinguishable from the third: see top3.csv. {tables.method}")

@@ -15,6 +15,7 @@ from tune_mnist.spec.training import PREFIX, Context, TrainingConfig, training_k
 from tune_mnist.study.files import Corrupt, read_json
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder, diverged
+from tune_mnist.training.packing import unpack_bits
 
 if TYPE_CHECKING:
     from tune_mnist.training.batches import Pictures
@@ -122,9 +123,18 @@ def replay(study: Study, key: str, data: Path | None = None) -> list[str]:
     training = Training(config, train, evaluation, device=context.device, threads=context.threads)
     replayed = [metrics.row(PREFIX[context.protocol]) for metrics in fit(training, len(rows))]
     return [
-        f"trainings/{key}: epoch {row['epoch']}: {name} is {value}, but {again.get(name)} when trained again"
+        f"trainings/{key}: epoch {row['epoch']}: {_difference(name, value, again.get(name))}"
         for row, again in zip(rows, replayed, strict=True) for name, value in row.items() if value != again.get(name)
     ]
+
+
+def _difference(name: str, value: Any, again: Any) -> str:
+    """In words how a value of an epoch came out otherwise when trained again."""
+    if not name.endswith("_correct") or again is None:
+        return f"{name} is {value}, but {again} when trained again"
+    bits, bits_again = unpack_bits(value), unpack_bits(again)
+    changed = int((bits != bits_again).sum())
+    return f"{changed} pictures are told otherwise when trained again: {bits.sum()} are right, then {bits_again.sum()}"
 
 
 def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Pictures, Pictures]:

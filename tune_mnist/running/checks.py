@@ -17,7 +17,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from tune_mnist.running.access import token_path
+from tune_mnist.running.access import private_folder, token_path
+from tune_mnist.running.surroundings import raised_limits, usable_processors
 from tune_mnist.spec.errors import UserError
 from tune_mnist.study.files import write_atomic
 
@@ -48,6 +49,8 @@ def machine_checks(storage: Path) -> Iterator[Check]:
     yield _gpus(facts["gpus"])
     yield _checked("MNIST", _mnist, "install the package again")
     yield _checked("storage", lambda: _storage(storage), "choose another --storage")
+    yield _checked("Ray's folder", lambda: str(private_folder()))
+    yield _checked("limits", _limits)
     yield _token()
 
 
@@ -78,7 +81,7 @@ def machine_facts() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": {name: version_of(name) for name in PACKAGES},
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_processors(),
         "memory_gib": memory.total / GIB, "memory_free_gib": memory.available / GIB,
         "shared_gib": shared.total / GIB if shared else None, "shared_free_gib": shared.free / GIB if shared else None,
         "gpus": gpus(),
@@ -149,11 +152,20 @@ def gpu_names(facts: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(f"{gpu['name']} ({gpu['memory_gib']:.0f} GiB)" for gpu in facts)
 
 
-def _checked(name: str, body: Callable[[], str], remedy: str) -> Check:
+def _checked(name: str, body: Callable[[], str], remedy: str | None = None) -> Check:
+    """A check that may end in a `UserError`, whose own remedy is its last part."""
     try:
         return Check(name, body())
     except UserError as error:
-        return Check(name, str(error), remedy)
+        if remedy is not None:
+            return Check(name, str(error), remedy)
+        value, _, remedy = str(error).rpartition(": ")
+        return Check(name, value, remedy)
+
+
+def _limits() -> str:
+    with raised_limits() as limits:
+        return ", ".join(f"{most} {what}" for what, most in limits.items())
 
 
 def _mnist() -> str:
@@ -179,7 +191,7 @@ def _token() -> Check:
     if os.environ.get("RAY_AUTH_TOKEN"):
         return Check("token", "from RAY_AUTH_TOKEN")
     path = token_path()
-    if not path.exists():
+    if not os.path.exists(path):
         given = "RAY_AUTH_TOKEN_PATH" in os.environ
         return Check("token", f"no {path}" if given else "none yet: the first run makes one",
                      "correct RAY_AUTH_TOKEN_PATH" if given else None)

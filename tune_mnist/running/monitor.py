@@ -12,6 +12,7 @@ from ray._raylet import setproctitle  # type: ignore[attr-defined]
 from ray.tune.trainable.function_trainable import wrap_function
 from ray.util.metrics import Counter, Gauge
 
+from tune_mnist.running.starting import WORKER
 from tune_mnist.running.supervisor import Watch, configs_of, label_of
 from tune_mnist.spec.training import TrainingConfig, training_key, trainings_of
 from tune_mnist.study.look import SeenFolder
@@ -172,5 +173,5 @@ def titled(trainable: Any) -> type[tune.Trainable]:
             setproctitle(f"ray::{label_of(self)}")  # until the epoch's end, when Ray sets its own
             return super().step()
 
-    Training.__qualname__ = "Training"  # which the dashboard shows
+    Training.__qualname__ = WORKER
     return Training

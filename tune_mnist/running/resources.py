@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tune_mnist.running.surroundings import usable_processors
 from tune_mnist.spec.errors import UserError, require
 
 CONNECT_SECONDS = 5.0
@@ -107,7 +107,7 @@ class Resources:
             import torch
 
             gpus = float(torch.cuda.device_count())
-        self.check([Node("this machine", {"CPU": float(os.cpu_count() or 1), "GPU": gpus})])
+        self.check([Node("this machine", {"CPU": float(usable_processors()), "GPU": gpus})])
 
     def check(self, nodes: Iterable[Node]) -> None:
         """Check that some node can hold one trial.

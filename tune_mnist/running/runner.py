@@ -12,7 +12,6 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.logger import JsonLoggerCallback
-from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from rich.console import Console
 
@@ -26,6 +25,7 @@ from tune_mnist.running.supervisor import Watch, configs_of, error_line, label_o
 from tune_mnist.running.tracking import Tracking
 from tune_mnist.running.trial import run_trial, score_training
 from tune_mnist.running.trial_data import TrialData
+from tune_mnist.shell.signals import ending
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trial_config
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
@@ -168,7 +168,7 @@ def _fit(
 
 def fit_trials(
     trainable: Any, searcher: Searcher, trials: int, watch: Watch, tracking: Tracking, at_once: int | None,
-    scheduler: TrialScheduler | None = None,
+    scheduler: InOrder | None = None,
 ) -> tune.ResultGrid:
     """Run up to `trials` trials of the searcher's configs, `at_once` of them, in an open `ray_session`.
 
@@ -178,10 +178,11 @@ def fit_trials(
     """
     resources = watch.resources
     nodes: dict[str, Any] = {"bundle_label_selector": [resources.label_selector]} if resources.labels else {}
+    scheduler = scheduler or InOrder()
     tuner = tune.Tuner(
         titled(tune.with_resources(trainable, tune.PlacementGroupFactory([resources.demand], **nodes))),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=scheduler or InOrder(), num_samples=trials, reuse_actors=True,
+            search_alg=searcher, scheduler=scheduler, num_samples=trials, reuse_actors=True,
             max_concurrent_trials=at_once,
             trial_name_creator=trial_name, trial_dirname_creator=trial_name,
         ),
@@ -194,6 +195,10 @@ def fit_trials(
     )
     try:
         return tuner.fit()
+    except KeyboardInterrupt:
+        if not ending():  # the session may be the program's own, and live on
+            scheduler.end_trials()
+        raise
     except Exception as error:
         if watch.problem is not None:
             raise watch.problem from None

@@ -31,14 +31,23 @@ class InOrder(FIFOScheduler):
     run all trials for ever, and the other slots none (https://github.com/ray-project/ray/pull/42951).
     """
 
+    controller: Any = None
+    """Tune's own, once it has asked for a trial."""
+
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The first pending trial for which no worker is starting; None if there are only such ones."""
-        controller = tune_controller._tune_controller
+        self.controller = controller = tune_controller._tune_controller
         if not controller._pending_trials:
             return super().choose_trial_to_run(tune_controller)
         without_slot = {None, *controller._actor_manager.pending_actors}
         found = [trial for trial in controller._pending_trials if controller._trial_to_actor.get(trial) in without_slot]
         return min(found, key=number, default=None)
+
+
+    def end_trials(self) -> None:
+        """End every trial and its worker, which Tune, interrupted, leaves to the end of the session."""
+        if self.controller is not None:
+            self.controller.cleanup()
 
 
 def number(trial: Any) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +20,11 @@ from rich.console import Console
 from tune_mnist.running.access import authentication_mode, make_token, private_folder
 from tune_mnist.running.nodes import check_storage, live_nodes, waiting_line
 from tune_mnist.running.resources import Resources, check_port
+from tune_mnist.running.surroundings import raised_limits, usable_processors
 from tune_mnist.shell.about import PACKAGE
 from tune_mnist.shell.collector import collect_seldom
 from tune_mnist.shell.signals import deferring, reinstate, unwinding
-from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.errors import UserError, require
 
 # Ray's own tables, loggers and SIGINT handling are replaced by ours; workers stay in the driver's folder.
 RAY_ENVIRONMENT = {
@@ -60,33 +63,63 @@ NO_TOKEN = (
 def ray_session(resources: Resources, console: Console, folder: Path | None = None) -> Iterator[None]:
     """Start Ray on this machine, on loopback, or join `resources.address`; shut down at the end.
 
-    Every node of a cluster that may get a trial must read and write `folder`, if one is given.
+    A program that has a session of Ray's already keeps it, during the block and after. Every node of a cluster, or of
+    such a session, that may get a trial must read and write `folder`, if one is given.
 
     Raises:
         UserError: Ray does not start, there is no such cluster, no node can hold a trial, or one does not
             see the folder.
         KeyboardInterrupt: a signal came meanwhile.
     """
-    try:
-        url = _start() if resources.address is None else _join(resources.address)
+    given = ray.is_initialized()
+    if given:
+        remedy = "end it by ray.shutdown(), or leave out the address"
+        require(resources.address is None, "a program has one session of Ray's", "an address beside its own", remedy)
+    with _session(resources, given) as url:
         nodes = live_nodes()
+        own = resources.address is None and not given
         resources.check(nodes)
-        if folder is not None and resources.address is not None:
+        if folder is not None and not own:
             check_storage(folder, filter(resources.can_hold, nodes))
         full = waiting_line(resources, nodes)
-        if full and resources.address is not None:
+        if full and not own:
             console.print(full, highlight=False, soft_wrap=True)
         if url:
-            line = f"Ray dashboard: http://{url} (its token: `ray get-auth-token`)"
-            console.print(line, highlight=False, soft_wrap=True)
-        own_token = resources.address is None and os.environ["RAY_AUTH_MODE"].lower() == "token"
-        if not own_token and authentication_mode(url) != "token":
+            path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+            token = f"in {path}" if path else "`ray get-auth-token`"
+            line = f"Ray dashboard: http://{url} (its token: {token})"
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        own_token = own and os.environ["RAY_AUTH_MODE"].lower() == "token"
+        if not given and not own_token and authentication_mode(url) != "token":
             console.print(NO_TOKEN, highlight=False, soft_wrap=True)
         # Ray tells of every worker that dies on stdout, which is for results.
         with patch.object(ray._private.worker, "print_to_stdstream", _do_nothing):
             yield
+
+
+def refuse_given_session() -> None:
+    """Raise `UserError` if the program has a session of Ray's already."""
+    remedy = "end it by ray.shutdown(), or run this in a program of its own"
+    require(not ray.is_initialized(), "no session of Ray's runs in this program", "one", remedy)
+
+
+@contextlib.contextmanager
+def _session(resources: Resources, given: bool) -> Iterator[str]:
+    """A session of Ray's, started, joined or `given`, for the block, which gets its dashboard's address or ""."""
+    tune = logging.getLogger("ray.tune")
+    level = tune.level
+    try:
+        if given:
+            _set_environment(RAY_ENVIRONMENT)
+            yield ray._private.worker.get_dashboard_url() or ""
+        elif resources.address is not None:
+            with joined(resources.address) as url:
+                yield url
+        else:
+            with raised_limits(), _started() as url:
+                yield url
     finally:
-        _shut_down()
+        tune.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -102,17 +135,30 @@ def joined(address: str) -> Iterator[str]:
         _shut_down()
 
 
-def _start() -> str:
+@contextlib.contextmanager
+def _started() -> Iterator[str]:
+    """Start Ray on this machine for the block, which gets its dashboard's address."""
     _set_environment(RAY_ENVIRONMENT | OWN_RAY_ENVIRONMENT)
     # Ray read both when it was imported.
     ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
+    clusters = os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
     make_token()
-    options = {"_temp_dir": private_folder(), "dashboard_host": LOOPBACK, "include_dashboard": True}
-    try:
-        return _init(address="local", object_store_memory=512 * 2**20, runtime_env=WORKERS, **options)
-    except Exception as error:  # of many kinds: the dashboard's is a plain one
-        raise UserError(f"Ray did not start ({_one_line(error)}): see its logs in {options['_temp_dir']}") from None
+    folder = private_folder()
+    os.environ["TMPDIR"] = str(folder.parent)  # where the dashboard makes sockets, too
+    workers = {**WORKERS, "py_executable": shlex.quote(sys.executable)}  # which Ray gives to a shell as it is
+    options = {"_temp_dir": str(folder / "ray"), "dashboard_host": LOOPBACK, "include_dashboard": True,
+               "num_cpus": usable_processors(), "object_store_memory": 512 * 2**20, "runtime_env": workers}
+    with patch.object(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", clusters):
+        try:
+            url = _init(address="local", **options)
+        except UnicodeError:
+            raise UserError("Ray takes paths in UTF-8 alone: set PYTHONUTF8=1") from None
+        except Exception as error:  # of many kinds: the dashboard's is a plain one
+            raise UserError(f"Ray did not start ({_one_line(error)}): see its logs in {folder / 'ray'}") from None
+        try:
+            yield url
+        finally:
+            _shut_down()
 
 
 def _join(address: str) -> str:

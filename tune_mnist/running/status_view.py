@@ -45,7 +45,7 @@ def headline(status: Status) -> str:
     if holder is not None and status.state == "running":
         parts.append(f"by {holder}")
     elif holder is not None:
-        age = clock(holder.heartbeat_seconds)
+        age = clock(max(0.0, holder.heartbeat_seconds))
         parts.append(f"process {holder.pid} on {holder.host} died; its last sign of life was {age} ago")
     if status.idle_seconds is not None and status.state == "running":
         parts.append(f"last epoch saved {clock(max(0.0, status.idle_seconds))} ago")

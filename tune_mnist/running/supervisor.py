@@ -15,6 +15,7 @@ from tune_mnist.running.display import Display
 from tune_mnist.running.nodes import live_nodes, waiting_line
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import EarlyEnd
+from tune_mnist.running.starting import GIVE_UP_SECONDS, NoWorker, awaited, no_worker_line
 from tune_mnist.running.trial import OUT_OF_MEMORY
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, TrainingConfig, training_key, trainings_of
@@ -42,6 +43,8 @@ class Watch(tune.Callback):
         self.early_ends: dict[TrainingConfig, EarlyEnd] = {}
         """Why the trials of trainings ended before these did, which may be tried again."""
         self.idle_since = self.said_waiting_at = time.monotonic()
+        self.idle_minutes = 0
+        """For how many of them it has been said that no worker comes up."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that never happens here
@@ -103,19 +106,24 @@ class Watch(tune.Callback):
                 self.timeouts[trial] = f"TimeoutError: no new epoch in {timeout:g} seconds"
                 ray.kill(trial.temporary_state.ray_actor, no_restart=True)
         if self.heard_at:
-            self.idle_since = now
+            self.idle_since, self.idle_minutes = now, 0
         elif min(now - self.idle_since, now - self.said_waiting_at) > WAITING_SECONDS:
             self.said_waiting_at = now
             self._say_waiting(now - self.idle_since)
 
     def _say_waiting(self, idle_seconds: float) -> None:
-        """Say what the run waits for, and end it if that has not been there for a while."""
+        """Say what the run waits for, and end it if that has not been there for a while, or no worker comes up."""
         nodes = live_nodes()
         if idle_seconds > IDLE_SECONDS:
             self.resources.check(nodes)
-        line = waiting_line(self.resources, nodes)
-        if line is not None:
-            self.display.tell(line)
+        full = None if awaited() else waiting_line(self.resources, nodes)
+        if full is not None:
+            self.display.tell(full)
+        elif idle_seconds > GIVE_UP_SECONDS:
+            raise NoWorker(f"{no_worker_line(idle_seconds)}: mend that, then run the same command again")
+        elif idle_seconds // 60 > self.idle_minutes:
+            self.idle_minutes = int(idle_seconds // 60)
+            self.display.tell(no_worker_line(idle_seconds))
 
     def fail(self, config: TrainingConfig, text: str) -> None:
         """Record that a training failed for good."""

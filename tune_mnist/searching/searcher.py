@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ray import tune
-from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from rich.console import Console
 
@@ -15,7 +14,7 @@ from tune_mnist.running.display import Display
 from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.runner import OutOfMemory, fit_trials
-from tune_mnist.running.scheduling import Asha, MedianStopping
+from tune_mnist.running.scheduling import Asha, InOrder, MedianStopping
 from tune_mnist.running.supervisor import Watch
 from tune_mnist.running.tracking import Tracking
 from tune_mnist.running.trial import OUT_OF_MEMORY, run_trial
@@ -83,7 +82,7 @@ class Past(NamedTuple):
 
 def make_scheduler(
     spec: SearchSpec, courses: Iterable[tuple[str, Mapping[int, float]]] = ()
-) -> TrialScheduler | None:
+) -> InOrder | None:
     """The early stopping, told the values by epoch of every trial so far: a resumed search stops as it would have."""
     metric, mode = spec.goals[0], {"maximize": "max", "minimize": "min"}[spec.directions[0]]
     if spec.stopping == "none":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from tune_mnist.spec.errors import UserError, flag_of, require
+from tune_mnist.spec.toml import home_expanded
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ def parse(
         raise _user_error_behind(stop) or UserError(_one_line(box.getvalue())) from None
     if unknown:
         raise UserError(_unknown(unknown, cls))
-    return args
+    return home_expanded(args)
 
 
 def fields_of(args: Any, *, but: str) -> dict[str, Any]:
@@ -63,9 +64,9 @@ def fields_of(args: Any, *, but: str) -> dict[str, Any]:
 
 def _without_toml(words: list[str]) -> tuple[Path | None, list[str]]:
     """The one word that ends in .toml, if any, and the others; `UserError` if there are two."""
-    named = [word for word in words if word.endswith(".toml") and not word.startswith("-")]
+    named = [word for word in words if word.lower().endswith(".toml") and not word.startswith("-")]
     require(len(named) <= 1, "at most one spec is named", ", ".join(named), "name one TOML file")
-    return Path(named[0]) if named else None, [word for word in words if word not in named]
+    return home_expanded(Path(named[0])) if named else None, [word for word in words if word not in named]
 
 
 def _user_error_behind(stop: BaseException) -> UserError | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
+import logging
 import os
 import sys
 import warnings
@@ -14,10 +16,11 @@ from typing import Any, NoReturn, TypeVar
 from tune_mnist.shell.arguments import parse
 from tune_mnist.shell.collector import collect_seldom
 from tune_mnist.shell.signals import stops_on_signals
-from tune_mnist.spec.errors import Damaged, UserError
+from tune_mnist.spec.errors import Damaged, UserError, require
 
 T = TypeVar("T")
 
+NO_WINDOWS = "its files have no locks as Unix has: install WSL2 (wsl --install) and run this in it"
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -32,12 +35,17 @@ def run(body: Callable[[], int]) -> int:
         Warnings of damaged files are one line each on stderr.
     """
     collect_seldom()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that it cannot show is no reason to end
+            stream.reconfigure(errors="backslashreplace")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would tell of a home that it cannot write to
     try:
+        require(sys.platform != "win32", "this is Linux, macOS or WSL2", "Windows", NO_WINDOWS)
         with stops_on_signals(), _one_line_warnings():
             return _run_and_flush(body)
     except UserError as error:
         _say(f"error: {error}")
-        return BAD_INPUT
+        return error.status
     except KeyboardInterrupt as interrupt:
         _say(str(interrupt) or "interrupted")
         return INTERRUPTED
@@ -101,6 +109,8 @@ def _one_line_warnings() -> Iterator[None]:
             show(message, category, *where, **more)
 
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # of a name in a script that no font has
+        warnings.filterwarnings("ignore", module=r"(matplotlib|seaborn|numpy|pandas)\b")
         warnings.showwarning = show_line  # type: ignore[assignment]
         yield
 

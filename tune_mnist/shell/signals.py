@@ -12,6 +12,9 @@ from typing import Any
 
 STOPPED_AT_ONCE = 130
 AGAIN_SECONDS = 1.0
+QUIET_SECONDS = 0.15
+"""How long a stop may take without a word."""
+STOPPING = b"stopping: every finished epoch is kept; once more stops at once\n"
 _stopping = threading.Event()
 _first_raise_seconds = 0.0
 
@@ -31,12 +34,47 @@ def stops_on_signals() -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     before = [signal.signal(number, _stop) for number in numbers]
     try:
-        yield
+        with _acknowledged():
+            yield
     finally:
         unwinding()
         if not _stopping.is_set():  # else the process is about to end, and a second signal still means at once
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _acknowledged() -> Iterator[None]:
+    """Say of the first signal that it was heard, unless the block ends at once: what ends in it may take seconds.
+
+    A thread says so, as the main thread may be deep in a library when the signal comes.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    left, before = threading.Event(), signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while number := os.read(reader, 1):
+            if number[0] in (signal.SIGINT, signal.SIGTERM):
+                if not left.wait(QUIET_SECONDS):
+                    os.write(2, STOPPING)
+                return
+
+    thread = threading.Thread(target=listen, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+        thread.join()
+        os.close(reader)
+
+
+def ending() -> bool:
+    """Whether a signal has told this process to end."""
+    return _stopping.is_set()
 
 
 @contextlib.contextmanager

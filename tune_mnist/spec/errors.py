@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 
 class UserError(ValueError):
-    """Bad input, told in one line: the rule, the value, the remedy. Commands exit with 2 on it."""
+    """Bad input, told in one line: the rule, the value, the remedy. Commands exit with its `status`, 2."""
+
+    status = 2
 
 
 class Damaged(UserWarning):

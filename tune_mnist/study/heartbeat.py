@@ -36,13 +36,12 @@ def beating(descriptor: int) -> Iterator[None]:
         thread.join()
 
 
-def vouched_seconds(path: Path) -> float:
-    """How long the last beat still vouches for the holder, by this host's clock; 0 if it does not.
+def vouched_seconds(age_seconds: float) -> float:
+    """How long the last beat, so old by this host's clock, still vouches for the holder; 0 if it does not.
 
     A time outside a minute of now, in the past or the future, says nothing: the holder may be dead, or the clock of its
     host or of the file server another one.
     """
-    age_seconds = time.time() - _beat_ns(path) / 1e9
     return STALE_SECONDS - age_seconds if abs(age_seconds) < STALE_SECONDS else 0.0
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +17,7 @@ from pathlib import Path
 from tune_mnist.shell.about import without_password
 from tune_mnist.spec.errors import UserError
 from tune_mnist.study.files import writing
-
-HEARTBEAT_SECONDS = 5.0
-STALE_SECONDS = 60.0
+from tune_mnist.study.heartbeat import LOOK_SECONDS, beating, seen_to_beat, vouched_seconds
 
 
 @dataclass(frozen=True)
@@ -40,20 +38,18 @@ class Holder:
         """Whether it runs, or ran, on this host."""
         return self.host == socket.gethostname()
 
-    @property
-    def lives(self) -> bool:
-        """Whether its heart beats and, if it is of this host, its process exists."""
-        if self.heartbeat_seconds > STALE_SECONDS:
-            return False
-        if not self.is_here:
-            return True
-        try:
-            os.kill(int(self.pid), 0)
-        except PermissionError:
-            return True
-        except (ProcessLookupError, ValueError, TypeError):
-            return False
-        return True
+    def lives(self, folder: Path) -> bool:
+        """Whether its process exists, if it is of this host, and its heart beats.
+
+        Where the time of the last beat says nothing, as clocks may differ, this looks at `folder` for a few beats.
+        """
+        if self.is_here:
+            with contextlib.suppress(PermissionError):
+                try:
+                    os.kill(int(self.pid), 0)
+                except (ProcessLookupError, ValueError, TypeError):
+                    return False
+        return vouched_seconds(self.heartbeat_seconds) > 0 or seen_to_beat(folder / "lock")
 
 
 @contextlib.contextmanager
@@ -62,7 +58,8 @@ def study_lock(folder: Path) -> Iterator[None]:
 
     On one host the kernel's file lock decides and ends with its holder, however that dies. A holder
     on another host, whose file lock may not be visible here, is believed alive while its heartbeat
-    (the lock file's modification time) is younger than a minute.
+    (the lock file's modification time) is younger than a minute; where that says nothing, as clocks
+    may differ, it is looked at for a few beats.
 
     Raises:
         UserError: another run holds the study (the message says which), or the folder cannot be written to.
@@ -78,7 +75,7 @@ def study_lock(folder: Path) -> Iterator[None]:
         content = {"host": socket.gethostname(), "pid": os.getpid(), "command": command}
         os.pwrite(descriptor, json.dumps(content).encode(), 0)
         try:
-            with _heartbeat(descriptor):
+            with beating(descriptor):
                 yield
         finally:
             os.ftruncate(descriptor, 0)
@@ -87,7 +84,7 @@ def study_lock(folder: Path) -> Iterator[None]:
 
 
 def refuse_if_held(folder: Path) -> None:
-    """Raise what `study_lock` would if another run holds the study now; writes nothing, so it may come first."""
+    """Raise what `study_lock` would at once if another run holds the study; writes nothing, so it may come first."""
     try:
         descriptor = os.open(folder / "lock", os.O_RDONLY)
     except OSError:
@@ -102,14 +99,27 @@ def _take(folder: Path, descriptor: int, kind: int) -> None:
     """Take the file lock; `UserError` if another run holds the study, on this host or another."""
     taken = _lock(descriptor, kind)
     holder = _holder(descriptor)
-    if taken and (holder is None or holder.is_here or not holder.lives):
+    if taken and (holder is None or holder.is_here or not _lives_elsewhere(folder, holder, kind)):
         return
     for _ in range(20):  # a holder that has only just taken the lock is about to say its name
         if holder is None:
             time.sleep(0.02)
             holder = _holder(descriptor)
     name = holder or "process unknown on an unknown host (unknown)"
-    raise UserError(f"study {folder.name} is in use by {name}: wait for it or stop it, or choose another --name")
+    seconds = vouched_seconds(holder.heartbeat_seconds) if taken and holder else 0
+    wait = f"wait for it (if it has died, for {math.ceil(seconds)} s)" if seconds else "wait for it"
+    raise UserError(f"study {folder.name} is in use by {name}: {wait} or stop it, or choose another --name")
+
+
+def _lives_elsewhere(folder: Path, holder: Holder, kind: int) -> bool:
+    """Whether a holder of another host lives; a shared lock's taker does not wait where that takes a longer look."""
+    if vouched_seconds(holder.heartbeat_seconds):
+        return True
+    if kind == fcntl.LOCK_SH:
+        return False
+    line = f"{folder.name}: {holder.host} has left a lock: looking for {LOOK_SECONDS:g} s whether its run lives"
+    print(line, file=sys.stderr)
+    return seen_to_beat(folder / "lock")
 
 
 def _lock(descriptor: int, kind: int) -> bool:
@@ -150,22 +160,3 @@ def _holder(descriptor: int) -> Holder | None:
         return Holder(content["host"], content["pid"], content["command"], age_seconds)
     except (ValueError, KeyError, TypeError):
         return None
-
-
-@contextlib.contextmanager
-def _heartbeat(descriptor: int) -> Iterator[None]:
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(HEARTBEAT_SECONDS):
-            # The folder may have gone; the run notices that when it writes.
-            with contextlib.suppress(OSError):
-                os.utime(descriptor)
-
-    thread = threading.Thread(target=beat, name="study-lock", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

@@ -76,6 +76,8 @@ class Look:
     study: Study
     seen: dict[str, tuple[tuple[Stamps, int], TrainingRecord]] = field(default_factory=dict)
     """By key, each training's record, and the stamps and epochs for which it was read."""
+    dead: Stamp | None = None
+    """The lock's stamp when its holder was last seen not to live."""
 
     def __call__(self) -> Status:
         """Where the study stands now.
@@ -100,7 +102,7 @@ class Look:
         stamps = [folder.stamps() for folder in folders]
         records = [self._record(*each) for each in zip(planned, folders, stamps, strict=True)]
         holder = read_holder(self.study.folder)
-        alive = holder is not None and holder.lives
+        alive = holder is not None and self._lives(holder)
         started = _started(runs) if alive else time.time()
         running = [_last_change(files) >= started for files in stamps]
         counts = Counter(_kind(record, files) for record, files in zip(records, stamps, strict=True))
@@ -116,6 +118,13 @@ class Look:
             idle_seconds=None if last_saved is None else time.time() - last_saved,
             command=_command_line(runs),
         )
+
+    def _lives(self, holder: Holder) -> bool:
+        """Whether the holder lives; of one that was seen not to, looking long is spared until its lock moves."""
+        moved = _stamp(self.study.folder / "lock")
+        if moved != self.dead:
+            self.dead = None if holder.lives(self.study.folder) else moved
+        return self.dead is None
 
     def _record(self, plan: PlannedTraining, folder: SeenFolder, stamps: Stamps) -> TrainingRecord:
         version = (stamps, plan.epochs)

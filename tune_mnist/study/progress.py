@@ -60,8 +60,9 @@ class RunState:
 
     @property
     def done_epochs(self) -> int:
-        """Model-epochs that are done; an ended training counts whole, however it ended."""
-        return sum(p.epochs if p.config in self.ended else self.epochs.get(p.config, 0) for p in self.plans)
+        """Model-epochs that are done; an ended training counts whole, but one that failed as far as it came."""
+        whole = {config for config, status in self.ended.items() if status != "failed"}
+        return sum(plan.epochs if plan.config in whole else self.epochs.get(plan.config, 0) for plan in self.plans)
 
     def eta_seconds(self) -> float | None:
         """Seconds to go, from the epochs seen so far; None before the first."""
@@ -84,11 +85,14 @@ class RunState:
             f"{done / max(1, total):4.0%}  {done}/{total} model-epochs",
             f"{len(self.ended)}/{len(self.plans)} trainings", f"{len(self.running)} running",
         ]
+        failed = list(self.ended.values()).count("failed")
+        if failed:
+            parts.append(f"{failed} failed")
         if self.best is not None:
             best = self.best
             parts.append(f"best {self.accuracy} {best.accuracy:.2%} ({best.config.label}, epoch {best.epoch})")
         eta = self.eta_seconds()
-        if eta is not None and done < total:
+        if eta is not None and len(self.ended) < len(self.plans):
             parts.append(f"about {clock(eta)} left")
         return ", ".join(parts)
 

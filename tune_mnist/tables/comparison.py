@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import complete, noise_of
@@ -34,6 +35,8 @@ class Comparison:
     method: str
     names: tuple[str, str] = ("first", "second")
     """The studies' names."""
+    settings: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Settings apart from the cells' own in which the studies differ, and what each has."""
 
 
 def compare_studies(first: Tables, second: Tables, *, same_pictures: bool) -> Comparison:
@@ -99,7 +102,23 @@ def compare_folders(first: Study, second: Study) -> Comparison:
     comparison = compare_studies(tables_of(first), tables_of(second), same_pictures=same)
     if comparison.cells.empty:
         raise UserError(f"{first.folder} and {second.folder} share no complete cell: name studies of the same grid")
-    return dataclasses.replace(comparison, names=(first.name, second.name))
+    settings = differing_settings(first, second)
+    return dataclasses.replace(comparison, names=(first.name, second.name), settings=settings)
+
+
+def differing_settings(first: Study, second: Study) -> dict[str, tuple[str, str]]:
+    """What differs between two studies apart from cells: protocol, data, engine, head, recipe; both values of each."""
+    before, after = _settings(first), _settings(second)
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+
+
+def _settings(study: Study) -> dict[str, str]:
+    """The context of a study's trainings, and all values that they have of what no cell names."""
+    configs = [plan.config for plan in study.planned()]
+    names = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in (*CELL, "seed")]
+    values = {name: sorted({str(getattr(config, name)) for config in configs}) for name in names}
+    context = {name: str(value) for name, value in dataclasses.asdict(study.context()).items()}
+    return context | {name: " or ".join(each) for name, each in values.items()}
 
 
 def print_comparison(comparison: Comparison, *, as_json: bool = False) -> None:
@@ -108,10 +127,13 @@ def print_comparison(comparison: Comparison, *, as_json: bool = False) -> None:
     first, second = comparison.names
     if as_json:
         print(json.dumps({
-            "cells": json.loads(cells.to_json(orient="records")), "only_first": comparison.only_first,
-            "only_second": comparison.only_second, "method": comparison.method,
+            "settings": comparison.settings, "cells": json.loads(cells.to_json(orient="records")),
+            "only_first": comparison.only_first, "only_second": comparison.only_second, "method": comparison.method,
         }))
         return
+    for name, values in comparison.settings.items():
+        before, after = (value[:16] if name == "data_sha256" else value for value in values)
+        print(f"they differ in {name}: {before} in {first}, {after} in {second}")
     differing = int(cells["beyond_noise"].sum())
     print(f"{'cell':<45}{first[:14]:>15}{second[:14]:>15}{'points':>9}   p, corrected")
     for row in cells.head(max(20, differing)).to_dict("records"):

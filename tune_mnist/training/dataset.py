@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from tune_mnist.spec.errors import UserError, require
 from tune_mnist.spec.study import DATASETS
+from tune_mnist.spec.toml import home_expanded
 from tune_mnist.spec.training import Protocol
 from tune_mnist.training.idx import Bytes, idx_md5, read_idx, times
+from tune_mnist.training.idx_folder import find_files
 
 CLASSES = 10
 SIDE = 28
@@ -80,7 +82,7 @@ class TrainingData:
 
 
 def load_dataset(name: str = "mnist", folder: Path | None = None, *, download: bool = False) -> Dataset:
-    """Load a data set by name, or from any `folder` of the four IDX files (plain or .gz).
+    """Load a data set by name, or from any `folder` of the four IDX files, laid out in a way that `find_files` knows.
 
     `mnist` is part of the package; the others are read from the cache folder ($TUNE_MNIST_CACHE or
     ~/.cache/tune_mnist), where `download` first lets torchvision put them.
@@ -117,14 +119,7 @@ def class_counts(labels: NDArray[Any]) -> list[int]:
 def _read_folder(
     folder: Path, name: str, files: Mapping[str, str] = FILES, *, transposed: bool = False
 ) -> Dataset:
-    try:
-        present = set(os.listdir(folder))
-    except OSError as error:
-        raise UserError(f"cannot read {folder}: {error.strerror or error}: name a folder of IDX files") from None
-    for stem in files.values():
-        rule = f"{folder} has {stem} or {stem}.gz"
-        require(bool(present & {stem, f"{stem}.gz"}), rule, "neither", "name a folder of the four IDX files")
-    paths = {part: folder / (stem if stem in present else f"{stem}.gz") for part, stem in files.items()}
+    paths = find_files(folder, files)
     arrays = {part: read_idx(path) for part, path in paths.items()}
     _check(arrays, paths)
     if transposed:  # EMNIST's files hold every picture so
@@ -144,10 +139,15 @@ def _check(arrays: Mapping[str, Bytes], paths: Mapping[str, Path]) -> None:
         rule = f"{labels_path} has a label for each of {len(images)} pictures"
         require(fits, rule, times(labels.shape), "replace it")
         require(len(labels) >= least, f"{labels_path} has at least {least} labels", len(labels), "give more pictures")
-        require(labels.max() < CLASSES, f"{labels_path} has labels 0 to {CLASSES - 1}", labels.max(), "replace it")
-    rarest = min(class_counts(arrays["train_labels"]))
+        lowest, highest = labels.min(), labels.max()
+        rule = f"{labels_path} has labels 0 to {CLASSES - 1}"
+        require(highest < CLASSES, rule, f"{lowest} to {highest}", "keep ten of its classes, and number them from 0")
+    counts = class_counts(arrays["train_labels"])
+    absent = ", ".join(str(label) for label, count in enumerate(counts) if not count)
+    rule = f"{paths['train_labels']} has all of the classes 0 to {CLASSES - 1}"
+    require(not absent, rule, f"none of {absent}", "take a data set of ten classes: the models tell ten apart")
     rule = f"{paths['train_labels']} has each class {HELD_OUT} times or more, to be split"
-    require(rarest >= HELD_OUT, rule, f"{rarest} of one", "give more pictures")
+    require(min(counts) >= HELD_OUT, rule, f"{min(counts)} of one", "give more pictures")
 
 
 def _embedded() -> Dataset:
@@ -160,7 +160,7 @@ def _embedded() -> Dataset:
 
 
 def _cached(name: str, download: bool) -> Dataset:
-    cache = Path(os.environ.get("TUNE_MNIST_CACHE") or "~/.cache/tune_mnist").expanduser()
+    cache = home_expanded(Path(os.environ.get("TUNE_MNIST_CACHE") or "~/.cache/tune_mnist"))
     folder = cache / _TORCHVISION[name][0] / "raw"
     files = _EMNIST_FILES if name == "emnist-digits" else FILES
     if not all(os.path.exists(folder / file) for file in files.values()):
