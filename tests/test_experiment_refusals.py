@@ -93,8 +93,33 @@ def test_a_fresh_start_moves_the_old_study_aside_unless_it_is_held(tmp_path: Pat
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt, match=f"{tmp_path}/s: the same command goes on"), open_study(tmp_path / "s"):
+    told = f"{tmp_path}/s: the same command goes on from there$"
+    for fresh in (True, False):  # a fresh start where nothing was is a start
+        with pytest.raises(KeyboardInterrupt, match=told), open_study(tmp_path / "s", fresh=fresh):
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_fresh_start_says_how_not_to_start_anew_and_where_the_old_study_is(tmp_path: Path) -> None:
+    with open_study(tmp_path / "s"):
+        pass
+    told = f"the same command without --fresh goes on from there; the old study is in {tmp_path}/s.aside-1$"
+    with pytest.raises(KeyboardInterrupt, match=told), open_study(tmp_path / "s", fresh=True):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("run", [run_grid, run_search])
+def test_a_folder_that_is_not_ours_is_refused_and_left_as_it_is(run: Any, fresh: bool, tmp_path: Path) -> None:
+    """Ray Tune's own default folder has the name of ours, ray_results."""
+    folder = tmp_path / "ray_results" / "thesis"
+    folder.mkdir(parents=True)
+    (folder / "results.csv").write_text("my own results")
+    told = f"^{folder} is not empty and not a study: choose another --name$"
+    with pytest.raises(UserError, match=told):
+        run(name="thesis", storage=folder.parent, fresh=fresh, console=QUIET)
+    with pytest.raises(UserError, match=told), open_study(folder, fresh=fresh):
+        pass
+    assert (folder / "results.csv").read_text() == "my own results" and len(list(tmp_path.rglob("*"))) == 3
 
 
 def test_a_complete_study_is_written_again_without_ray(tmp_path: Path) -> None:

@@ -358,3 +358,19 @@ def proportion_ci(share: float, n: int) -> tuple[float, float]:
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return middle - half, middle + half
+
+
+@pytest.mark.parametrize("words", [[], ["--name", "thesis"]])
+def test_a_folder_of_someone_elses_is_refused_and_left_as_it_is(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A best/ with files that no retraining made, and a folder of results with one's own."""
+    monkeypatch.chdir(tmp_path)
+    name = "thesis" if words else "retrain/best"
+    folder = tmp_path / "ray_results" / name
+    folder.mkdir(parents=True)
+    (folder / "model.pt").write_text("mine")
+    assert main([*CELL, *words]) == 2
+    told = capsys.readouterr().err
+    assert f"{folder} is not empty" in told or f"{folder.parent} is not empty" in told
+    assert told.count("\n") == 1 and [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "model.pt"]

@@ -49,3 +49,24 @@ def test_a_training_that_diverged_has_not_failed() -> None:
     assert some_failed(with_one("failed"))
     assert not some_failed(with_one("diverged")) and len(with_one("diverged").failed) == 1
     assert not some_failed(made_tables(SPEC))
+
+
+def test_where_every_training_failed_there_is_no_top_three(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = [replace(record, status="failed", epochs=(), error="no memory") for record in made_records(SPEC)]
+    print_grid(Path("mine"), analyse(SPEC.trainings(), failed, "holdout"), SPEC)
+    out = capsys.readouterr().out
+    assert out.startswith("No cell of 8 has a result") and "Top three" not in out and out.count("no memory") == 4
+
+
+def test_a_grid_that_extends_a_study_tells_its_own_cells_beside_the_studys(capsys: pytest.CaptureFixture[str]) -> None:
+    tables = made_tables(SPEC)
+    asked = StudySpec(models=("SimpleNN",), lr=(1e-4,), batch_size=(64,), epochs=(2, 4))
+    print_grid(Path("mine"), tables, asked)
+    out = capsys.readouterr().out
+    best = tables.results[(tables.results["lr"] == 1e-4) & (tables.results["batch_size"] == 64)].iloc[0]
+    assert "Top three of 8 cells" in out and "2 of the study's 8 cells were asked for now; the best of these" in out
+    assert f"{best['val_accuracy']:.2%}" in out.partition("the best of these")[2]
+    print_grid(Path("mine"), tables, asked, as_json=True)
+    assert json.loads(capsys.readouterr().out)["asked"] == 2
+    print_grid(Path("mine"), tables, SPEC)
+    assert "asked for" not in capsys.readouterr().out

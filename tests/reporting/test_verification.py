@@ -24,6 +24,7 @@ from tune_mnist.study.lock import study_lock
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import write_tables
 from tune_mnist.tables.of_study import tables_of
+from tune_mnist.training.packing import pack_bits, unpack_bits
 from tune_mnist.verify import main
 
 SPEC = StudySpec(models=("SimpleNN",), lr=(1e-3, 1e-2), batch_size=(64,), epochs=(1, 3))
@@ -245,3 +246,13 @@ def test_a_study_in_use_is_not_verified(study: Study, capsys: pytest.CaptureFixt
     with study_lock(study.folder):
         assert main([str(study.folder)]) == 2
     assert "study mine is in use by process" in capsys.readouterr().err
+
+
+def test_a_replay_tells_pictures_by_their_number(copied: Study) -> None:
+    (folder,) = folders(copied)
+    right = unpack_bits(read_json(folder / "history.json")["epochs"][0]["val_correct"])
+    right[:3] = ~right[:3]
+    change_history(folder, lambda rows: rows[0].update(val_correct=pack_bits(right)))
+    (line,) = replay(copied, folder.name)
+    assert ": epoch 1: 3 pictures are told otherwise when trained again: " in line
+    assert f" {right.sum()} are right, then " in line and len(line) < 150

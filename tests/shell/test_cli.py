@@ -128,3 +128,47 @@ leave(3)
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stdout, done.stderr) == (3, "told\nhandled\n", "")
+
+
+def test_what_a_stream_cannot_show_is_shown_as_it_can() -> None:
+    code = """
+import sys
+from tune_mnist.shell.cli import run
+def body():
+    print("a × b − c, z\\udce9ro")
+    print("ß", file=sys.stderr)
+    return 0
+raise SystemExit(run(body))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stderr) == (0, "\\xdf\n")
+    assert done.stdout == "a \\xd7 b \\u2212 c, z\\udce9ro\n"
+
+
+def test_native_windows_is_told_of_wsl2_before_anything_that_it_lacks_is_missed(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["fcntl"] = sys.modules["resource"] = None
+sys.platform = "win32"
+from tune_mnist.__main__ import main
+raise SystemExit(main(sys.argv[1:]))
+"""
+    for words in (["grid"], ["status"], ["doctor"], ["predict", "x.png"], ["retrain", "x"], ["verify", "x"]):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60,
+                              cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        assert done.returncode == 2 and "install WSL2" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_raw_warnings_of_figures_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> int:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.suptitle("\N{CJK UNIFIED IDEOGRAPH-65E5}")
+        FigureCanvasAgg(figure).draw()
+        return 0
+
+    assert run(body) == 0
+    assert capsys.readouterr().err == ""

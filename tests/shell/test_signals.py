@@ -14,7 +14,7 @@ import pytest
 from tune_mnist.shell.signals import STOPPING, ending, stops_on_signals
 
 ROOT = Path(__file__).parents[2]
-AT_ONCE = "stopped at once; the same command goes on from the last finished epochs\n"
+AT_ONCE = "stopped at once; the same command without --fresh goes on from the last finished epochs\n"
 # `send(NAME)` sends this process a signal, which Python handles before the next line;
 # `say` cannot be cut off by one. A raise that was dropped comes again after 0.1 s.
 PRELUDE = """
@@ -301,6 +301,7 @@ def stopped(code: str, number: int) -> tuple[float, bytes]:
     )
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.2)  # until it is where it is to be stopped
     process.send_signal(number)
     sent = time.monotonic()
     first = process.stderr.readline()

@@ -51,3 +51,16 @@ def test_a_kind_that_was_seen_is_not_guessed() -> None:
     state.start(plan.config)
     state.epoch(plan.config, {"epoch": 2, "val_accuracy": 0.5, "train_seconds": 2.0, "eval_seconds": 0.5})
     assert state.eta_seconds() == pytest.approx(3 * 2.5)
+
+
+def test_a_failed_training_counts_as_far_as_it_came() -> None:
+    plans = StudySpec(models=("SimpleNN",), lr=(1e-3, 1e-2), batch_size=(16,), epochs=(4,)).trainings()
+    state = RunState(plans, "val_accuracy")
+    for plan in plans:
+        state.end(plan.config, "failed")
+    assert state.summary() == "  0%  0/8 model-epochs, 2/2 trainings, 0 running, 2 failed"
+    state = RunState(plans, "val_accuracy")
+    state.epoch(plans[0].config, {"epoch": 1, "val_accuracy": 0.5, "train_seconds": 1.0, "eval_seconds": 0.0})
+    state.end(plans[0].config, "failed")
+    state.end(plans[1].config, "diverged")
+    assert state.done_epochs == 5 and "left" not in state.summary()

@@ -11,7 +11,7 @@ import pytest
 from support.studies import made_study, made_tables
 from tune_mnist import compare
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.spec.training import Recipe, TrainingConfig
 from tune_mnist.tables.comparison import compare_studies
 
 SPEC = StudySpec(models=("SimpleNN",), lr=(1e-4, 1e-3, 1e-2), batch_size=(16, 32, 64), epochs=(1, 2), seeds=3)
@@ -79,3 +79,20 @@ def test_studies_that_share_nothing_are_told_in_a_line(tmp_path: Path, capsys: p
     second = made_study(tmp_path / "second", replace(SPEC, lr=(1e-3,), seeds=1), steady).folder
     assert compare.main([str(first), str(second)]) == 2
     assert "share no complete cell" in capsys.readouterr().err
+
+
+def test_what_differs_between_studies_is_said_before_what_differs_between_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = made_study(tmp_path / "first", SPEC, steady).folder
+    other = replace(SPEC, protocol="report", head="softmax", recipe=Recipe(dropout=0.5))
+    second = made_study(tmp_path / "second", other, steady).folder
+    assert compare.main([str(first), str(second)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    differing = [line for line in told if line.startswith("they differ in ")]
+    assert "they differ in protocol: holdout in first, report in second" in differing
+    assert "they differ in head: logits in first, softmax in second" in differing
+    assert "they differ in dropout: 0.0 in first, 0.5 in second" in differing
+    assert told[: len(differing)] == differing
+    assert compare.main([str(first), str(first), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"] == {}

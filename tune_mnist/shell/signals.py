@@ -117,7 +117,7 @@ def _keep_status() -> None:
 
 def _stop(number: int, frame: Any) -> None:
     if number != signal.SIGALRM and _stopping.is_set():
-        os.write(2, b"stopped at once; the same command goes on from the last finished epochs\n")
+        os.write(2, b"stopped at once; the same command without --fresh goes on from the last finished epochs\n")
         os._exit(STOPPED_AT_ONCE)
     _stopping.set()
     wait = _first_raise_seconds if number != signal.SIGALRM else 0.0

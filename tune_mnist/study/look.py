@@ -198,6 +198,7 @@ def _command_line(runs: Sequence[Mapping[str, Any]]) -> str | None:
     if not words:
         return None
     program, *rest = words
+    rest = [word for word in rest if word != "--fresh"]  # which would start anew
     stem = Path(program).stem
     if program.endswith(".py") and (PACKAGE / f"{stem}.py").is_file():
         start = "python -m tune_mnist" + ("" if stem == "__main__" else f".{stem}")
