@@ -170,7 +170,7 @@ GOOD = random_arrays(120, 20)
         (_without("test_images"), "has t10k-images-idx3-ubyte or t10k-images-idx3-ubyte.gz` .* got neither"),
         (_with("train_images", GOOD["train_images"][:, 1:]), "train-images.* holds pictures of 28×28.* 120×27×28"),
         (_with("test_images", GOOD["test_labels"]), "t10k-images.* holds pictures of 28×28.* got 20"),
-        (_with("train_labels", GOOD["train_labels"] + np.uint8(1)), "train-labels.* has labels 0 to 9.* got 1 to 10: keep ten"),
+        (_with("train_labels", GOOD["train_labels"] + np.uint8(1)), "train-labels.* labels 0 to 9.* got 1 to 10"),
         (_with("test_labels", GOOD["test_labels"][1:]), "t10k-labels.* a label for each of 20 pictures.* got 19"),
         (_with("train_labels", GOOD["train_labels"] // 2),
          "train-labels.* all of the classes 0 to 9.* none of 5, 6, 7, 8, 9: take a data set of ten classes"),

@@ -145,7 +145,8 @@ def _started() -> Iterator[str]:
     make_token()
     folder = private_folder()
     os.environ["TMPDIR"] = str(folder.parent)  # where the dashboard makes sockets, too
-    workers = {**WORKERS, "py_executable": shlex.quote(sys.executable)}  # which Ray gives to a shell as it is
+    python = shlex.quote(sys.executable)  # Ray gives it to a shell as it is
+    workers = WORKERS | ({} if python == sys.executable else {"py_executable": python})
     options = {"_temp_dir": str(folder / "ray"), "dashboard_host": LOOPBACK, "include_dashboard": True,
                "num_cpus": usable_processors(), "object_store_memory": 512 * 2**20, "runtime_env": workers}
     with patch.object(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", clusters):

@@ -29,7 +29,7 @@ def run(body: Callable[[], int]) -> int:
     """Run a command's body and return its exit status, with every way to end early made quiet.
 
     Returns:
-        What `body` returns; 0 after --help; 2 after a `UserError`, told as one line `error: …` on
+        What `body` returns; 0 after --help; its status after a `UserError`, told as one line `error: …` on
         stderr; 130 after Ctrl-C or SIGTERM, with the `KeyboardInterrupt`'s own text, if any, as the last line;
         1 when the reader of stdout has gone. Any other exception is a bug and keeps its traceback.
         Warnings of damaged files are one line each on stderr.

@@ -54,11 +54,11 @@ def _acknowledged() -> Iterator[None]:
     left, before = threading.Event(), signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
     def listen() -> None:
-        while number := os.read(reader, 1):
-            if number[0] in (signal.SIGINT, signal.SIGTERM):
-                if not left.wait(QUIET_SECONDS):
-                    os.write(2, STOPPING)
-                return
+        number: int = signal.SIGALRM
+        while number not in (0, signal.SIGINT, signal.SIGTERM):
+            number = os.read(reader, 1)[0]
+        if number and not left.wait(QUIET_SECONDS):
+            os.write(2, STOPPING)
 
     thread = threading.Thread(target=listen, name="signals", daemon=True)
     thread.start()
@@ -67,8 +67,9 @@ def _acknowledged() -> Iterator[None]:
     finally:
         left.set()
         signal.set_wakeup_fd(before)
-        os.close(writer)
+        os.write(writer, b"\0")
         thread.join()
+        os.close(writer)
         os.close(reader)
 
 
