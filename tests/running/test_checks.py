@@ -107,6 +107,7 @@ def test_damaged_data_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (["--address", "nonsense"], "address is auto or HOST:PORT"),
         (["--address", "ray://head:10001"], "address is auto or HOST:PORT"),
         (["--storage", "s3://bucket/studies"], "storage is a folder"),
+        (["--storage", "z\udce9ro"], r"storage has a name in UTF-8, as Ray asks for` must hold, but got 'z\udce9ro'"),
         (["--storag", "x"], "did you mean `--storage`"),
     ],
 )
@@ -137,3 +138,22 @@ def test_an_address_where_no_ray_is_costs_no_half_minute(listens: bool, tmp_path
     (check,) = [check for check in json.loads(done.stdout)["checks"] if check["name"] == "cluster"]
     assert f"no Ray cluster to join at 127.0.0.1:{port}" in check["value"] and check["remedy"] == "check --address"
     assert done.stderr == "" and seconds < 30
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "[red] [/x]").mkdir(parents=True)
+    main(["--storage", str(home / "[red] [/x]")])
+    assert "[red] [/x] can be written to" in capsys.readouterr().out
+
+
+def test_the_doctor_looks_at_what_a_run_will_use(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processors, Ray's folder, limits and the token come from what a run calls, with its own remedies."""
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    monkeypatch.setattr("tune_mnist.running.access.SHORT_FOLDERS", ())
+    monkeypatch.setattr("tempfile.tempdir", str(home / ("x" * 200)))
+    monkeypatch.setattr("tune_mnist.running.surroundings.LEAST_THREADS", 10**9)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "")
+    found = by_name(machine_checks(home))
+    assert found["cores"].value == "1"
+    assert str(found["Ray's folder"].remedy).startswith("set it to a folder of")
+    assert found["limits"].remedy == "raise the limit (ulimit -u)"

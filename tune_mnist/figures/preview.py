@@ -54,7 +54,7 @@ def print_facts(facts: Mapping[str, Any], *, as_json: bool = False) -> None:
     for label, row in enumerate(by_class):
         counts.add_row(str(label), *map(str, row), end_section=label == len(by_class) - 1)
     counts.add_row("total", *(str(sum(column)) for column in facts["class_counts"].values()))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(files, counts)
     for what, digest in facts["sha256"].items():
         console.print(f"SHA-256 {what}: {digest}")

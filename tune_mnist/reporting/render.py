@@ -26,4 +26,5 @@ def report_page(
         loader=jinja2.PackageLoader("tune_mnist.reporting", ""), autoescape=True, undefined=jinja2.ChainableUndefined,
     )
     environment.filters |= {show.__name__: show for show in (cell_name, interval, nats, p_value, percent, points)}
-    return environment.get_template(TEMPLATE).render(content(study, tables, figures, others)).encode()
+    page = environment.get_template(TEMPLATE).render(content(study, tables, figures, others))
+    return page.encode(errors="backslashreplace")  # a path of the command's may be no text

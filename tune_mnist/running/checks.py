@@ -61,12 +61,13 @@ def print_checks(checks: Sequence[Check], *, as_json: bool = False) -> None:
         print(json.dumps({"ready": ready, "checks": [dataclasses.asdict(check) for check in checks]}))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("", "what", "how it stands", "what to do", box=None)
     for check in checks:
         mark = "[green]ok[/]" if check.remedy is None else "[red]no[/]"
-        table.add_row(mark, check.name, check.value, check.remedy or "")
+        table.add_row(mark, check.name, escape(check.value), escape(check.remedy or ""))
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     console.print("ready" if ready else "not ready: see what to do", style="bold")

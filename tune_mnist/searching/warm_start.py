@@ -47,7 +47,7 @@ def add_sources(trials: Trials, sources: Sequence[Study], console: Console) -> N
                 trials.study.add(trials.spec.training(settings), trials.context)
             entered += trials.add_warm(record, source.name)
         line = f"warm start: {entered} of {len(records)} trainings of {source.name} entered"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -119,4 +119,6 @@ def check_storage_name(storage: Path) -> Path:
     is_uri = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(storage)) is not None
     remedy = "object stores have no atomic rename, fsync or lock: mount a shared folder (NFS, Lustre, EFS, Filestore)"
     require(not is_uri, "storage is a folder", storage, remedy)
+    is_text = re.search("[\ud800-\udfff]", str(storage)) is None  # what of a path is no UTF-8 comes as such a one
+    require(is_text, "storage has a name in UTF-8, as Ray asks for", ascii(str(storage)), "rename the folder")
     return storage
