@@ -36,18 +36,18 @@ class PredictArgs:
 
 
 def _predict(args: PredictArgs) -> int:
-    from tune_mnist.deploy.answers import answer, check_figure, draw, find_sources, print_answers
+    from tune_mnist.deploy.answers import answer_sources, check_figure, draw, find_sources, print_answers
     from tune_mnist.deploy.trained import PRETRAINED, load_trained
 
     if args.figure is not None:
         check_figure(args.figure)
     trained = load_trained(args.model or PRETRAINED)
     sources = list(find_sources(args.images))
-    answers = answer(sources, trained)
+    answers = answer_sources(sources, trained)
     print_answers(answers, as_json=args.json)
     if args.figure is not None:
         draw(sources, answers, args.figure)
-    return int(any(found.error for found in answers))
+    return int(any(answer.error for answer in answers))
 
 
 main = command("predict", PredictArgs, _predict, DESCRIPTION)

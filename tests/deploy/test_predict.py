@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from support.pictures import digits, saved
-from tune_mnist.deploy.answers import _file, answer, draw_answers, predict_files
+from tune_mnist.deploy.answers import _file, answer_sources, draw_answers, predict_files
 from tune_mnist.deploy.trained import PRETRAINED, load_trained
 from tune_mnist.predict import main
 
@@ -63,7 +63,7 @@ def test_stdin_and_a_figure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["16-bit", "transparent", "palette", "off-centre"])
 def test_the_figure_shows_the_picture_itself(kind: str, tmp_path: Path) -> None:
     source = _file(saved(digits(1)[0][0], kind, tmp_path / "one"))
-    shown = draw_answers([(source, answer([source], load_trained(PRETRAINED))[0])]).axes[0].images[0]
+    shown = draw_answers([(source, answer_sources([source], load_trained(PRETRAINED))[0])]).axes[0].images[0]
     seen = np.asarray(shown.to_rgba(np.asarray(shown.get_array())))[..., :3]
     assert seen.min() < 0.3 * seen.max()
 

@@ -69,10 +69,10 @@ def predict_files(paths: Iterable[Path], trained: Trained | None = None) -> list
     """
     from tune_mnist.deploy.trained import PRETRAINED, load_trained
 
-    return answer([_file(path) for path in paths], trained or load_trained(PRETRAINED))
+    return answer_sources([_file(path) for path in paths], trained or load_trained(PRETRAINED))
 
 
-def answer(sources: Sequence[Source], trained: Trained, **limits: int) -> list[Answer]:
+def answer_sources(sources: Sequence[Source], trained: Trained, **limits: int) -> list[Answer]:
     """The answers to `sources`, in order; `limits` are those of `open_picture`."""
     import numpy as np
 
@@ -150,19 +150,19 @@ def _failing(reason: str) -> Callable[[], bytes]:
 
 def print_answers(answers: Sequence[Answer], *, as_json: bool = False) -> None:
     """Print a line, or a JSON object, for each answer; in words, errors go to stderr."""
-    for one in answers:
+    for answer in answers:
         if as_json:
-            print(json.dumps(one.as_json()))
-        elif one.error:
-            print(f"error: {one.path}: {one.error}", file=sys.stderr)
+            print(json.dumps(answer.as_json()))
+        elif answer.error:
+            print(f"error: {answer.path}: {answer.error}", file=sys.stderr)
         else:
-            print(_line(one))
+            print(_line(answer))
 
 
-def _line(one: Answer) -> str:
-    first, second = one.ranking[:2]
-    p, q = one.probabilities[first], one.probabilities[second]
-    return f"{one.path}: {first} ({p:.1%}), or else {second} ({q:.1%})"
+def _line(answer: Answer) -> str:
+    first, second = answer.ranking[:2]
+    p, q = answer.probabilities[first], answer.probabilities[second]
+    return f"{answer.path}: {first} ({p:.1%}), or else {second} ({q:.1%})"
 
 
 def check_figure(path: Path) -> None:
@@ -200,14 +200,14 @@ def draw_answers(pairs: Sequence[tuple[Source, Answer]]) -> Figure:
     from tune_mnist.figures.canvas import make_panels
 
     figure, panels = make_panels(len(pairs), 3, 1.1, sharey=False)
-    for row, (source, one) in zip(panels, pairs, strict=True):
+    for row, (source, answer) in zip(panels, pairs, strict=True):
         shown = np.asarray(open_picture(source.read()))
         row[0].imshow(shown, cmap="gray", vmin=0, vmax=1 if shown.dtype.kind == "f" else 255)
-        row[0].set_title(Path(one.path).name, loc="left")
-        row[1].imshow(one.view, cmap="gray", vmin=0, vmax=255)
+        row[0].set_title(Path(answer.path).name, loc="left")
+        row[1].imshow(answer.view, cmap="gray", vmin=0, vmax=255)
         row[1].set_title("the network's view", loc="left")
-        row[2].bar(range(10), one.probabilities, color=["C0" if digit == one.digit else ".7" for digit in range(10)])
-        row[2].set(xticks=range(10), ylim=(0, 1), title=_line(one).removeprefix(f"{one.path}: "))
+        row[2].bar(range(10), answer.probabilities, color=["C0" if digit == answer.digit else ".7" for digit in range(10)])
+        row[2].set(xticks=range(10), ylim=(0, 1), title=_line(answer).removeprefix(f"{answer.path}: "))
         for axes in row[:2]:
             axes.set(xticks=[], yticks=[])
     figure.set_layout_engine("constrained")

@@ -24,7 +24,7 @@ MOST_BYTES = 2**27
 MOST_PIXELS = 2**26
 WORK_SIDE = 512
 """Larger pictures are reduced to a longer side of this to twice this many pixels."""
-CONTRAST_OF_ITS_OWN = 0.2  # of a transparent picture's opaque part: above it, that part has both ink and paper
+OPAQUE_CONTRAST = 0.2  # of a transparent picture's opaque pixels: above it, they are both ink and paper
 
 Grey = NDArray[np.float32]
 
@@ -65,7 +65,7 @@ def open_picture(data: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata; large pictures are an error here
         try:
-            return _opened(data, most_pixels)
+            return _decoded(data, most_pixels)
         except UserError:
             raise
         except UnidentifiedImageError:
@@ -89,7 +89,7 @@ def grey_levels(picture: Image.Image) -> Grey:
     return np.asarray(levels * alpha + paper * (1 - alpha), np.float32)
 
 
-def _opened(data: bytes, most_pixels: int) -> Image.Image:
+def _decoded(data: bytes, most_pixels: int) -> Image.Image:
     Image.init()
     picture: Image.Image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
     width, height = picture.size
@@ -116,11 +116,11 @@ def _plain(picture: Image.Image) -> Image.Image:
 
 
 def _deep_levels(values: NDArray[np.generic]) -> Grey:
-    """Levels in 0…1 of pixels of more than 8 bits, whose white is the least usual one that none of them exceeds."""
+    """Levels in 0…1 of pixels of more than 8 bits; white is the lowest of the usual values that no pixel exceeds."""
     levels = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    most = float(levels.max(initial=0.0))
+    brightest = float(levels.max(initial=0.0))
     whites = (1.0, 255.0) if values.dtype.kind == "f" else (255.0, 4095.0, 65535.0)
-    return np.asarray((levels / next((white for white in whites if most <= white), most)).clip(0, 1), np.float32)
+    return np.asarray((levels / next((white for white in whites if brightest <= white), brightest)).clip(0, 1), np.float32)
 
 
 def _paper_behind(levels: Grey, alpha: Grey) -> float:
@@ -129,6 +129,6 @@ def _paper_behind(levels: Grey, alpha: Grey) -> float:
     if not len(opaque):
         return 1.0
     dark, middle, light = np.percentile(opaque, [2, 50, 98])
-    if light - dark > CONTRAST_OF_ITS_OWN:
+    if light - dark > OPAQUE_CONTRAST:
         return float(middle)
     return 1.0 if middle <= 0.5 else 0.0

@@ -13,7 +13,7 @@ from ray import serve
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from tune_mnist.deploy.answers import Answer, Source, answer
+from tune_mnist.deploy.answers import Answer, Source, answer_sources
 from tune_mnist.deploy.trained import load_trained
 
 PAGE = Path(__file__).parent / "serve.html"
@@ -72,8 +72,8 @@ class DigitReader:
         body = await _body(request)
         if body is None:
             return _error(413, f"a picture of at most {MOST_BYTES} bytes is read", Connection="close")
-        found = await self.read(body)
-        return _error(400, found.error) if found.error else JSONResponse(as_json(found), headers=HEADERS)
+        answer = await self.read(body)
+        return _error(400, answer.error) if answer.error else JSONResponse(as_json(answer), headers=HEADERS)
 
     @serve.batch(max_batch_size=MOST_IN_BATCH, batch_wait_timeout_s=BATCH_WAIT_SECONDS)
     async def read(self, bodies: list[bytes]) -> list[Answer]:
@@ -81,16 +81,16 @@ class DigitReader:
         return await asyncio.to_thread(self._answers, bodies)
 
     def _answers(self, bodies: list[bytes]) -> list[Answer]:
-        return answer([_source(body) for body in bodies], self.trained, most_pixels=MOST_PIXELS)
+        return answer_sources([_source(body) for body in bodies], self.trained, most_pixels=MOST_PIXELS)
 
 
-def as_json(found: Answer) -> dict[str, Any]:
+def as_json(answer: Answer) -> dict[str, Any]:
     """An answer as plain JSON values: what predict prints but its path, all probabilities, and the view in base64."""
-    assert found.view is not None
-    said = found.as_json()
-    del said["path"]
-    view = base64.b64encode(found.view.tobytes()).decode()
-    return {**said, "probabilities": list(found.probabilities), "view": view}
+    assert answer.view is not None
+    values = answer.as_json()
+    del values["path"]
+    view = base64.b64encode(answer.view.tobytes()).decode()
+    return {**values, "probabilities": list(answer.probabilities), "view": view}
 
 
 def _source(body: bytes) -> Source:

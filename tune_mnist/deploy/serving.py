@@ -81,10 +81,10 @@ def _check_ray() -> None:
 
 def _free_port(host: str, port: int) -> int:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(found[0]) as listener:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(found[4])
+            listener.bind(address)
             return int(listener.getsockname()[1])
     except OSError as error:
         raise UserError(f"cannot listen on {host}:{port}: {error.strerror}: change --host or --port") from None
