@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import logging
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from ray import serve
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from tune_mnist.deploy.answers import Answer, Source, answer_sources
+from tune_mnist.deploy.answers import Answer, Source, answer_sources, digit_as_json
 from tune_mnist.deploy.trained import load_trained
 
 PAGE = Path(__file__).parent / "serve.html"
-MOST_BYTES = 2**20
-"""Of a request's body; at most `MOST_AT_ONCE` are in memory."""
-MOST_PIXELS = 2**22
+MOST_BYTES = 2**25
+"""Of a request's body."""
+MOST_BYTES_AT_ONCE = 2**28
+"""Of all bodies that are in memory."""
+MOST_PIXELS = 2**24
+"""That are decoded; of a JPEG a fraction is, so that it may have up to `pictures.MOST_PIXELS`."""
 REQUEST_SECONDS = 30.0
 MOST_AT_ONCE = 256
 MOST_WAITING = 2048
@@ -53,14 +57,15 @@ def application(model: Path) -> serve.Application:
 
 
 class DigitReader:
-    """`GET /` is the page; `POST /predict` takes a picture file as its body and answers in JSON."""
+    """`GET /` is the page; `POST /predict` takes a picture file, as its body or a form's, and answers in JSON."""
 
     def __init__(self, model: Path) -> None:
         self.trained = load_trained(model)
         self.page = PAGE.read_text(encoding="utf-8")
+        self.held = 0  # bytes of bodies in memory
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one request; status 200, or 400, 404, 405 or 413 with `error`."""
+        """Answer one request; status 200, or 400, 404, 405, 413 or 503 with `error`."""
         known = {"/": "GET", "/predict": "POST"}
         method = known.get(request.url.path)
         if method is None:
@@ -69,9 +74,35 @@ class DigitReader:
             return _error(405, f"use {method} here", Allow=method)
         if method == "GET":
             return HTMLResponse(self.page, headers=HEADERS)
-        body = await _body(request)
-        if body is None:
-            return _error(413, f"a picture of at most {MOST_BYTES} bytes is read", Connection="close")
+        body = bytearray()
+        try:
+            return await self._receive(request, body) or await self._answered(request, bytes(body))
+        finally:
+            self.held -= len(body)
+
+    async def _receive(self, request: Request, body: bytearray) -> Response | None:
+        """Read the request's body into `body`; a refusal if it is too large, of which no more is then read."""
+        too_large = _error(413, f"a picture of at most {MOST_BYTES} bytes is read", Connection="close")
+        announced = request.headers.get("content-length", "0")
+        if not announced.isdecimal() or int(announced) > MOST_BYTES:
+            return too_large
+        with contextlib.suppress(ClientDisconnect):  # nobody is there to read the answer
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > MOST_BYTES:
+                    return too_large
+                if self.held + len(chunk) > MOST_BYTES_AT_ONCE:
+                    return _error(503, "too many pictures at once: try again", Connection="close")
+                body += chunk
+                self.held += len(chunk)
+        return None
+
+    async def _answered(self, request: Request, body: bytes) -> Response:
+        content_type = request.headers.get("content-type", "")
+        if content_type.lower().startswith("multipart/form-data"):
+            picture = form_file(body, content_type)
+            if picture is None:
+                return _error(400, "a form without a file: send a file's content, as curl -F file=@photo.jpg does")
+            body = picture
         answer = await self.read(body)
         return _error(400, answer.error) if answer.error else JSONResponse(as_json(answer), headers=HEADERS)
 
@@ -85,30 +116,32 @@ class DigitReader:
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
-    """An answer as plain JSON values: what predict prints but its path, all probabilities, and the view in base64."""
-    assert answer.view is not None
-    values = answer.as_json()
-    del values["path"]
-    view = base64.b64encode(answer.view.tobytes()).decode()
-    return {**values, "probabilities": list(answer.probabilities), "view": view}
+    """What predict prints but the path; each digit with all its probabilities and its view in base64."""
+    digits = [
+        digit_as_json(digit) | {
+            "probabilities": list(digit.probabilities), "view": base64.b64encode(digit.view.tobytes()).decode(),
+        }
+        for digit in answer.digits
+    ]
+    return {**(digits[0] if len(digits) == 1 else {}), "digits": digits}
+
+
+def form_file(body: bytes, content_type: str) -> bytes | None:
+    """The content of the first file in a form of multipart/form-data (RFC 7578); None if there is none."""
+    header = Message()
+    header["Content-Type"] = content_type
+    boundary = header.get_boundary()
+    if not boundary:
+        return None
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode())[1:]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        if b"filename" in head.lower():
+            return content
+    return None
 
 
 def _source(body: bytes) -> Source:
     return Source("", lambda: body)
-
-
-async def _body(request: Request) -> bytes | None:
-    """The request's body, None if it is too large, of which no more is then read."""
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced) > MOST_BYTES:
-        return None
-    body = bytearray()
-    with contextlib.suppress(ClientDisconnect):  # nobody is there to read the answer
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST_BYTES:
-                return None
-    return bytes(body)
 
 
 def _error(status: int, reason: str, **headers: str) -> JSONResponse:

@@ -32,6 +32,7 @@ def serve_for_ever(model: Path | None, host: str, port: int) -> NoReturn:
     """
     from rich.console import Console
 
+    print("Starting, which takes half a minute on a slow machine", file=sys.stderr, flush=True)
     try:
         with serving(model, host, port, Console(stderr=True)) as address:
             if host not in LOOPBACK:
