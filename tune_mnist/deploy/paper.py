@@ -40,9 +40,9 @@ def contrasts(levels: Array) -> tuple[Contrast, Contrast]:
     stands out both ways.
     """
     levels = smoothed(levels)
-    shade = np.maximum(paper_shade(levels), DARKEST)
+    shade: Array = np.maximum(paper_shade(levels), np.float32(DARKEST))
     size = (max(3, round(WIDEST * min(levels.shape))),) * 2
-    ways: list[tuple[Array, Array]] = [(levels, np.ones_like(shade)), (levels / shade, shade)]
+    ways: list[tuple[Array, Array]] = [(levels, np.ones_like(shade)), (np.divide(levels, shade), shade)]
     dark = [_relative(even, ndimage.grey_closing(even, size), light) for even, light in ways]
     light = [_relative(even, ndimage.grey_opening(even, size), light) for even, light in ways]
     return _contrast(dark), _contrast(light)

@@ -20,6 +20,9 @@ from tune_mnist.deploy.trained import load_trained
 PAGE = Path(__file__).parent / "serve.html"
 MOST_BYTES = 2**25
 """Of a request's body."""
+MOST_BYTES_READ = 2**27
+"""Of a body that is too large, before the connection is closed: one that is closed at once has no answer."""
+TOO_LARGE = f"a picture of at most {MOST_BYTES} bytes is read"
 MOST_BYTES_AT_ONCE = 2**28
 """Of all bodies that are in memory."""
 MOST_PIXELS = 2**24
@@ -81,20 +84,26 @@ class DigitReader:
             self.held -= len(body)
 
     async def _receive(self, request: Request, body: bytearray) -> Response | None:
-        """Read the request's body into `body`; a refusal if it is too large, of which no more is then read."""
-        too_large = _error(413, f"a picture of at most {MOST_BYTES} bytes is read", Connection="close")
+        """Read the request's body into `body`; a refusal if it is too large, the rest of which is thrown away."""
         announced = request.headers.get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > MOST_BYTES:
-            return too_large
+        size = int(announced) if announced.isdecimal() else MOST_BYTES_READ + 1
+        refusal = _error(413, TOO_LARGE, Connection="close") if size > MOST_BYTES else None
+        read = 0
         with contextlib.suppress(ClientDisconnect):  # nobody is there to read the answer
+            if size > MOST_BYTES_READ:
+                return refusal
             async for chunk in request.stream():
-                if len(body) + len(chunk) > MOST_BYTES:
-                    return too_large
-                if self.held + len(chunk) > MOST_BYTES_AT_ONCE:
+                read += len(chunk)
+                if read > MOST_BYTES_READ:
+                    return refusal
+                if read > MOST_BYTES:
+                    refusal = _error(413, TOO_LARGE, Connection="close")
+                elif self.held + len(chunk) > MOST_BYTES_AT_ONCE:
                     return _error(503, "too many pictures at once: try again", Connection="close")
-                body += chunk
-                self.held += len(chunk)
-        return None
+                elif refusal is None:
+                    body += chunk
+                    self.held += len(chunk)
+        return refusal
 
     async def _answered(self, request: Request, body: bytes) -> Response:
         content_type = request.headers.get("content-type", "")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tune_mnist.deploy.digits import stroke_width
-from tune_mnist.deploy.paper import DARKEST, WIDEST, Array, Contrast, contrasts, otsu
+from tune_mnist.deploy.paper import DARKEST, Array, Contrast, contrasts, otsu
 
 LEAST_CONTRAST = 0.04
 """Of ink against paper, on a scale of black to white; less is no ink."""
@@ -26,7 +26,8 @@ LEAST_SIDE, LEAST_SHARE = 6, 0.025  # a piece's longer side in pixels, and as a 
 ROUNDS = 5  # so often at most is what is no stroke taken away, or the threshold raised above the lines that ink crosses
 EDGES = (0, -1, (slice(None), 0), (slice(None), -1))
 FAINT = 0.12  # of the full contrast: ink that is connected with darker ink may fade to this
-USUAL_SIDE = 64  # pixels a side, at most, on which the usual level is found
+USUAL_SIDE = 32  # pixels a side, at most, on which the usual level is found
+USUAL_REACH = 0.7  # of the shorter side: the window that it is usual in
 AROUND = np.ones((3, 3), bool)
 
 Labels = NDArray[np.int32]
@@ -53,7 +54,7 @@ def _paper_is_light(levels: Array, dark: NDArray[np.bool_], light: NDArray[np.bo
     """Whether the light pieces are nearer to the level usual around them, so that they are gaps in dark ink."""
     step = math.ceil(max(levels.shape) / USUAL_SIDE)
     sample = levels[::step, ::step]
-    usual = ndimage.median_filter(sample, size=round(WIDEST * min(sample.shape)))
+    usual = ndimage.median_filter(sample, size=max(1, round(USUAL_REACH * min(sample.shape))))
     usual = usual.repeat(step, 0).repeat(step, 1)[: levels.shape[0], : levels.shape[1]]
     distance = np.abs(np.log(np.maximum(levels, DARKEST) / np.maximum(usual, DARKEST)))
     return float(distance[light].mean()) < float(distance[dark].mean())
