@@ -95,22 +95,8 @@ def home_expanded(value: T) -> T:
     return cast(T, anything)
 
 
-def _first_problem(cls: type, problem: Any) -> str:
-    """What pydantic's first complaint about a `cls` means to a user, with a remedy."""
-    key = ".".join(str(name) for name in problem["loc"])
-    if problem["type"] == "unexpected_keyword_argument":
-        return f"unknown key `{key}`: {_nearest_key(cls, key)}"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    value, rule, remedy = problem["input"], problem["msg"], "correct the value"
-    if problem["type"] == "tuple_type" and isinstance(value, int | float | str):
-        rule, remedy = "Input should be a list", f"write [{json.dumps(value)}]"
-    elif problem["type"] in ("float_type", "int_type") and re.fullmatch(r"[-+\d.eE]+", str(value)):
-        remedy = f"write {value} without quotes" if isinstance(value, str) else "write a whole number"
-    return f"`{key}`: {rule}, but got {value!r}: {remedy}"
-
-
-def _nearest_key(cls: type, key: str) -> str:
+def nearest_key(cls: type, key: str) -> str:
+    """The remedy for an unknown key of a `cls`, dots between tables: the nearest known one, or all of them."""
     table, dot, name = key.rpartition(".")
     known = {field.name: field.name for field in dataclasses.fields(cls)}
     if "recipe" in known:
@@ -119,3 +105,18 @@ def _nearest_key(cls: type, key: str) -> str:
     if not near:
         return f"known are {', '.join(known.values())}"
     return f"did you mean `{known[near[0]].removeprefix(table + dot)}`?"
+
+
+def _first_problem(cls: type, problem: Any) -> str:
+    """What pydantic's first complaint about a `cls` means to a user, with a remedy."""
+    key = ".".join(str(name) for name in problem["loc"])
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"unknown key `{key}`: {nearest_key(cls, key)}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    value, rule, remedy = problem["input"], problem["msg"], "correct the value"
+    if problem["type"] == "tuple_type" and isinstance(value, int | float | str):
+        rule, remedy = "Input should be a list", f"write [{json.dumps(value)}]"
+    elif problem["type"] in ("float_type", "int_type") and re.fullmatch(r"[-+\d.eE]+", str(value)):
+        remedy = f"write {value} without quotes" if isinstance(value, str) else "write a whole number"
+    return f"`{key}`: {rule}, but got {value!r}: {remedy}"
