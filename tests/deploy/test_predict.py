@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,19 @@ def test_bad_input_is_one_line(
     assert main(words) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1 and told in said.err
+
+
+def test_names_that_a_terminal_or_a_font_cannot_show_end_nothing(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8, as of a photo unzipped from Windows, other scripts, and what looks like TeX."""
+    ((picture, label),) = digits(1)
+    names = ["z\udce9ro.png", "\N{CJK UNIFIED IDEOGRAPH-65E5}.png", "a$b^{$.png", "drei\xdfig [x].png"]
+    for name in names:
+        picture.save(tmp_path / name)
+    command = [sys.executable, "-m", "tune_mnist.predict", *names, "--figure", "seen.png"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, env=environment)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    read = [line.partition(b": ") for line in done.stdout.splitlines()]
+    assert [name for name, _, _ in read] == [name.encode("ascii", "backslashreplace") for name in names]
+    assert all(answer.startswith(str(label).encode()) for _, _, answer in read)
+    assert (tmp_path / "seen.png").exists()

@@ -92,6 +92,8 @@ def test_doctor_grid_status_and_predict_work(case: str, tmp_path: Path) -> None:
     assert checks["Ray's folder"]["remedy"] is None and checks["token"]["remedy"] is None
     if here.prefix[-3:] == ONE_PROCESSOR:
         assert checks["cores"]["value"] == "1"
+    (tmp_path / "elsewhere").mkdir()
+    (here.work / "my stüdies").symlink_to(tmp_path / "elsewhere")
     place = ("--data", str(data), "--name", "s", "--storage", "my stüdies")
     outcome = json.loads(here.run("grid", *GRID, *place, "--json"))
     assert outcome["cells"] == {"complete": 1}

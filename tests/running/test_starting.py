@@ -24,7 +24,12 @@ def test_the_newest_log_with_a_complaint_is_told(tmp_path: Path) -> None:
     }.items()):
         (tmp_path / name).write_text(text, encoding="latin-1")
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
-    assert reason(tmp_path) == "worker-1.err ends with `ImportError: no \ufffd module`"
+    assert reason(tmp_path) == "worker-1.err says `ImportError: no \ufffd module`"
+    waiting = "[2026-01-01 00:00:00,000 E 1 1] (raylet) worker_pool.cc:1: Some workers have not registered"
+    (tmp_path / "raylet.err").write_text(f"bash: no such file\n{waiting}\n")
+    assert reason(tmp_path) == "raylet.err says `bash: no such file`"
+    (tmp_path / "raylet.err").write_text(waiting)
+    assert reason(tmp_path) == f"raylet.err says `{waiting}`"
 
 
 def test_it_is_no_bad_input() -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,28 @@ def test_a_holder_lives_by_its_heartbeat_and_here_by_its_process(
     held_by(study, **told)
     os.utime(study.folder / "lock", (time.time() - age,) * 2)
     assert seen(study)["state"] == ("running" if lives else "stopped")
+
+
+@pytest.mark.parametrize("skew_seconds", [3600, -3600])
+def test_a_holder_by_another_clock_lives_while_its_lock_moves_and_no_longer(
+    skew_seconds: float, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_by(study, host="elsewhere", pid=1)
+    look, lock = Look(study), study.folder / "lock"
+
+    def beat() -> None:
+        os.utime(lock, (time.time() + skew_seconds,) * 2)
+
+    beat()
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 5.0)
+    soon = threading.Timer(0.3, beat)
+    soon.start()
+    assert look().state == "running"
+    soon.join()
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.2)
+    assert look().state == "stopped"
+    monkeypatch.setattr("tune_mnist.study.lock.seen_to_beat", lambda path: pytest.fail("it looks long again"))
+    assert look().state == "stopped"
 
 
 def test_failures_and_divergence_are_told(study: Study, capsys: pytest.CaptureFixture[str]) -> None:

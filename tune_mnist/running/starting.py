@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,5 +48,6 @@ def reason(logs: Path) -> str:
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
         if lines:
-            return f"{path.name} ends with `{lines[-1][:300]}`"
+            of_others = [line for line in lines if not re.match(r"\[\d{4}-", line)]  # Ray only says that it waits
+            return f"{path.name} says `{(of_others or lines)[-1][:300]}`"
     return "its logs of errors are empty, so they are starting still, or hang"
