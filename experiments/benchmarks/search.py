@@ -185,7 +185,7 @@ def at_each(curve: Curve, most: int) -> np.ndarray:
 
 def draw(curves: dict[str, list[Curve]], most: int, lines: list[tuple[float, float]], path: Path) -> None:
     """Median, quartiles and range of the best accuracy by model-epochs, and the lines to reach (best, its low end)."""
-    from tune_mnist.figures.canvas import caption, make_panels, percent, png, styled
+    from tune_mnist.figures.canvas import caption, make_panels, percent_tick, png, styled
 
     with styled():
         figure, axes = make_panels(1, 1, 3.6)
@@ -204,7 +204,7 @@ def draw(curves: dict[str, list[Curve]], most: int, lines: list[tuple[float, flo
         panel.axvline(most / 5, color=".3", linewidth=0.8, linestyle=":", label="20% of the grid")
         panel.set(xlabel="model-epochs spent", ylabel="best validation accuracy", xlim=(0, most))
         panel.set_ylim(0.965, max(lines)[0] + 0.001)
-        panel.yaxis.set_major_formatter(percent)
+        panel.yaxis.set_major_formatter(percent_tick)
         panel.legend(loc="lower right", frameon=True)
         seeds = len(next(iter(curves.values())))
         notes = [f"{seeds} repetitions: median, quartiles and range", f"real trainings of {len(lines)} seeds, replayed"]

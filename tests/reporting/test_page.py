@@ -1,4 +1,4 @@
-"""The page: self-contained, whole, escaped, repeatable; and what stands behind its figures."""
+"""The page: self-contained, whole, escaped, repeatable."""
 
 from __future__ import annotations
 
@@ -9,25 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from sklearn.metrics import confusion_matrix
 
-from support.slices import mnist
-from support.studies import ABOUT, made_study, made_tables
+from support.studies import ABOUT, made_study
 from tune_mnist import report
-from tune_mnist.figures.diagnostics import frontier
 from tune_mnist.grid import GridArgs, from_toml
 from tune_mnist.reporting.page import command
-from tune_mnist.reporting.predictions import winner_predictions
 from tune_mnist.reporting.publish import write_results
 from tune_mnist.shell.cli import parse
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.spec.training import Recipe
 from tune_mnist.tables.of_study import tables_of
-from tune_mnist.tables.optimism import optimism
-from tune_mnist.tables.slices import costs, fully_connected_and_cnn
 
 SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4), seeds=2)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -130,56 +122,3 @@ def test_the_command_that_repeats_a_study_asks_for_the_very_same(spec: StudySpec
     assert module == "tune_mnist.grid"
     args = parse(GridArgs, words[3:], prog="grid", description="", from_toml=from_toml)
     assert (args.spec, args.name) == (spec, "mine")
-
-
-def test_the_winner_s_mistakes_are_those_of_its_kept_predictions(tmp_path: Path) -> None:
-    labels = mnist().test_labels
-    study = made_study(tmp_path / "study", replace(SPEC, seeds=1), scored=3, test_labels=labels)
-    found = winner_predictions(study, tables_of(study))
-    assert found is not None
-    np.testing.assert_array_equal(found.confusion(), confusion_matrix(labels, found.predicted))
-    worst = found.surest_mistakes(5)
-    assert (found.labels[worst] != found.predicted[worst]).all()
-    assert (np.diff(found.sureness[worst]) <= 0).all()
-    paths = {path.stem for path in write_results(study, tables_of(study))}
-    assert {"confusion_matrix", "worst_confused", "cost"} <= paths
-
-
-def test_without_kept_predictions_there_is_no_confusion(tmp_path: Path) -> None:
-    study = made_study(tmp_path / "study", SPEC)
-    assert winner_predictions(study, tables_of(study)) is None
-
-
-def test_a_choice_among_equals_flatters_and_one_of_a_clear_best_does_not() -> None:
-    def equal(config: TrainingConfig, epoch: int) -> float:
-        return 0.9
-
-    def clear(config: TrainingConfig, epoch: int) -> float:
-        return 0.99 if (config.lr, config.batch_size, epoch, config.model) == (1e-3, 16, 4, "SimpleNN") else 0.8
-
-    spec = replace(SPEC, seeds=1)
-    flattered, honest = optimism(made_tables(spec, equal)), optimism(made_tables(spec, clear))
-    assert flattered is not None and honest is not None
-    assert flattered.cells == 16 and flattered.pictures == 1000
-    assert flattered.mean > 0.002 and abs(honest.mean) < 0.001
-    assert flattered.low < flattered.mean < flattered.high
-
-
-def test_costs_are_the_seconds_to_a_cell_s_epochs() -> None:
-    table = costs(made_tables(SPEC, seconds=3.0))
-    assert len(table) == 16
-    np.testing.assert_allclose(table["seconds"], table["epochs"] * 16 * 3 / table["batch_size"])
-    front = frontier(table)
-    assert front["seconds"].is_monotonic_increasing and front["mean"].is_monotonic_increasing
-    for _, cell in front.iterrows():
-        assert (table["mean"][table["seconds"] < cell["seconds"]] < cell["mean"]).all()
-
-
-def test_the_cnn_stands_beside_the_fully_connected_best_though_of_another_study() -> None:
-    tables = made_tables(SPEC)
-    cnn = made_tables(replace(SPEC, models=("CNN",)))
-    assert fully_connected_and_cnn(tables) is None
-    curves = fully_connected_and_cnn(tables, [cnn])
-    assert isinstance(curves, pd.DataFrame)
-    assert list(curves["model"].unique()) == [tables.top3["model"].iloc[0], "CNN"]
-    assert set(curves["split"]) == {"training"} and set(curves["seed"]) == {0, 1}

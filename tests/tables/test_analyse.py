@@ -20,7 +20,7 @@ from tune_mnist.spec.training import PlannedTraining, Recipe, TrainingConfig
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.training_folder import Status, TrainingRecord
 from tune_mnist.tables.analyse import Tables, analyse, write_tables
-from tune_mnist.tables.slices import best_curves, epochs_by_batch, lr_by_batch, nearest, series
+from tune_mnist.tables.slices import best_curves
 from tune_mnist.training.packing import pack_bits
 
 CELL = ["model", "lr", "batch_size", "epochs", "seed"]
@@ -285,41 +285,6 @@ def test_tables_read_back_as_they_were(tmp_path: Path) -> None:
         read = pd.read_csv(path, dtype=str).astype(table.dtypes)  # not by pandas' parser, which older ones round
         pd.testing.assert_frame_equal(read, table, check_exact=True, check_index_type=False)
     assert len(list(tmp_path.iterdir())) == 5
-
-
-def test_pivots_have_the_summary_s_values_in_ascending_order() -> None:
-    summary = analyse(SPEC.trainings(), records(SPEC), "holdout").summary
-    by_lr, by_epochs = lr_by_batch(summary, "ComplexNN", 3), epochs_by_batch(summary, "ComplexNN", 1e-3)
-    assert (list(by_lr.index), list(by_lr.columns)) == ([1e-3, 1e-1], [16, 32])
-    assert (list(by_epochs.index), list(by_epochs.columns)) == ([1, 3], [16, 32])
-    cells = summary.set_index(["model", "lr", "batch_size", "epochs"])["mean"]
-    assert by_lr.loc[1e-1, 32] == cells["ComplexNN", 1e-1, 32, 3]
-    assert by_epochs.loc[1, 16] == cells["ComplexNN", 1e-3, 16, 1]
-    assert set(lr_by_batch(summary, "ComplexNN", 3, "status").to_numpy().ravel()) == {"complete"}
-
-
-def test_series_have_the_summary_s_values_by_model_line_and_x() -> None:
-    summary = analyse(SPEC.trainings(), records(SPEC), "holdout").summary
-    table = series(summary, "lr", "batch_size", epochs=3)
-    keys = itertools.product(SPEC.models, SPEC.batch_size, SPEC.lr)
-    assert list(table[["model", "batch_size", "lr"]].itertuples(index=False, name=None)) == list(keys)
-    assert table["mean"].iloc[1] == lr_by_batch(summary, "SimpleNN", 3).loc[1e-1, 16]
-
-
-@pytest.mark.parametrize(("values", "expected"), [((2, 5, 10, 15), 10), ((5, 20), 20), ((1, 3), 3), ((40, 2), 40)])
-def test_nearest_is_by_ratio_and_the_larger_of_a_tie(values: tuple[int, ...], expected: int) -> None:
-    assert nearest(values, 10) == expected
-
-
-def test_best_curves_stop_at_the_best_cell_s_budget() -> None:
-    one, worse = plan(2, 3), plan(2, 3, lr=0.1)
-    made = [record(one.config, [0.1, 0.9, 0.5]), record(worse.config, [0.1, 0.1, 0.1])]
-    curves = best_curves(analyse([one, worse], made, "holdout"))
-    assert curves[["split", "epoch"]].values.tolist() == [
-        ["training", 1], ["training", 2], ["validation", 1], ["validation", 2],
-    ]
-    assert list(curves["loss"]) == pytest.approx([0.5, 0.25, 0.9, 0.1])
-    assert set(curves["lr"]) == {1e-3}
 
 
 def trial(frame: pd.DataFrame | None, error: Exception | None = None, epochs: int = 3) -> SimpleNamespace:

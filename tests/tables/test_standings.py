@@ -1,16 +1,14 @@
-"""The top three and their ties, from the trainings' predictions to top3.csv and the winners to score."""
+"""The top three and their ties, from the trainings' predictions to top3.csv."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from support.studies import made_study, made_tables
+from support.studies import made_tables
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.tables.of_study import tables_of, winners_to_score
 from tune_mnist.tables.standings import BEST, TIED
 
 FOUR = StudySpec(models=("SimpleNN",), lr=(1e-4, 2e-4, 3e-4, 4e-4, 5e-4), batch_size=(16,), epochs=(1,))
@@ -32,28 +30,6 @@ def test_the_fourth_ties_and_the_worse_fifth_does_not(seeds: int, method: str) -
     assert method in tables.method and "Holm" in tables.method
     assert ("One seed" in tables.method) == (seeds == 1)
     assert tables.summary["ci_low"].lt(tables.summary["mean"]).all()
-
-
-def test_the_test_set_is_for_the_three_alone(tmp_path: Path) -> None:
-    study = made_study(tmp_path / "study", FOUR, by_lr)
-    winners = winners_to_score(study)
-    assert len(tables_of(study).top3) == 4
-    assert {config.lr for config, _ in winners} == set(tables_of(study).top3["lr"].head(3))
-    scored = made_study(tmp_path / "scored", FOUR, by_lr, scored=3)
-    assert winners_to_score(scored) == []
-    top3 = tables_of(scored).top3
-    assert top3["test_accuracy"].notna().tolist() == [True, True, True, False]
-    assert (top3["test_ci_low"] < top3["test_accuracy"]).head(3).all()
-
-
-def test_under_the_report_s_protocol_the_winner_alone_is_scored_for_what_it_predicts(tmp_path: Path) -> None:
-    spec = replace(FOUR, protocol="report", seeds=2)
-    study = made_study(tmp_path / "study", spec, by_lr)
-    best = tables_of(study).top3.iloc[0]
-    assert [(config.lr, config.seed, epochs) for config, epochs in winners_to_score(study)] == [
-        (best["lr"], 0, 1), (best["lr"], 1, 1),
-    ]
-    assert "test_accuracy" not in tables_of(made_study(tmp_path / "scored", spec, by_lr, scored=2)).top3
 
 
 def test_fewer_than_three_cells_are_all_there_is() -> None:

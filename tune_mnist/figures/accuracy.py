@@ -1,9 +1,9 @@
-"""Tables to figures: accuracy along each axis and heatmaps over two; a panel per model."""
+"""Figures of accuracy along one axis of the grid, and heatmaps over two; a panel per model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,56 +15,19 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tune_mnist.figures.canvas import caption, legend, make_panels, models_in, percent, styled
-from tune_mnist.figures.diagnostics import cost_figure, training_curves
+from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, styled
 from tune_mnist.spec.training import Protocol
-from tune_mnist.tables.analyse import Tables, split_name
-from tune_mnist.tables.slices import best_curves, costs, epochs_by_batch, floor, lr_by_batch, nearest, series
+from tune_mnist.tables.analyse import split_name
+from tune_mnist.tables.slices import Heatmap, floor, heatmap, models_in, series
 
 NAMES = {"lr": "learning rate", "batch_size": "batch size", "epochs": "number of epochs"}
 MARKERS = "osD^vPX*"
 COMPRESSED = 0.18  # share of an axis's height that the values below its floor get
 
 
-def figures_of(tables: Tables) -> Iterator[tuple[str, Figure]]:
-    """The figures that tell of all cells, by name.
-
-    A figure along an axis of which the study has one value is left out, and so are all of them as long as no cell is
-    complete.
-    """
-    summary, protocol = tables.summary, tables.protocol
-    reached = summary[summary["n"] > 0]
-    if reached.empty:
-        return
-    # The report's slices, or where the study has not these values the nearest.
-    epochs = nearest(reached["epochs"], 10)
-    low, middle, high = (nearest(reached["lr"], lr) for lr in (1e-4, 1e-3, 1e-1))
-    # A search draws its settings: where most combinations of their values are missing there is nothing to slice.
-    combinations = math.prod(summary[name].nunique() for name in ("model", *NAMES))
-    several = {name for name in NAMES if summary[name].nunique() > 1 and 2 * len(summary) > combinations}
-    if "lr" in several:
-        yield "accuracy_by_lr", accuracy_lines(summary, protocol, "lr", "batch_size", "epochs", [epochs])
-    if "epochs" in several:
-        lrs = sorted({middle, high})
-        yield "accuracy_by_epochs", accuracy_lines(summary, protocol, "epochs", "batch_size", "lr", lrs)
-    if "batch_size" in several:
-        lrs = sorted({low, middle})
-        yield "accuracy_by_batch_size", accuracy_lines(summary, protocol, "batch_size", "epochs", "lr", lrs)
-    if {"lr", "batch_size"} <= several:
-        yield "heatmap_lr_batch_size", accuracy_heatmap(summary, protocol, "lr", epochs)
-    if {"epochs", "batch_size"} <= several:
-        yield "heatmap_epochs_batch_size", accuracy_heatmap(summary, protocol, "epochs", middle)
-    curves = best_curves(tables)
-    if curves["epoch"].nunique() > 1:
-        yield "training_curves", training_curves(curves, protocol)
-    priced = costs(tables)
-    if len(priced) > 1:
-        yield "cost", cost_figure(priced, protocol)
-
-
 @styled()
 def accuracy_lines(
-    summary: pd.DataFrame, protocol: Protocol, x: str, line: str, row: str, row_values: Sequence[Any]
+    summary: pd.DataFrame, protocol: Protocol, *, x: str, line: str, row: str, row_values: Sequence[Any]
 ) -> Figure:
     """Accuracy against `x`: a panel per model, a line per value of `line`, a row of panels per value of `row`.
 
@@ -100,30 +63,26 @@ def accuracy_heatmap(summary: pd.DataFrame, protocol: Protocol, rows: str, at: f
 
     `rows` is lr, and then `at` is the epoch budget shown, or epochs, and then `at` is the lr shown.
     """
-    pivot: Callable[..., pd.DataFrame] = {"lr": lr_by_batch, "epochs": epochs_by_batch}[rows]
-    models = models_in(summary)
-    states = [pivot(summary, model, at, "status") for model in models]
-    means = [pivot(summary, model, at).where(state != "diverged") for model, state in zip(models, states, strict=True)]
-    pooled = pd.concat([mean.melt()["value"] for mean in means])
-    norm = Normalize(_foot(pooled), pooled.max())
+    shown = heatmap(summary, rows, at)
+    models = list(shown.means)
+    norm = Normalize(_foot(shown.accuracies), shown.accuracies.max())
     across = min(len(models), max(1, 12 // summary["batch_size"].nunique()))  # else the numbers are too tight
     down = math.ceil(len(models) / across)
     figure, axes = make_panels(down, math.ceil(len(models) / down), 0.3 * max(3, summary[rows].nunique()) + 0.4)
-    for i, panel in enumerate(axes.flat):
-        panel.set_visible(i < len(models))
-        if i < len(models):
-            _draw_heatmap(panel, means[i], states[i], norm)
-            panel.set(title=models[i], xlabel=NAMES["batch_size"], ylabel="")
+    for panel in axes.flat[len(models) :]:
+        panel.set_visible(False)
+    for model, panel in zip(models, axes.flat, strict=False):
+        _draw_heatmap(panel, shown.means[model], shown.texts(model), norm)
+        panel.set(title=model, xlabel=NAMES["batch_size"], ylabel="")
     for panel in axes[:, 0]:
         panel.set_ylabel(NAMES[rows])
         panel.tick_params(labelleft=True)
-    bar = figure.colorbar(
-        ScalarMappable(norm, "viridis"), ax=list(axes.flat), extend="min" if pooled.min() < norm.vmin else "neither"
-    )
+    extend = "min" if shown.accuracies.min() < norm.vmin else "neither"
+    bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(axes.flat), extend=extend)
     bar.set_label(f"{split_name(protocol)} accuracy")
-    bar.ax.yaxis.set_major_formatter(percent)
+    bar.ax.yaxis.set_major_formatter(percent_tick)
+    notes = ["numbers: percent", _seeds(summary), *_marks(shown)]
     fixed = _named("epochs" if rows == "lr" else "lr", at)
-    notes = ["numbers: percent", _seeds(summary), *_marks(states)]
     caption(figure, f"Accuracy by {NAMES[rows]} and batch size, {fixed}", protocol, notes)
     return figure
 
@@ -139,7 +98,7 @@ def _scale_accuracy(panels: Sequence[Axes], table: pd.DataFrame) -> bool:
         else:
             margin = 0.06 * (most - least) or 0.01
             panels[0].set_ylim(least - margin, most + margin)
-    panels[0].yaxis.set_major_formatter(percent)
+    panels[0].yaxis.set_major_formatter(percent_tick)
     return compress
 
 
@@ -174,37 +133,36 @@ def _compress(panels: Sequence[Axes], least: float, start: float, most: float) -
 
 
 def _draw_lines(panel: Axes, table: pd.DataFrame, x: str, line: str, values: list[Any]) -> None:
-    place = np.log if x in ("lr", "batch_size") else np.asarray
+    scale = np.log if x in ("lr", "batch_size") else np.asarray
     ticks = np.sort(table[x].unique())
-    dodge = 0.018 * float(np.ptp(place(ticks))) if table["ci_low"].notna().any() else 0.0
+    dodge = 0.018 * float(np.ptp(scale(ticks))) if table["ci_low"].notna().any() else 0.0
     colors = sns.color_palette("viridis_r", len(values) + 1)[1:]
     for i, value in enumerate(values):
-        part = table[table[line] == value]
-        mean = part["mean"].where(part["status"] != "diverged").to_numpy()
-        bars = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - mean)
-        at = place(part[x].to_numpy()) + dodge * (i - (len(values) - 1) / 2)
-        look: dict[str, Any] = {"color": colors[i], "marker": MARKERS[i % len(MARKERS)]}
+        cells = table[table[line] == value]
+        mean = cells["mean"].where(cells["status"] != "diverged").to_numpy()
+        bars = np.abs(cells[["ci_low", "ci_high"]].to_numpy().T - mean)  # (2, cells): below and above the mean
+        places = scale(cells[x].to_numpy()) + dodge * (i - (len(values) - 1) / 2)
         panel.errorbar(
-            at, mean, bars, capsize=2, elinewidth=0.9, ecolor=(*colors[i], 0.6), label=_named(line, value), **look
+            places, mean, bars, capsize=2, elinewidth=0.9, color=colors[i], ecolor=(*colors[i], 0.6),
+            marker=MARKERS[i % len(MARKERS)], label=_named(line, value),
         )
-        lost = at[(part["status"] == "diverged").to_numpy()]
-        panel.plot(lost, np.full(len(lost), 0.04), "x", color=colors[i], transform=panel.get_xaxis_transform())
-    low, high = place(ticks)[[0, -1]]
+        diverged = places[(cells["status"] == "diverged").to_numpy()]
+        panel.plot(diverged, np.full(len(diverged), 0.04), "x", color=colors[i], transform=panel.get_xaxis_transform())
+    low, high = scale(ticks)[[0, -1]]
     panel.set_xlim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-    panel.set_xticks(place(ticks), [f"{tick:g}" for tick in ticks])
+    panel.set_xticks(scale(ticks), [f"{tick:g}" for tick in ticks])
     panel.grid(False, axis="x")
 
 
-def _draw_heatmap(panel: Axes, means: pd.DataFrame, states: pd.DataFrame, norm: Normalize) -> None:
-    texts = means.map(lambda mean: f"{100 * mean:.2f}")
+def _draw_heatmap(panel: Axes, means: pd.DataFrame, texts: pd.DataFrame, norm: Normalize) -> None:
     sns.heatmap(
         means, mask=means.isna(), annot=texts, fmt="", ax=panel, cmap="viridis", vmin=norm.vmin, vmax=norm.vmax,
         cbar=False, linewidths=0.8, annot_kws={"size": 8},
     )
     panel.patch.set(facecolor=".93", hatch="////", edgecolor=".75")
     for y, x in np.argwhere(means.isna().to_numpy()):
-        mark = "div." if states.iloc[y, x] == "diverged" else "–"
-        panel.text(x + 0.5, y + 0.5, mark, ha="center", va="center", size=8, bbox={"fc": ".97", "ec": "none", "pad": 1})
+        background = {"fc": ".97", "ec": "none", "pad": 1}
+        panel.text(x + 0.5, y + 0.5, texts.iloc[y, x], ha="center", va="center", size=8, bbox=background)
     panel.set_xticklabels([f"{value:g}" for value in means.columns])
     panel.set_yticklabels([f"{value:g}" for value in means.index], rotation=0, va="center")
     panel.tick_params(labelleft=False)
@@ -226,6 +184,6 @@ def _bars(summary: pd.DataFrame) -> str:
     return f"bars: 95% interval over {over}" if summary["ci_low"].notna().any() else ""
 
 
-def _marks(states: list[pd.DataFrame]) -> list[str]:
-    seen = set(np.concatenate([state.to_numpy().ravel() for state in states]))
-    return ["div.: diverged"] * ("diverged" in seen) + ["–: no result"] * bool(seen - {"complete", "diverged"})
+def _marks(shown: Heatmap) -> list[str]:
+    statuses = set(np.concatenate([table.to_numpy().ravel() for table in shown.statuses.values()]))
+    return ["div.: diverged"] * ("diverged" in statuses) + ["–: no result"] * bool(statuses - {"complete", "diverged"})

@@ -11,15 +11,15 @@ from typing import Any
 
 import matplotlib.style
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
-from tune_mnist.spec.training import MODEL_NAMES, Protocol
+from tune_mnist.spec.training import Protocol
 
 WIDTH = 180 / 25.4  # inches: a printed page between its margins
 DPI = 200
@@ -63,8 +63,6 @@ def _drawn(figure: Figure) -> NDArray[np.uint8]:
 
 
 def _compressed(pixels: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
     file = io.BytesIO()
     Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -76,13 +74,8 @@ def make_panels(down: int, across: int, height: float, sharey: Any = "row") -> t
     return figure, figure.subplots(down, across, squeeze=False, sharey=sharey)
 
 
-def models_in(table: pd.DataFrame) -> list[str]:
-    """The models in a table, in the order of `MODEL_NAMES`."""
-    return [model for model in MODEL_NAMES if (table["model"] == model).any()]
-
-
-def percent(share: float, _: float = 0) -> str:
-    """A share as a tick label."""
+def percent_tick(share: float, _: float = 0) -> str:
+    """A share as a tick's label: percent, up to three decimals."""
     return f"{round(100 * share, 3):g}%"
 
 

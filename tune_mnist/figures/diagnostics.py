@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from tune_mnist.figures.canvas import caption, legend, make_panels, models_in, percent, styled
+from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, styled
 from tune_mnist.spec.training import Protocol
 from tune_mnist.tables.analyse import split_name
-from tune_mnist.tables.slices import floor
+from tune_mnist.tables.slices import floor, models_in
+from tune_mnist.tables.text import cell_name
 
 GAP = ".45"  # grey of the overfitting gap
 
@@ -28,13 +29,13 @@ def training_curves(
     The gap between the two at the end, by which a model overfits, is marked.
     """
     models = models_in(curves)
-    parts = [curves[curves["model"] == model] for model in models]
+    tables = [curves[curves["model"] == model] for model in models]
     figure, axes = make_panels(1, len(models), 2.4)
-    marked = False
-    for part, panel in zip(parts, axes[0], strict=True):
-        splits = part["split"].nunique()
+    gaps = False
+    for table, panel in zip(tables, axes[0], strict=True):
+        splits = table["split"].nunique()
         sns.lineplot(
-            part, x="epoch", y="loss", hue="split", style="split", markers=["o", "s"][:splits], dashes=False, ax=panel,
+            table, x="epoch", y="loss", hue="split", style="split", markers=["o", "s"][:splits], dashes=False, ax=panel,
             palette=sns.color_palette("colorblind", splits), errorbar=("pi", 100),
         )
         if curves["loss"].max() > 5 * curves["loss"].min() > 0:
@@ -43,36 +44,38 @@ def training_curves(
             panel.yaxis.set_minor_locator(NullLocator())
         panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        cell = part.iloc[0]
+        cell = table.iloc[0]
         panel.set(title=f"{cell['model']}\nlr {cell['lr']:g}, batch {cell['batch_size']}", xlabel="epoch", ylabel="")
         panel.get_legend().remove()
-        marked |= _mark_gap(panel, part)
+        gaps |= _mark_gap(panel, table)
     axes[0][0].set_ylabel("cross entropy (nats)")
     legend(figure, axes[0][0])
     seeds = curves["seed"].nunique()
     notes = [f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"]
-    if marked:
+    if gaps:
         notes.append("grey bar: overfitting gap, held-out loss over training loss")
     if protocol is None and "protocol" in curves:
-        notes += [f"{part['model'].iloc[0]}: protocol {part['protocol'].iloc[0]}" for part in parts]
+        notes += [f"{table['model'].iloc[0]}: protocol {table['protocol'].iloc[0]}" for table in tables]
     caption(figure, title, protocol, notes)
     return figure
 
 
-def _mark_gap(panel: Axes, part: pd.DataFrame) -> bool:
-    """Mark, at the last epoch, from the training loss up to the held-out loss and how far that is, if it is up."""
-    last = part[part["epoch"] == part["epoch"].max()].groupby("split", sort=False)["loss"].mean()
-    if len(last) < 2 or last.iloc[1] <= last.iloc[0] or part["epoch"].nunique() < 2:
+def _mark_gap(panel: Axes, curves: pd.DataFrame) -> bool:
+    """Mark, after the last epoch, how far the held-out loss is above the training loss; False if it is not."""
+    last = curves["epoch"].max()
+    losses = curves[curves["epoch"] == last].groupby("split", sort=False)["loss"].mean().to_list()
+    if len(losses) < 2 or losses[1] <= losses[0] or curves["epoch"].nunique() < 2:
         return False
-    train, held, at = last.iloc[0], last.iloc[1], part["epoch"].max()
+    train, held_out = losses
     low, high = panel.get_xlim()
     panel.set_xlim(low, high + 0.13 * (high - low))
-    x = at + 0.07 * (high - low)
+    x = last + 0.07 * (high - low)
     bar = "|-|,widthA=0.25,widthB=0.25"
-    look: dict[str, Any] = {"arrowstyle": bar, "color": GAP, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
-    panel.annotate("", (x, held), (x, train), arrowprops=look)
-    where: dict[str, Any] = {"transform": panel.transAxes, "ha": "right", "va": "top"}
-    panel.text(0.97, 0.96, f"gap {held - train:.2g}", size=8, color=".25", **where)  # losses fall: no curve is there
+    arrow: dict[str, Any] = {"arrowstyle": bar, "color": GAP, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+    panel.annotate("", (x, held_out), (x, train), arrowprops=arrow)
+    # At the upper right, as losses fall: no curve is there.
+    text = f"gap {held_out - train:.2g}"
+    panel.text(0.97, 0.96, text, size=8, color=".25", transform=panel.transAxes, ha="right", va="top")
     return True
 
 
@@ -89,16 +92,20 @@ def cost_figure(costs: pd.DataFrame, protocol: Protocol) -> Figure:
     )
     front = frontier(shown)
     panel.step(front["seconds"], front["mean"], where="post", color=GAP, lw=1, zorder=0, label="best for the time")
-    _name_cell(panel, front.iloc[-1])
+    best = front.iloc[-1]
+    panel.annotate(
+        cell_name(best), (best["seconds"], best["mean"]), (4, 7), textcoords="offset points", ha="right", va="bottom",
+        size=7.5, color=".25",
+    )
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    panel.yaxis.set_major_formatter(percent)
+    panel.yaxis.set_major_formatter(percent_tick)
     panel.set(xlabel="seconds of training", ylabel=f"{split_name(protocol)} accuracy")
     panel.margins(y=0.18)
     panel.get_legend().remove()
     legend(figure, panel)
     left_out = len(costs) - len(shown)
-    notes = [f"{left_out} cells under {percent(round(least, 3))} not shown" if left_out else ""]
+    notes = [f"{left_out} cells under {percent_tick(round(least, 3))} not shown" if left_out else ""]
     caption(figure, "Cost against accuracy", protocol, ["times vary from run to run", *notes])
     return figure
 
@@ -107,15 +114,6 @@ def frontier(costs: pd.DataFrame) -> pd.DataFrame:
     """The cells that are more accurate than every cheaper one, cheapest first."""
     ordered = costs.sort_values(["seconds", "mean"], ascending=[True, False], kind="stable")
     return ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1.0)]
-
-
-def _name_cell(panel: Axes, cell: pd.Series) -> None:
-    """Name the most accurate cell, above it."""
-    name = f"{cell['model']}, lr {cell['lr']:g}, batch {cell['batch_size']}, {cell['epochs']} epochs"
-    panel.annotate(
-        name, (cell["seconds"], cell["mean"]), (4, 7), textcoords="offset points", ha="right", va="bottom", size=7.5,
-        color=".25",
-    )
 
 
 @styled()
@@ -131,8 +129,8 @@ def confusion_matrix(confusion: np.ndarray, title: str) -> Figure:
         np.nan_to_num(mistakes), annot=texts, fmt="", cmap="Reds", cbar=False, ax=panel, linewidths=0.8,
         annot_kws={"size": 8}, vmax=max(1.0, float(np.nanmax(mistakes)) * 1.15),
     )
-    for text, own in zip(panel.texts, np.eye(len(confusion), dtype=bool).ravel(), strict=False):
-        text.set(color=".45" if own else text.get_color())
+    for text in panel.texts[:: len(confusion) + 1]:  # the diagonal
+        text.set(color=".45")
     panel.set(xlabel="predicted digit", ylabel="true digit")
     panel.tick_params(axis="y", rotation=0)
     right = int(confusion.trace())
@@ -148,12 +146,11 @@ def worst_digits(
     across = 10
     down = max(1, -(-len(pictures) // across))
     figure, axes = make_panels(down, across, 0.85)
-    for place, panel in enumerate(axes.flat):
+    for panel in axes.flat:
         panel.set_axis_off()
-        if place < len(pictures):
-            panel.imshow(255 - pictures[place], cmap="gray", vmin=0, vmax=255)
-            told = f"{labels[place]} as {predicted[place]}\n{100 * sureness[place]:.0f}%"
-            panel.set_title(told, size=7.5, pad=2)
+    for i, panel in zip(range(len(pictures)), axes.flat, strict=False):
+        panel.imshow(255 - pictures[i], cmap="gray", vmin=0, vmax=255)
+        panel.set_title(f"{labels[i]} as {predicted[i]}\n{100 * sureness[i]:.0f}%", size=7.5, pad=2)
     notes = ["test set: true digit, as what it was told, and the model's probability of that"]
     caption(figure, title, None, notes)
     return figure
@@ -169,16 +166,16 @@ def robustness_figure(table: pd.DataFrame) -> Figure:
     for panel in axes.flat[len(kinds) :]:
         panel.set_visible(False)
     for kind, panel in zip(kinds, axes.flat, strict=False):
-        part = table[table["distortion"] == kind]
+        rows = table[table["distortion"] == kind]
         sns.lineplot(
-            part, x="level", y="accuracy", hue="training", style="training", hue_order=trainings, dashes=False,
+            rows, x="level", y="accuracy", hue="training", style="training", hue_order=trainings, dashes=False,
             style_order=trainings, markers=["o", "s"][: len(trainings)], ax=panel, errorbar=None,
             palette=sns.color_palette("colorblind", len(trainings)),
         )
-        levels = sorted(part["level"].unique())
+        levels = sorted(rows["level"].unique())
         panel.set_xticks(levels, [f"{level:g}" for level in levels])
-        panel.set(title=kind, ylabel="", xlabel=part["unit"].iloc[0])
-        panel.yaxis.set_major_formatter(percent)
+        panel.set(title=kind, ylabel="", xlabel=rows["unit"].iloc[0])
+        panel.yaxis.set_major_formatter(percent_tick)
         panel.get_legend().remove()
     for row in axes:
         row[0].set_ylabel("test accuracy")

@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
 from tune_mnist.spec.errors import UserError, require
 from tune_mnist.training.dataset import Dataset
 from tune_mnist.training.idx import times
@@ -19,8 +23,6 @@ def draw_first_ten(dataset: Dataset, path: Path) -> None:
     Raises:
         UserError: the suffix is no picture format, or the file cannot be written.
     """
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(6, 2.8), layout="constrained")
     for axes, image, label in zip(figure.subplots(2, 5).flat, dataset.train_images, dataset.train_labels, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
@@ -28,12 +30,12 @@ def draw_first_ten(dataset: Dataset, path: Path) -> None:
         axes.set_axis_off()
     suffixes, suffix = figure.canvas.get_supported_filetypes(), path.suffix[1:].lower()
     require(suffix in suffixes, f"figure ends in one of .{', .'.join(suffixes)}", path, "change --figure")
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        figure.savefig(part, format=suffix, dpi=150)
-        part.replace(path)
+        figure.savefig(unfinished, format=suffix, dpi=150)
+        unfinished.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror or error}: change --figure") from None
 
 
@@ -42,9 +44,6 @@ def print_facts(facts: Mapping[str, Any], *, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(facts, indent=1))
         return
-    from rich.console import Console
-    from rich.table import Table
-
     files = Table("file", "shape", "MD5, decompressed", title=facts["dataset"])
     for file, fact in facts["files"].items():
         files.add_row(file, times(fact["shape"]), fact["md5"])

@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tune_mnist.reporting.verdicts import Evidence, Verdict
-    from tune_mnist.tables.analyse import Tables
+from tune_mnist.reporting.claims_models import c8, c9, c10
+from tune_mnist.reporting.claims_sweep import c1, c2, c3, c4, c5, c6, c7
+from tune_mnist.reporting.verdicts import Claim, Evidence, Lacking, Part, Verdict, verdict_of
+from tune_mnist.tables.analyse import Tables
+from tune_mnist.training.packing import finite_or_none
+
+CLAIMS: tuple[Claim, ...] = (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10)
 
 
 def judge(tables: Tables, others: Sequence[Tables] = ()) -> list[Verdict]:
     """The verdict on each claim from a study's tables; `others` may supply what these lack."""
-    from tune_mnist.reporting.claims_models import c8, c9, c10
-    from tune_mnist.reporting.claims_sweep import c1, c2, c3, c4, c5, c6, c7
-    from tune_mnist.reporting.verdicts import Evidence
-
     same_first = sorted(others, key=lambda other: other.protocol != tables.protocol)
     evidence = Evidence(tables, tuple(same_first))
-    return [_judged(claim, evidence) for claim in (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10)]
+    return [_verdict(claim, evidence) for claim in CLAIMS]
 
 
-def _judged(claim: Callable[[Evidence], Verdict], evidence: Evidence) -> Verdict:
-    from tune_mnist.reporting.verdicts import Lacking, Part, Verdict
-
+def _verdict(claim: Claim, evidence: Evidence) -> Verdict:
     try:
         return claim(evidence)
     except Lacking as lacking:
-        text = str(claim.__doc__).partition("\n")[0]
-        part = Part("not judged", "undecided", str(lacking))
-        return Verdict(claim.__name__.upper(), text, (part,), command=lacking.command)
+        return verdict_of(claim, [Part("not judged", "undecided", str(lacking))], command=lacking.command)
 
 
 def json_of(verdict: Verdict) -> dict[str, Any]:
     """A verdict as plain JSON values; a number that is not finite is None."""
-    from tune_mnist.training.packing import finite_or_none
-
     numbers = {name: finite_or_none(float(value)) for name, value in verdict.numbers.items()}
     return {**asdict(verdict), "verdict": verdict.verdict, "numbers": numbers}
 

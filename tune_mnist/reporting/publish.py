@@ -7,9 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tune_mnist.figures.accuracy import figures_of
 from tune_mnist.figures.canvas import pngs
 from tune_mnist.figures.diagnostics import confusion_matrix, training_curves, worst_digits
+from tune_mnist.figures.of_study import figures_of
 from tune_mnist.reporting.predictions import winner_predictions
 from tune_mnist.reporting.render import TEMPLATE, report_page
 from tune_mnist.study.files import write_atomic
@@ -55,12 +55,12 @@ def _further_figures(
     if curves is not None:
         title = "Training loss by epoch: the fully connected best and the CNN"
         yield "fully_connected_and_cnn", training_curves(curves, None, title)
-    found = winner_predictions(study, tables, dataset)
-    if found is not None:
+    predictions = winner_predictions(study, tables, dataset)
+    if predictions is not None:
         winner = cell_name(tables.top3.iloc[0].to_dict())
-        yield "confusion_matrix", confusion_matrix(found.confusion(), f"Confusion matrix: {winner}")
-        worst = found.surest_mistakes()
+        yield "confusion_matrix", confusion_matrix(predictions.confusion(), f"Confusion matrix: {winner}")
+        worst = predictions.surest_mistakes()
         yield "worst_confused", worst_digits(
-            found.pictures[worst], found.labels[worst], found.predicted[worst], found.sureness[worst],
-            "The winner's surest mistakes",
+            predictions.pictures[worst], predictions.labels[worst], predictions.predicted[worst],
+            predictions.sureness[worst], "The winner's surest mistakes",
         )

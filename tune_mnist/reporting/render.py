@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jinja2
 
@@ -20,13 +19,9 @@ def report_page(
     """The page of a study, UTF-8: `figures` are its PNGs by name, `others` further studies' names and tables.
 
     The same study gives the same bytes; what varies between two runs of one spec is in the footer alone.
+    Everything is escaped.
     """
-    return render(content(study.name, study.describe(), study.specs(), tables, figures, others)).encode()
-
-
-def render(values: Mapping[str, Any]) -> str:
-    """The template filled with `values`; everything is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tune_mnist.reporting", ""), autoescape=True, undefined=jinja2.ChainableUndefined,
     )
-    return environment.get_template(TEMPLATE).render(values)
+    return environment.get_template(TEMPLATE).render(content(study, tables, figures, others)).encode()

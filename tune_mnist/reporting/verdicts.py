@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,8 +11,9 @@ from tune_mnist.spec.training import FULLY_CONNECTED
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import Cells, plain
 from tune_mnist.tables.significance import LEVEL
-from tune_mnist.tables.text import p_value
+from tune_mnist.tables.text import p_value, points
 
+GRID = "experiments/report.toml"
 Outcome = Literal["confirmed", "refuted", "undecided"]
 
 
@@ -65,7 +66,7 @@ class Evidence:
         """The main study's cells of the report's recipe and models."""
         return plain(self.main).where(model=list(FULLY_CONNECTED))
 
-    def find(self, what: str, flags: str, **fixed: Any) -> Cells:
+    def find(self, what: str, flags: str = GRID, **fixed: Any) -> Cells:
         """The first study's plain cells with these values, or `Lacking` with the grid's `flags` that train them."""
         for tables in (self.main, *self.others):
             cells = plain(tables).where(**fixed)
@@ -73,33 +74,39 @@ class Evidence:
                 return cells
         raise self.lacking(what, flags)
 
-    def lacking(self, what: str, flags: str) -> Lacking:
+    def lacking(self, what: str, flags: str = GRID) -> Lacking:
         """That `what` is missing, and the command for it."""
         seeds = int(self.main.summary["seeds"].max())
         more = f" --protocol {self.main.protocol}" + (f" --seeds {seeds}" if seeds > 1 else "")
         return Lacking(what, f"python -m tune_mnist.grid {flags}{more}")
 
 
-def decide(found: Mapping[str, Any]) -> Outcome:
-    """Confirmed if a difference is above 0 beyond noise, refuted if it is below."""
-    if not found["p"] < LEVEL:
+Claim = Callable[[Evidence], Verdict]
+"""What judges a claim of the report. Its name is the claim's; its docstring is what the report says."""
+
+
+def decide(difference: Mapping[str, Any]) -> Outcome:
+    """Confirmed if a tested difference is above 0 beyond noise, refuted if it is below."""
+    if not difference["p"] < LEVEL:
         return "undecided"
-    return "confirmed" if found["difference"] > 0 else "refuted"
+    return "confirmed" if difference["difference"] > 0 else "refuted"
 
 
-def part(statement: str, found: Mapping[str, Any], more: str = "") -> Part:
-    """A statement that holds if the difference `found` is above 0."""
-    return Part(statement, decide(found), f"{points(found)}{more}")
+def decided(statement: str, difference: Mapping[str, Any], more: str = "") -> Part:
+    """A statement that holds if the tested difference is above 0."""
+    return Part(statement, decide(difference), f"{in_words(difference)}{more}")
 
 
-def points(found: Mapping[str, Any]) -> str:
-    """A difference in percentage points, with its interval and p."""
-    interval = "" if math.isnan(found["ci_low"]) else f" [{100 * found['ci_low']:+.2f}, {100 * found['ci_high']:+.2f}]"
-    p = "" if math.isnan(found["p"]) else f", p {p_value(found['p'])}"
-    return f"{100 * found['difference']:+.2f} points{interval}{p}"
+def in_words(difference: Mapping[str, Any]) -> str:
+    """A tested difference in percentage points, with its interval and p, if it has them."""
+    low, high = difference["ci_low"], difference["ci_high"]
+    interval = "" if math.isnan(low) else f" [{points(low)}, {points(high)}]"
+    p = "" if math.isnan(difference["p"]) else f", p {p_value(difference['p'])}"
+    return f"{points(difference['difference'])} points{interval}{p}"
 
 
-def verdict_of(claim: str, text: str, parts: Sequence[Part], used: Iterable[Cells], **more: Any) -> Verdict:
-    """A verdict with the names of the cells it used, each once."""
+def verdict_of(claim: Claim, parts: Sequence[Part], used: Iterable[Cells] = (), **more: Any) -> Verdict:
+    """The verdict on a claim, with the names of the cells it used, each once."""
+    text = " ".join(str(claim.__doc__).split())
     names = dict.fromkeys(name for cells in used for name in cells.names())
-    return Verdict(claim, text, tuple(parts), cells=tuple(names), **more)
+    return Verdict(claim.__name__.upper(), text, tuple(parts), cells=tuple(names), **more)

@@ -13,10 +13,11 @@ import pandas as pd
 
 from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
-from tune_mnist.tables.significance import score, t_interval, wilson
-from tune_mnist.tables.standings import BEST, Samples, keys, leaders, ranked, samples_of, summarise
+from tune_mnist.tables.significance import interval_of, score
+from tune_mnist.tables.standings import BEST, CellKey, Samples, cell_keys, leaders, ranked, samples_of, summarise
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
+TEST_COLUMNS = [*(f"test_{metric}" for metric in METRICS), "test_ci_low", "test_ci_high"]
 SWEPT = ("model", "lr", "batch_size", "seed")
 SETTINGS = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in SWEPT]
 
@@ -59,6 +60,11 @@ class Tables:
         """The columns that tell cells apart."""
         return list(self.summary.columns[1 : self.summary.columns.get_loc("seeds")])
 
+    @property
+    def complete(self) -> pd.DataFrame:
+        """The summary's complete cells, best first."""
+        return self.summary[self.summary["status"] == "complete"]
+
 
 def analyse(
     planned: Sequence[PlannedTraining],
@@ -72,23 +78,24 @@ def analyse(
     `test_scores` gives test_loss, test_accuracy, … of (config, budget) under holdout; unused under report.
     """
     trainings = _trainings(planned, records)
+    loss, accuracy, correct = (f"{PREFIX[protocol]}_{name}" for name in ("loss", "accuracy", "correct"))
     metrics = ["train_loss", *(f"{PREFIX[protocol]}_{metric}" for metric in METRICS)]
     varying = [name for name in SETTINGS if len({getattr(training.config, name) for training in trainings}) > 1]
-    cells = _cells(trainings, varying, metrics)
+    cells = _cells(trainings, varying, metrics, correct)
     by = ["model", "lr", "batch_size", "epochs", *varying]
-    plain = [name for name in by if name != "budget"]
-    if not cells.duplicated([*plain, "seed"]).any():  # a cell's epochs say its training's budget
-        cells, by = cells.drop(columns="budget", errors="ignore"), plain
-    packed = cells.pop(f"{PREFIX[protocol]}_correct")
-    scores = [score(accuracy, bits) for accuracy, bits in zip(cells[metrics[2]], packed, strict=True)]
+    without_budget = [name for name in by if name != "budget"]
+    if not cells.duplicated([*without_budget, "seed"]).any():  # a cell's epochs say its training's budget
+        cells = cells.drop(columns="budget", errors="ignore")
+        by = without_budget
+    scores = [score(share, bits) for share, bits in zip(cells[accuracy], cells.pop(correct), strict=True)]
     samples = samples_of(cells, by, scores)
-    summary = summarise(cells, by, metrics, samples)
+    summary = summarise(cells, by, PREFIX[protocol], samples)
     best, method = leaders(summary, by, samples)
     return Tables(
         epochs=_epochs(trainings, varying, metrics),
-        results=ranked(cells, metrics[2], metrics[1]),
+        results=ranked(cells, accuracy, loss),
         summary=summary,
-        top3=_top3(best, by, _scores(trainings, by, test_scores or {}) if protocol == "holdout" else None),
+        top3=_top3(best, by, _mean_scores(trainings, by, test_scores or {}) if protocol == "holdout" else None),
         timings=_timings(trainings, varying),
         failed=_failed(trainings, varying),
         protocol=protocol,
@@ -134,30 +141,30 @@ def _trainings(planned: Sequence[PlannedTraining], records: Iterable[TrainingRec
         budgets.setdefault(training.config, set()).update(training.budgets)
     # Of several records of one config, the one that got furthest comes last and stays.
     records = sorted(records, key=lambda record: (len(record.epochs), record.status == "complete", record.key))
-    found = {record.config: record for record in records}
-    return [_Training(config, sorted(budgets[config]), found.get(config)) for config in sorted(budgets, key=_place)]
+    furthest = {record.config: record for record in records}
+    configs = sorted(budgets, key=_sort_key)
+    return [_Training(config, sorted(budgets[config]), furthest.get(config)) for config in configs]
 
 
-def _place(config: TrainingConfig) -> tuple[Any, ...]:
+def _sort_key(config: TrainingConfig) -> tuple[Any, ...]:
     settings = [getattr(config, name) or 0 if name == "budget" else getattr(config, name) for name in SETTINGS]
     return MODEL_NAMES.index(config.model), config.lr, config.batch_size, config.seed, *settings
 
 
-def _cells(trainings: list[_Training], varying: list[str], metrics: list[str]) -> pd.DataFrame:
-    """A row per cell and seed, the last column being the evaluation's predictions, packed, or None."""
-    correct = metrics[1].replace("_loss", "_correct")
+def _cells(trainings: list[_Training], varying: list[str], metrics: list[str], correct: str) -> pd.DataFrame:
+    """A row per cell and seed, the last column, `correct`, being which pictures are right, packed, or None."""
     rows = []
     for training in trainings:
         for budget in training.budgets:
-            status, reached = _cell(training.record, budget)
-            values = {name: reached.get(name) for name in (*metrics, correct)}
+            status, epoch = _status_and_epoch(training.record, budget)
+            values = {name: epoch.get(name) for name in (*metrics, correct)}
             rows.append({**dataclasses.asdict(training.config), "epochs": budget, **values, "status": status})
     columns = ["model", "lr", "batch_size", "epochs", "seed", *varying, *metrics, "status", correct]
     return _frame(rows, columns, metrics).astype({correct: object})
 
 
-def _cell(record: TrainingRecord | None, budget: int) -> tuple[str, dict[str, Any]]:
-    """A cell's status, and the epoch that has its metrics: empty if not reached."""
+def _status_and_epoch(record: TrainingRecord | None, budget: int) -> tuple[str, dict[str, Any]]:
+    """A cell's status, and the row of the epoch that has its metrics: empty if not reached."""
     if record is None or (record.status == "unfinished" and not record.epochs):
         return "missing", {}
     epochs = {row["epoch"]: row for row in record.epochs}
@@ -173,38 +180,37 @@ def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) ->
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(floats, float))
 
 
-def _scores(trainings: list[_Training], by: list[str], test_scores: TestScores) -> pd.DataFrame:
-    """A row per cell that has the test score of every seed: the mean scores, and the accuracy's 95% interval."""
-    names = [f"test_{metric}" for metric in METRICS]
-    cells = [(training.config, budget) for training in trainings for budget in training.budgets]
-    rows = [{**dataclasses.asdict(cell[0]), "epochs": cell[1], **test_scores.get(cell, {})} for cell in cells]
-    frame = pd.DataFrame(rows, columns=[*by, *names, "test_correct"]).astype({"test_correct": object})
-    found = []
-    for cell, group in frame.groupby(by, sort=False, dropna=False):
-        # A mean over some of the seeds would not compare with the others': all of them or none.
-        if group["test_accuracy"].notna().all():
-            found.append([*keys(pd.DataFrame([cell]))[0], *group[names].astype(float).mean(), *_test_interval(group)])
-    return pd.DataFrame(found, columns=[*by, *names, "test_ci_low", "test_ci_high"])
+def _mean_scores(trainings: list[_Training], by: list[str], test_scores: TestScores) -> dict[CellKey, dict[str, float]]:
+    """`TEST_COLUMNS` of each cell that has the test score of every seed: means, and the accuracy's 95% interval."""
+    scores: dict[CellKey, list[Mapping[str, Any]]] = {}
+    for training in trainings:
+        for budget in training.budgets:
+            values = {**dataclasses.asdict(training.config), "epochs": budget}
+            cell = tuple(values[name] for name in by)
+            scores.setdefault(cell, []).append(test_scores.get((training.config, budget), {}))
+    # A mean over some of the seeds would not compare with the others': all of them or none.
+    return {
+        cell: _mean_score(seeds) for cell, seeds in scores.items()
+        if all(pd.notna(seed.get("test_accuracy")) for seed in seeds)
+    }
 
 
-def _test_interval(group: pd.DataFrame) -> tuple[float, float]:
-    if len(group) > 1:
-        return t_interval(list(group["test_accuracy"]))
-    return wilson(score(group["test_accuracy"].iloc[0], group["test_correct"].iloc[0]))
+def _mean_score(scores: list[Mapping[str, Any]]) -> dict[str, float]:
+    sample = dict(enumerate(score(seed["test_accuracy"], seed.get("test_correct")) for seed in scores))
+    means = pd.DataFrame(scores, columns=TEST_COLUMNS[: len(METRICS)], dtype=float).mean()
+    return dict(zip(TEST_COLUMNS, [*means, *interval_of(sample)], strict=True))
 
 
-def _top3(best: pd.DataFrame, by: list[str], scores: pd.DataFrame | None) -> pd.DataFrame:
+def _top3(best: pd.DataFrame, by: list[str], scores: dict[CellKey, dict[str, float]] | None) -> pd.DataFrame:
+    """The columns of top3.csv, the three best with their mean test `scores`, if there are to be any."""
     columns = ["rank", *by, "n", "mean", "std", "ci_low", "ci_high", *best.filter(like="_loss"), "standing"]
     top3 = best[[*columns, "difference", "p_adjusted"]]
     if scores is None:
         return top3
-    found = dict(zip(keys(scores[by]), scores.drop(columns=by).itertuples(index=False, name=None), strict=True))
-    names = list(scores.columns[len(by) :])
-    # Of the others a smaller grid may have scored some, which must not show: only the best are told by the test set.
-    unknown = (math.nan,) * len(names)
-    cells = zip(keys(top3[by]), top3["standing"], strict=True)
-    rows = [found.get(cell, unknown) if standing == BEST else unknown for cell, standing in cells]
-    return pd.concat([top3, pd.DataFrame(rows, columns=names, dtype=float)], axis=1)
+    # Of the others a smaller grid may have scored some, which must not show: the test set is for the three.
+    cells = zip(cell_keys(top3[by]), top3["standing"], strict=True)
+    rows = [scores.get(cell, {}) if standing == BEST else {} for cell, standing in cells]
+    return top3.join(pd.DataFrame(rows, columns=TEST_COLUMNS, dtype=float))
 
 
 def _epochs(trainings: list[_Training], varying: list[str], metrics: list[str]) -> pd.DataFrame:

@@ -1,8 +1,7 @@
-"""What claims rest on: cells of one or more studies, contrasts between them, and verdicts with their reasons."""
+"""Cells of one or more studies, chosen by their columns, and contrasts between them."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,7 +10,8 @@ import pandas as pd
 
 from tune_mnist.spec.training import Recipe
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.significance import Noise, Sample, by_picture, compare, estimate_noise, paired_t
+from tune_mnist.tables.significance import Noise, Sample, by_picture, compare, estimate_noise, paired_t, untested
+from tune_mnist.tables.slices import epochs_of
 from tune_mnist.tables.standings import of_rows
 from tune_mnist.tables.text import cell_name
 
@@ -55,11 +55,7 @@ class Cells:
 
     def epochs(self) -> pd.DataFrame:
         """The best one's rows of the epochs table, of all its seeds, up to its budget."""
-        shared = [name for name in self.tables.cell_columns if name in self.tables.epochs]
-        rows = self.tables.epochs.merge(self.rows.head(1)[shared], on=shared)
-        if "budget" in rows and "budget" not in shared:
-            rows = rows[rows["budget"].isna() | (rows["budget"] == self["epochs"])]
-        return rows[rows["epoch"] <= self["epochs"]]
+        return epochs_of(self.tables, self.rows.head(1))
 
     def by_epoch(self, column: str) -> pd.Series:
         """The best one's `column` of the epochs table, averaged over its seeds, by epoch up to its budget."""
@@ -68,13 +64,12 @@ class Cells:
 
 def complete(tables: Tables) -> Cells:
     """A study's complete cells."""
-    return Cells(tables, tables.summary[tables.summary["status"] == "complete"])
+    return Cells(tables, tables.complete)
 
 
 def plain(tables: Tables) -> Cells:
     """A study's complete cells of the report's recipe: no dropout, no augmentation, nothing added."""
-    cells = complete(tables)
-    return Cells(tables, _plain_rows(tables, cells.rows))
+    return Cells(tables, _plain_rows(tables, tables.complete))
 
 
 def plain_epochs(tables: Tables) -> pd.DataFrame:
@@ -112,22 +107,30 @@ def contrast(plus: Cells, minus: Cells) -> dict[str, float]:
 
     Tested over the seeds they share, or with one seed over pictures. Cells of one training count as one for the noise.
     """
-    added, taken = plus.samples(), minus.samples()
-    seeds = sorted(set.intersection(*(set(sample) for sample in [*added, *taken])))
-    nothing = {"difference": math.nan, "ci_low": math.nan, "ci_high": math.nan, "p": math.nan}
+    plus_samples, minus_samples = plus.samples(), minus.samples()
+    seeds = sorted(set.intersection(*(set(sample) for sample in [*plus_samples, *minus_samples])))
     if not seeds:
-        return nothing
-    accuracies = [np.mean([[s[seed].accuracy for seed in seeds] for s in part], axis=0) for part in (added, taken)]
+        return untested()
+    differences = _mean_accuracies(plus_samples, seeds) - _mean_accuracies(minus_samples, seeds)
     if len(seeds) > 1:
         noise = noise_of(plus.tables)
         scale = (1 / _trainings(plus) + 1 / _trainings(minus)) / 2
-        return paired_t(accuracies[0] - accuracies[1], Noise(noise.variance * scale, noise.df, noise.pairs_df))
-    flags = [[sample[seeds[0]].correct for sample in part] for part in (added, taken)]
-    if any(one is None for part in flags for one in part):
-        return nothing | {"difference": float(accuracies[0][0] - accuracies[1][0])}
-    # Bits of different epochs may be known to different lengths only if a network was never right.
-    means = [np.mean(np.stack([one for one in part if one is not None]), axis=0) for part in flags]
-    return by_picture(means[0] - means[1])
+        return paired_t(differences, Noise(noise.variance * scale, noise.df, noise.pairs_df))
+    plus_right, minus_right = _share_right(plus_samples, seeds[0]), _share_right(minus_samples, seeds[0])
+    if plus_right is None or minus_right is None:
+        return untested(float(differences[0]))
+    return by_picture(plus_right - minus_right)
+
+
+def _mean_accuracies(samples: list[Sample], seeds: list[int]) -> np.ndarray:
+    """The mean accuracy of the samples at each seed, float (seeds,)."""
+    return np.mean([[sample[seed].accuracy for seed in seeds] for sample in samples], axis=0)
+
+
+def _share_right(samples: list[Sample], seed: int) -> np.ndarray | None:
+    """For each picture the share of the samples that have it right, float (pictures,); None if one does not know."""
+    correct = [flags for sample in samples if (flags := sample[seed].correct) is not None]
+    return np.mean(np.stack(correct), axis=0) if len(correct) == len(samples) else None
 
 
 def _trainings(cells: Cells) -> int:

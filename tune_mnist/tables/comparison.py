@@ -15,8 +15,8 @@ from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import complete, noise_of
 from tune_mnist.tables.of_study import tables_of
-from tune_mnist.tables.significance import LEVEL, Noise, Sample, adjusted, compare
-from tune_mnist.tables.text import p_value, percent
+from tune_mnist.tables.significance import LEVEL, Sample, adjusted, compare
+from tune_mnist.tables.text import cell_name, p_value, percent, points
 
 CELL = ["model", "lr", "batch_size", "epochs"]
 
@@ -42,18 +42,20 @@ def compare_studies(first: Tables, second: Tables, *, same_pictures: bool) -> Co
     Where a study varies further settings, its best such cell counts. `same_pictures`: both were evaluated on the
     same pictures in the same order, so that predictions pair.
     """
-    one, other = _best(first), _best(second)
-    shared = [cell for cell in one if cell in other]
-    noise = _noise(first, second)
-    pairs = [_over_same_seeds(one[cell], other[cell]) if same_pictures else (one[cell], other[cell]) for cell in shared]
-    found = adjusted([compare(after, before, noise, same_pictures=same_pictures) for before, after in pairs])
+    firsts, seconds = _best(first), _best(second)
+    shared = [cell for cell in firsts if cell in seconds]
+    pairs = [(firsts[cell], seconds[cell]) for cell in shared]
+    if same_pictures:
+        pairs = [_over_same_seeds(*pair) for pair in pairs]
+    noise = max((noise_of(tables) for tables in (first, second)), key=lambda noise: noise.variance)  # the noisier's
+    compared = adjusted([compare(after, before, noise, same_pictures=same_pictures) for before, after in pairs])
     means = [(*cell, *(_mean(sample) for sample in pair)) for cell, pair in zip(shared, pairs, strict=True)]
-    table = pd.concat([pd.DataFrame(means, columns=[*CELL, "first", "second"]), found], axis=1)
-    table["beyond_noise"] = table["p_adjusted"] < LEVEL
-    order = table.assign(size=-table["difference"].abs(), calm=~table["beyond_noise"])
-    table = table.loc[order.sort_values(["calm", "size"], kind="stable").index].reset_index(drop=True)
-    tests = ", ".join(sorted(set(table["test"]) - {""}))
-    return Comparison(table, len(one) - len(shared), len(other) - len(shared), METHODS.get(tests, tests))
+    cells = pd.concat([pd.DataFrame(means, columns=[*CELL, "first", "second"]), compared], axis=1)
+    cells["beyond_noise"] = cells["p_adjusted"] < LEVEL
+    order = cells.assign(size=-cells["difference"].abs(), within_noise=~cells["beyond_noise"])
+    cells = cells.loc[order.sort_values(["within_noise", "size"], kind="stable").index].reset_index(drop=True)
+    tests = ", ".join(sorted(set(cells["test"]) - {""}))
+    return Comparison(cells, len(firsts) - len(shared), len(seconds) - len(shared), METHODS.get(tests, tests))
 
 
 METHODS = {
@@ -69,10 +71,10 @@ METHODS = {
 def _best(tables: Tables) -> dict[tuple[Any, ...], Sample]:
     """Of each (model, lr, batch_size, epochs) the best complete cell's scores."""
     cells = complete(tables)
-    found: dict[tuple[Any, ...], Sample] = {}
-    for row, sample in zip(cells.rows.to_dict("records"), cells.samples(), strict=True):
-        found.setdefault(tuple(row[name] for name in CELL), sample)
-    return found
+    best: dict[tuple[Any, ...], Sample] = {}
+    for cell, sample in zip(cells.rows[CELL].itertuples(index=False, name=None), cells.samples(), strict=True):
+        best.setdefault(cell, sample)
+    return best
 
 
 def _over_same_seeds(first: Sample, second: Sample) -> tuple[Sample, Sample]:
@@ -87,11 +89,6 @@ def _mean(sample: Sample) -> float:
     return math.fsum(score.accuracy for score in sample.values()) / len(sample)
 
 
-def _noise(first: Tables, second: Tables) -> Noise:
-    """The noisier study's noise among its better cells."""
-    return max((noise_of(tables) for tables in (first, second)), key=lambda noise: noise.variance)
-
-
 def compare_folders(first: Study, second: Study) -> Comparison:
     """Compare two studies by their folders, on the same pictures if both have the same data.
 
@@ -99,30 +96,31 @@ def compare_folders(first: Study, second: Study) -> Comparison:
         UserError: one is no study, or they share no complete cell.
     """
     same = first.context().data_sha256 == second.context().data_sha256
-    found = compare_studies(tables_of(first), tables_of(second), same_pictures=same)
-    if found.cells.empty:
+    comparison = compare_studies(tables_of(first), tables_of(second), same_pictures=same)
+    if comparison.cells.empty:
         raise UserError(f"{first.folder} and {second.folder} share no complete cell: name studies of the same grid")
-    return dataclasses.replace(found, names=(first.name, second.name))
+    return dataclasses.replace(comparison, names=(first.name, second.name))
 
 
-def print_comparison(found: Comparison, *, as_json: bool = False) -> None:
+def print_comparison(comparison: Comparison, *, as_json: bool = False) -> None:
     """Print a comparison to stdout, as a table or as one JSON object."""
+    cells = comparison.cells
+    first, second = comparison.names
     if as_json:
-        cells = json.loads(found.cells.to_json(orient="records"))
-        counts = {"only_first": found.only_first, "only_second": found.only_second}
-        print(json.dumps({"cells": cells, **counts, "method": found.method}))
+        print(json.dumps({
+            "cells": json.loads(cells.to_json(orient="records")), "only_first": comparison.only_first,
+            "only_second": comparison.only_second, "method": comparison.method,
+        }))
         return
-    first, second = found.names
-    differing = found.cells[found.cells["beyond_noise"]]
-    shown = found.cells if len(found.cells) <= 20 else found.cells.head(max(20, len(differing)))
+    differing = int(cells["beyond_noise"].sum())
     print(f"{'cell':<45}{first[:14]:>15}{second[:14]:>15}{'points':>9}   p, corrected")
-    for row in shown.to_dict("records"):
-        p = p_value(row["p_adjusted"]) if pd.notna(row["p_adjusted"]) else "-"
+    for row in cells.head(max(20, differing)).to_dict("records"):
         mark = "  beyond noise" if row["beyond_noise"] else ""
-        name = f"{row['model']}, lr {row['lr']:g}, batch {row['batch_size']}, {row['epochs']} epochs"
-        accuracies = f"{percent(row['first']):>15}{percent(row['second']):>15}"
-        print(f"{name:<45}{accuracies}{100 * row['difference']:>+9.2f}   {p}{mark}")
-    mean = 100 * found.cells["difference"].mean()
-    print(f"\n{len(differing)} of {len(found.cells)} shared cells differ beyond noise; in the mean {mean:+.2f} points")
-    print(f"only in {first}: {found.only_first} cells; only in {second}: {found.only_second}")
-    print(found.method)
+        accuracies = f"{percent(row['first']):>15}{percent(row['second']):>15}{points(row['difference']):>9}"
+        print(f"{cell_name(row):<45}{accuracies}   {p_value(row['p_adjusted']) or '-'}{mark}")
+    print(
+        f"\n{differing} of {len(cells)} shared cells differ beyond noise; "
+        f"in the mean {points(cells['difference'].mean())} points"
+    )
+    print(f"only in {first}: {comparison.only_first} cells; only in {second}: {comparison.only_second}")
+    print(comparison.method)

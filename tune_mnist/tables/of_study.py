@@ -39,11 +39,11 @@ def load_study(folder: Path | str) -> Tables:
 
 def trainings_of_cell(study: Study, tables: Tables, row: pd.Series) -> list[Cell]:
     """The study's trainings, one a seed and the first seed first, behind a `row` of `summary` or `top3`."""
-    wanted = {name: None if pd.isna(row[name]) else row[name] for name in tables.cell_columns if name != "epochs"}
+    settings = {name: None if pd.isna(row[name]) else row[name] for name in tables.cell_columns if name != "epochs"}
     epochs = int(row["epochs"])
     configs = [
         plan.config for plan in study.planned()
-        if epochs in plan.budgets and all(getattr(plan.config, name) == value for name, value in wanted.items())
+        if epochs in plan.budgets and all(getattr(plan.config, name) == value for name, value in settings.items())
     ]
     return [(config, epochs) for config in sorted(configs, key=lambda config: config.seed)]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.standings import of_rows
+from tune_mnist.tables.cells import complete
 
 SPLITS = 400
 
@@ -29,25 +29,24 @@ def optimism(tables: Tables, splits: int = SPLITS) -> Optimism | None:
 
     A network's accuracies on two random halves differ by 0 on average; that of the chosen one does not.
     """
-    complete = tables.summary[tables.summary["status"] == "complete"]
-    shares: list[np.ndarray] = []
-    for sample in of_rows(complete[tables.cell_columns], tables.samples):
-        flags = [score.correct for score in sample.values() if score.correct is not None]
-        if flags and len(flags) == len(sample):
-            shares.append(np.stack(flags).mean(axis=0, dtype=np.float32))
+    shares: list[np.ndarray] = []  # of each cell, for each picture: the share of its seeds that are right
+    for sample in complete(tables).samples():
+        correct = [score.correct for score in sample.values() if score.correct is not None]
+        if correct and len(correct) == len(sample):
+            shares.append(np.stack(correct).mean(axis=0, dtype=np.float32))
     lengths = {len(share) for share in shares}
     if len(shares) < 2 or len(lengths) != 1:
         return None
     (pictures,) = lengths
     half = pictures // 2
     order = np.random.default_rng(0).random((splits, pictures)).argsort(axis=1)
-    chosen_on = np.zeros((splits, pictures), np.float32)
-    np.put_along_axis(chosen_on, order[:, :half], 1.0, axis=1)
-    right = np.stack(shares)
-    inside = right @ chosen_on.T
-    outside = (right.sum(axis=1, keepdims=True) - inside) / (pictures - half)
-    best = inside.argmax(axis=0)
-    at = np.arange(splits)
-    flattered = inside[best, at] / half - outside[best, at]
+    in_half = np.zeros((splits, pictures), np.float32)
+    np.put_along_axis(in_half, order[:, :half], 1.0, axis=1)
+    right = np.stack(shares)  # (cells, pictures)
+    right_in_half = right @ in_half.T  # (cells, splits)
+    accuracy_outside = (right.sum(axis=1, keepdims=True) - right_in_half) / (pictures - half)
+    chosen = right_in_half.argmax(axis=0)  # (splits,)
+    split = np.arange(splits)
+    flattered = right_in_half[chosen, split] / half - accuracy_outside[chosen, split]
     low, high = np.quantile(flattered, [0.025, 0.975])
     return Optimism(len(shares), half, float(flattered.mean()), float(low), float(high))

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
+from scipy.stats import binomtest, f, fisher_exact, norm, sem, t
 
 from tune_mnist.training.packing import unpack_bits
 
@@ -49,28 +52,29 @@ def score(accuracy: float, packed: object) -> Score:
 
 def wilson(sample: Score) -> tuple[float, float]:
     """95% Wilson interval of one network's accuracy, over pictures; NaN if its predictions are not known."""
-    from scipy.stats import binomtest
-
     if sample.correct is None:
         return math.nan, math.nan
     interval = binomtest(int(sample.correct.sum()), len(sample.correct)).proportion_ci(1 - LEVEL, "wilson")
     return float(interval.low), float(interval.high)
 
 
-def t_interval(values: Sequence[float]) -> tuple[float, float]:
-    """95% Student's t interval of the mean over seeds, cut to [0, 1]; NaN for fewer than two."""
-    from scipy.stats import sem, t
+def interval_of(sample: Sample) -> tuple[float, float]:
+    """95% interval of a sample's accuracy: Student's t over seeds, cut to [0, 1], or with one seed `wilson`'s.
 
-    if len(values) < 2:
+    NaN for an empty sample.
+    """
+    if len(sample) == 1:
+        return wilson(next(iter(sample.values())))
+    if not sample:
         return math.nan, math.nan
-    half = t.ppf(1 - LEVEL / 2, len(values) - 1) * sem(values)
-    return max(0.0, float(np.mean(values) - half)), min(1.0, float(np.mean(values) + half))
+    accuracies = [score.accuracy for score in sample.values()]
+    mean = float(np.mean(accuracies))
+    half = float(t.ppf(1 - LEVEL / 2, len(accuracies) - 1) * sem(accuracies))
+    return max(0.0, mean - half), min(1.0, mean + half)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     """Exact two-sided McNemar p of two networks' right and wrong predictions of the same pictures, bool (n,)."""
-    from scipy.stats import binomtest
-
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     discordant = only_first + only_second
     return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
@@ -92,8 +96,6 @@ def estimate_noise(samples: Sequence[Sample]) -> Noise:
     doi:10.2202/1544-6115.1027): the more alike they are, the more degrees of freedom it is worth. Fewer than
     three pairs with two seeds in common teach nothing.
     """
-    from scipy.special import digamma, polygamma
-
     half = samples[: max(6, (len(samples) + 1) // 2)]
     pairs = [_differences(*pair) for pair in zip(half[::2], half[1::2], strict=False)]
     spread = [(float(np.var(d, ddof=1)), len(d) - 1) for d in pairs if len(d) > 1 and np.ptp(d) > 0]
@@ -115,8 +117,6 @@ def paired_t(differences: np.ndarray, noise: Noise) -> dict[str, float]:
     Their own variance is averaged with the `noise`, by degrees of freedom; without any it is the plain paired t test.
     Returns difference, ci_low, ci_high and p.
     """
-    from scipy.stats import t
-
     own = len(differences) - 1
     variance, df = float(np.var(differences, ddof=1)), float(own)
     if noise.df:
@@ -139,13 +139,13 @@ def compare(first: Sample, second: Sample, noise: Noise, *, same_pictures: bool 
     if same_pictures and len(shared) > 1:
         return {**paired_t(_differences(first, second), noise), "test": "t"}
     if same_pictures and shared:
-        one, other = first[shared[0]].correct, second[shared[0]].correct
-        if one is not None and other is not None and len(one) == len(other):
-            return {**by_picture(one * 1.0 - other), "p": mcnemar(one, other), "test": "McNemar"}
+        correct, other = first[shared[0]].correct, second[shared[0]].correct
+        if correct is not None and other is not None and len(correct) == len(other):
+            return {**by_picture(correct * 1.0 - other), "p": mcnemar(correct, other), "test": "McNemar"}
     if all(sample and all(score.correct is not None for score in sample.values()) for sample in (first, second)):
         return {**_unpaired(first, second), "test": "Fisher"}
     means = [float(np.mean([score.accuracy for score in sample.values()])) for sample in (first, second)]
-    return {"difference": means[0] - means[1], "ci_low": math.nan, "ci_high": math.nan, "p": math.nan, "test": ""}
+    return {**untested(means[0] - means[1]), "test": ""}
 
 
 def alike(first: Sample, second: Sample, noise: Noise) -> dict[str, Any]:
@@ -154,15 +154,13 @@ def alike(first: Sample, second: Sample, noise: Noise) -> dict[str, Any]:
     A cell that fails with some seeds is unlike a steady one though its mean, being so uncertain, may not be lower
     beyond noise. Under the `noise` a variance of differences is F distributed; p is Bonferroni's of the two tests.
     """
-    from scipy.stats import f
-
-    found = compare(first, second, noise)
-    if found["test"] != "t" or not noise.df:
-        return found
+    compared = compare(first, second, noise)
+    if compared["test"] != "t" or not noise.df:
+        return compared
     differences = _differences(first, second)
     known = min(noise.df, noise.pairs_df)
     p_spread = float(f.sf(np.var(differences, ddof=1) / noise.variance, len(differences) - 1, known))
-    return {**found, "p": min(1.0, 2 * min(found["p"], p_spread))}
+    return {**compared, "p": min(1.0, 2 * min(compared["p"], p_spread))}
 
 
 def by_picture(differences: np.ndarray) -> dict[str, float]:
@@ -170,6 +168,11 @@ def by_picture(differences: np.ndarray) -> dict[str, float]:
     if not differences.any():
         return {"difference": 0.0, "ci_low": 0.0, "ci_high": 0.0, "p": 1.0}
     return paired_t(differences, Noise())
+
+
+def untested(difference: float = math.nan) -> dict[str, float]:
+    """A difference of which no test can be made: its ci_low, ci_high and p are NaN."""
+    return {"difference": difference, "ci_low": math.nan, "ci_high": math.nan, "p": math.nan}
 
 
 def adjusted(comparisons: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -187,11 +190,9 @@ def _differences(first: Sample, second: Sample) -> np.ndarray:
 
 def _unpaired(first: Sample, second: Sample) -> dict[str, float]:
     """Fisher's exact test on the number of pictures right, the mean over seeds, as if one network had it."""
-    from scipy.stats import fisher_exact, norm
-
-    flags = [[score.correct for score in sample.values() if score.correct is not None] for sample in (first, second)]
-    sizes = np.array([len(one[0]) for one in flags])
-    shares = np.array([np.mean(one) for one in flags])
+    correct = [[score.correct for score in sample.values() if score.correct is not None] for sample in (first, second)]
+    sizes = np.array([len(by_seed[0]) for by_seed in correct])
+    shares = np.array([np.mean(by_seed) for by_seed in correct])
     hits = np.rint(shares * sizes).astype(int)
     half = norm.ppf(1 - LEVEL / 2) * math.sqrt(float((shares * (1 - shares) / sizes).sum()))
     difference = float(shares[0] - shares[1])
@@ -200,7 +201,4 @@ def _unpaired(first: Sample, second: Sample) -> dict[str, float]:
 
 
 def _inverse_trigamma(value: float) -> float:
-    from scipy.optimize import brentq
-    from scipy.special import polygamma
-
     return float(brentq(lambda x: polygamma(1, x) - value, 1e-6, 1e6)) if value > 2e-6 else math.inf

@@ -1,9 +1,10 @@
-"""Parts of a study's tables as figures and pages show them: pivots, series and the best cells' curves."""
+"""Parts of a study's tables as figures and pages show them: heatmaps, series, curves and costs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,14 +13,44 @@ from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, PREFIX
 from tune_mnist.tables.analyse import Tables, split_name
 
 
-def lr_by_batch(summary: pd.DataFrame, model: str, epochs: int, values: str = "mean") -> pd.DataFrame:
-    """A model's `values` after `epochs`: a row per lr, a column per batch size, both ascending."""
-    return _pivot(summary, "lr", values, model=model, epochs=epochs)
+@dataclass(frozen=True)
+class Heatmap:
+    """Accuracy over `rows`, lr or epochs, and batch size: of each model a row per value and a column per batch size.
+
+    Values ascend; models are in the order of `MODEL_NAMES`.
+    """
+
+    rows: str
+    means: Mapping[str, pd.DataFrame]
+    """Mean accuracies; NaN where the cell diverged or has no result."""
+    statuses: Mapping[str, pd.DataFrame]
+
+    @property
+    def accuracies(self) -> pd.Series:
+        """All the models' accuracies, for one scale of colours."""
+        return pd.concat([means.melt()["value"] for means in self.means.values()])
+
+    def texts(self, model: str) -> pd.DataFrame:
+        """What a model's cells say: the accuracy in percent, or how they have none."""
+        marks = self.statuses[model].map(lambda status: "div." if status == "diverged" else "–")
+        return self.means[model].map(lambda mean: f"{100 * mean:.2f}").where(self.means[model].notna(), marks)
 
 
-def epochs_by_batch(summary: pd.DataFrame, model: str, lr: float, values: str = "mean") -> pd.DataFrame:
-    """A model's `values` at `lr`: a row per epoch budget, a column per batch size, both ascending."""
-    return _pivot(summary, "epochs", values, model=model, lr=lr)
+def heatmap(summary: pd.DataFrame, rows: str, at: float) -> Heatmap:
+    """The heatmap over lr, `at` an epoch budget, or over epochs, `at` an lr. Where further settings vary, the best."""
+    shown = summary[summary["epochs" if rows == "lr" else "lr"] == at]
+    means, statuses = {}, {}
+    for model in models_in(summary):
+        cells = shown[shown["model"] == model].drop_duplicates([rows, "batch_size"])  # ranked: the best comes first
+        statuses[model] = cells.pivot(index=rows, columns="batch_size", values="status")
+        accuracies = cells.pivot(index=rows, columns="batch_size", values="mean")
+        means[model] = accuracies.where(statuses[model] != "diverged")
+    return Heatmap(rows, means, statuses)
+
+
+def models_in(table: pd.DataFrame) -> list[str]:
+    """The models in a table, in the order of `MODEL_NAMES`."""
+    return [model for model in MODEL_NAMES if (table["model"] == model).any()]
 
 
 def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataFrame:
@@ -28,15 +59,32 @@ def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataF
     Returns columns model, line, x, mean, std, ci_low, ci_high, n, status, in that sort order. Where further
     settings vary, the best of them.
     """
-    part = _where(summary, fixed).drop_duplicates(["model", line, x])  # ranked: the best comes first
-    order = part.assign(model=part["model"].map(MODEL_NAMES.index)).sort_values(["model", line, x]).index
+    for name, value in fixed.items():
+        summary = summary[summary[name] == value]
+    best = summary.drop_duplicates(["model", line, x])  # ranked: the best comes first
+    order = best.assign(model=best["model"].map(MODEL_NAMES.index)).sort_values(["model", line, x]).index
     columns = ["model", line, x, "mean", "std", "ci_low", "ci_high", "n", "status"]
-    return part.loc[order, columns].reset_index(drop=True)
+    return best.loc[order, columns].reset_index(drop=True)
 
 
 def nearest(values: Iterable[Any], target: float) -> Any:
     """The positive value nearest to `target` by ratio; the larger of two equally near."""
     return min(values, key=lambda value: (abs(math.log(value / target)), -value))
+
+
+def epochs_of(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the epochs table that led to `cells`, rows of the summary, of all their seeds up to their budgets.
+
+    The column `epochs` tells which budget that is.
+    """
+    if tables.epochs.empty:  # its columns have no types to merge on
+        return tables.epochs.assign(epochs=[])
+    shared = [name for name in tables.cell_columns if name in tables.epochs]
+    rows = tables.epochs.merge(cells[[*shared, "epochs"]], on=shared)  # keeps the order of tables.epochs
+    rows = rows[rows["epoch"] <= rows["epochs"]]
+    if "budget" in rows and "budget" not in shared:
+        rows = rows[rows["budget"].isna() | (rows["budget"] == rows["epochs"])]
+    return rows
 
 
 def best_curves(tables: Tables) -> pd.DataFrame:
@@ -45,18 +93,10 @@ def best_curves(tables: Tables) -> pd.DataFrame:
     Returns columns model, lr, batch_size, epochs (the cell), seed, epoch, split (training, and validation or
     test) and loss, models in `MODEL_NAMES` order.
     """
-    shared = [name for name in tables.summary if name in tables.epochs and not name.endswith("_loss")]
-    best = tables.summary[tables.summary["status"] == "complete"].drop_duplicates("model")[[*shared, "epochs"]]
+    rows = epochs_of(tables, tables.complete.drop_duplicates("model"))
+    losses = {"train_loss": "training", f"{PREFIX[tables.protocol]}_loss": split_name(tables.protocol)}
     cell = ["model", "lr", "batch_size", "epochs", "seed", "epoch"]
-    if best.empty:
-        return pd.DataFrame(columns=[*cell, "split", "loss"])
-    rows = tables.epochs.merge(best, on=shared)  # keeps the order of tables.epochs
-    rows = rows[rows["epoch"] <= rows["epochs"]]
-    if "budget" in rows and "budget" not in shared:
-        rows = rows[rows["budget"].isna() | (rows["budget"] == rows["epochs"])]
-    held_out = f"{PREFIX[tables.protocol]}_loss"
-    names = {"train_loss": "training", held_out: split_name(tables.protocol)}
-    return rows.rename(columns=names).melt(cell, list(names.values()), var_name="split", value_name="loss")
+    return rows.rename(columns=losses).melt(cell, list(losses.values()), var_name="split", value_name="loss")
 
 
 def fully_connected_and_cnn(tables: Tables, others: Sequence[Tables] = ()) -> pd.DataFrame | None:
@@ -64,16 +104,16 @@ def fully_connected_and_cnn(tables: Tables, others: Sequence[Tables] = ()) -> pd
 
     The CNN may be another study's: a column tells each one's protocol. None if there is no such pair.
     """
-    found = []
+    pair = []
     for models in (FULLY_CONNECTED, ("CNN",)):
-        for one in (tables, *others):
-            ranked = one.summary[one.summary["model"].isin(models) & (one.summary["status"] == "complete")]
-            if not ranked.empty:
-                curves = best_curves(one)
-                chosen = curves[(curves["model"] == ranked["model"].iloc[0]) & (curves["split"] == "training")]
-                found.append(chosen.assign(protocol=one.protocol))
+        for study in (tables, *others):
+            cells = study.complete[study.complete["model"].isin(models)]
+            if not cells.empty:
+                curves = best_curves(study)
+                chosen = curves[(curves["model"] == cells["model"].iloc[0]) & (curves["split"] == "training")]
+                pair.append(chosen.assign(protocol=study.protocol))
                 break
-    return pd.concat(found, ignore_index=True) if len(found) == 2 else None
+    return pd.concat(pair, ignore_index=True) if len(pair) == 2 else None
 
 
 def floor(accuracies: pd.Series) -> float:
@@ -96,25 +136,12 @@ def costs(tables: Tables) -> pd.DataFrame:
     cells whose training has no timings are left out.
     """
     columns = ["model", "lr", "batch_size", "epochs", "seconds", "mean"]
-    if tables.timings.empty:
+    timings = tables.timings[tables.timings["train_seconds"] > 0]
+    if timings.empty:
         return pd.DataFrame(columns=columns)
-    timings = tables.timings.assign(pace=tables.timings["train_seconds"] / tables.timings["epochs"])
+    timings = timings.assign(seconds_per_epoch=timings["train_seconds"] / timings["epochs"])
     shared = [name for name in tables.cell_columns if name in timings and name != "epochs"]
-    pace = timings[timings["train_seconds"] > 0].groupby(shared, dropna=False)["pace"].mean().reset_index()
-    rows = tables.summary[tables.summary["status"] == "complete"].merge(pace, on=shared)
-    rows["seconds"] = rows["pace"] * rows["epochs"]
+    pace = timings.groupby(shared, dropna=False)["seconds_per_epoch"].mean().reset_index()
+    rows = tables.complete.merge(pace, on=shared)
+    rows["seconds"] = rows["seconds_per_epoch"] * rows["epochs"]
     return rows[columns]
-
-
-def _where(summary: pd.DataFrame, fixed: Mapping[str, Any]) -> pd.DataFrame:
-    keep = pd.Series(True, index=summary.index)
-    for name, value in fixed.items():
-        keep &= summary[name] == value
-    return summary[keep]
-
-
-def _pivot(summary: pd.DataFrame, rows: str, values: str, **fixed: Any) -> pd.DataFrame:
-    part = _where(summary, fixed).drop_duplicates([rows, "batch_size"])  # ranked: the best comes first
-    return part.pivot(index=rows, columns="batch_size", values=values)
-
-

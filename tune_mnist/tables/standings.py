@@ -9,29 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.tables.significance import (
-    LEVEL,
-    Noise,
-    Sample,
-    Score,
-    adjusted,
-    alike,
-    estimate_noise,
-    t_interval,
-    wilson,
-)
+from tune_mnist.tables.significance import LEVEL, Noise, Sample, Score, adjusted, alike, estimate_noise, interval_of
 
 STANDING = {"complete": 0, "diverged": 1}  # any other status stands last
 BEST = "best three"
 TIED = "not distinguishable from the third"
 
-Samples = Mapping[tuple[Any, ...], Sample]
-"""Each cell's scores by seed, complete ones only; a cell is its model, lr, batch_size, epochs and varying settings."""
+CellKey = tuple[Any, ...]
+"""A cell's model, lr, batch_size, epochs and varying settings; a missing value is None, as NaN equals nothing."""
+Samples = Mapping[CellKey, Sample]
+"""Each cell's scores by seed, complete ones only."""
 
 
 def ranked(frame: pd.DataFrame, accuracy: str, loss: str) -> pd.DataFrame:
     """Best first, with a `rank` from 1. The frame's own order breaks the last ties."""
-    keys = pd.DataFrame(
+    order = pd.DataFrame(
         {
             "standing": frame["status"].map(STANDING).fillna(len(STANDING)),
             "error": -frame[accuracy].round(12),  # equal means may differ in their last bit
@@ -39,52 +31,51 @@ def ranked(frame: pd.DataFrame, accuracy: str, loss: str) -> pd.DataFrame:
             "epochs": frame["epochs"],
         }
     )
-    best_first = frame.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
+    best_first = frame.loc[order.sort_values(list(order), kind="stable").index].reset_index(drop=True)
     best_first.insert(0, "rank", range(1, len(best_first) + 1))
     return best_first
 
 
-def summarise(cells: pd.DataFrame, by: list[str], metrics: list[str], samples: Samples) -> pd.DataFrame:
+def summarise(cells: pd.DataFrame, by: list[str], prefix: str, samples: Samples) -> pd.DataFrame:
     """One ranked row per cell: over its complete seeds the mean, standard deviation and 95% interval of accuracy.
 
-    The interval is Student's over seeds, or with one seed Wilson's over pictures. `metrics` are train_loss, the
-    evaluation's loss and accuracy.
+    `prefix` is that of the evaluation's columns, such as val.
     """
-    train_loss, loss, accuracy = metrics[:3]
-    values = cells[[train_loss, loss, accuracy]].where(cells["status"] == "complete")
+    loss, accuracy = f"{prefix}_loss", f"{prefix}_accuracy"
+    values = cells[["train_loss", loss, accuracy]].where(cells["status"] == "complete")
     groups = cells.assign(**values).groupby(by, sort=False, dropna=False)
     summary = groups.agg(
         seeds=("seed", "size"),
         n=(accuracy, "count"),
         mean=(accuracy, "mean"),
         std=(accuracy, "std"),
-        **{train_loss: (train_loss, "mean"), loss: (loss, "mean")},
+        train_loss=("train_loss", "mean"),
+        **{loss: (loss, "mean")},
         status=("status", _worst),
     ).reset_index()
-    intervals = [_interval(sample) for sample in of_rows(summary[by], samples)]
-    for place, name in enumerate(("ci_low", "ci_high")):
-        column = np.array([interval[place] for interval in intervals], float)
-        summary.insert(summary.columns.get_loc("std") + 1 + place, name, column)
+    intervals = np.array([interval_of(sample) for sample in of_rows(summary[by], samples)], float).reshape(-1, 2)
+    after_std = summary.columns.get_loc("std") + 1
+    summary.insert(after_std, "ci_low", intervals[:, 0])
+    summary.insert(after_std + 1, "ci_high", intervals[:, 1])
     return ranked(summary, "mean", loss)
 
 
 def leaders(summary: pd.DataFrame, by: list[str], samples: Samples) -> tuple[pd.DataFrame, str]:
-    """The three best complete cells, then all that are not distinguishable from the third; and how that was told.
+    """The three best complete cells, then all that are not distinguishable from the third; and by what method.
 
     Distinguishable is, over seeds, a cell of another mean or of a larger spread than the seeds usually give.
 
     Adds `standing`, `difference` (from the third, in accuracy) and `p_adjusted`, empty where nothing was compared.
     """
     complete = summary[summary["status"] == "complete"].reset_index(drop=True)
-    found = of_rows(complete[by], samples)
-    noise = estimate_noise(found)
-    rest = [alike(sample, found[2], noise) for sample in found[3:]]
-    table = adjusted(rest)[["difference", "p_adjusted"]]
-    table.index += 3
-    best = complete.join(table, how="left").assign(standing=BEST).astype({"difference": float, "p_adjusted": float})
+    ordered = of_rows(complete[by], samples)
+    noise = estimate_noise(ordered)
+    compared = adjusted([alike(sample, ordered[2], noise) for sample in ordered[3:]])[["difference", "p_adjusted"]]
+    compared.index += 3
+    best = complete.join(compared, how="left").assign(standing=BEST).astype({"difference": float, "p_adjusted": float})
     best.loc[3:, "standing"] = TIED
     tied = best["p_adjusted"] > LEVEL
-    return best[tied | (best.index < 3)].reset_index(drop=True), method(found, noise)
+    return best[tied | (best.index < 3)].reset_index(drop=True), method(ordered, noise)
 
 
 def method(samples: Sequence[Sample], noise: Noise) -> str:
@@ -110,8 +101,8 @@ def method(samples: Sequence[Sample], noise: Noise) -> str:
 
 def samples_of(cells: pd.DataFrame, by: list[str], scores: Sequence[Score]) -> Samples:
     """Each cell's scores by seed, where complete; `scores` go with the rows of `cells`."""
-    samples: dict[tuple[Any, ...], dict[int, Score]] = {}
-    for cell, seed, status, score in zip(keys(cells[by]), cells["seed"], cells["status"], scores, strict=True):
+    samples: dict[CellKey, dict[int, Score]] = {}
+    for cell, seed, status, score in zip(cell_keys(cells[by]), cells["seed"], cells["status"], scores, strict=True):
         if status == "complete":
             samples.setdefault(cell, {})[int(seed)] = score
     return samples
@@ -119,19 +110,12 @@ def samples_of(cells: pd.DataFrame, by: list[str], scores: Sequence[Score]) -> S
 
 def of_rows(cells: pd.DataFrame, samples: Samples) -> list[Sample]:
     """The sample of each row of `cells`, whose columns are those that tell cells apart; empty where there is none."""
-    return [samples.get(cell, {}) for cell in keys(cells)]
+    return [samples.get(cell, {}) for cell in cell_keys(cells)]
 
 
-def keys(cells: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Each row as a key of `Samples`: a missing value is None, as NaN equals nothing."""
-    rows = cells.itertuples(index=False, name=None)
-    return [tuple(None if value != value else value for value in row) for row in rows]
-
-
-def _interval(sample: Sample) -> tuple[float, float]:
-    if len(sample) == 1:
-        return wilson(next(iter(sample.values())))
-    return t_interval([score.accuracy for score in sample.values()])
+def cell_keys(cells: pd.DataFrame) -> list[CellKey]:
+    """Each row as a key of `Samples`."""
+    return list(cells.astype(object).where(cells.notna(), None).itertuples(index=False, name=None))
 
 
 def _worst(statuses: pd.Series) -> str:

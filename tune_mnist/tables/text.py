@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 
 def cell_name(row: Mapping[str, Any]) -> str:
     """A cell in words."""
@@ -13,15 +15,27 @@ def cell_name(row: Mapping[str, Any]) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as percent, two decimals."""
-    return f"{100 * share:.2f}%"
+    """A share as percent, two decimals, or a dash if it is not known."""
+    return f"{100 * share:.2f}%" if pd.notna(share) else "–"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points, signed, or nothing if it is not known."""
+    return f"{100 * difference:+.2f}" if pd.notna(difference) else ""
+
+
+def nats(loss: float) -> str:
+    """A loss in nats, four decimals, or a dash if it is not known."""
+    return f"{loss:.4f}" if pd.notna(loss) else "–"
 
 
 def p_value(p: float) -> str:
-    """A p-value as people read it."""
+    """A p-value as people read it, or nothing where nothing was tested."""
+    if pd.isna(p):
+        return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.995 else "1"
 
 
 def interval(low: float, high: float) -> str:
     """A 95% interval in percent, or nothing if it is not known."""
-    return f"{100 * low:.2f} – {100 * high:.2f}%" if low == low else ""
+    return f"{100 * low:.2f} – {100 * high:.2f}%" if pd.notna(low) else ""

@@ -1,0 +1,38 @@
+"""The figures that explain a result: what they draw is what the tables say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from support.figures import SPEC, caption, made
+from support.studies import made_tables
+from tune_mnist.figures.diagnostics import confusion_matrix, frontier, training_curves
+from tune_mnist.tables.slices import best_curves, costs
+
+
+def test_curves_are_the_losses_of_the_best_cells() -> None:
+    curves = best_curves(made(SPEC))
+    figure = training_curves(curves, "holdout")
+    assert [axes.get_title().split("\n")[0] for axes in figure.axes] == list(SPEC.models)
+    line = figure.axes[0].get_lines()[0]
+    expected = curves[(curves["model"] == "SimpleNN") & (curves["split"] == "training")].groupby("epoch")["loss"].mean()
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), expected.to_numpy())
+    assert "range of 2 seeds" in caption(figure)
+
+
+def test_the_frontier_s_cells_are_more_accurate_than_every_cheaper_one() -> None:
+    table = costs(made_tables(SPEC, seconds=3.0))
+    front = frontier(table)
+    assert front["seconds"].is_monotonic_increasing and front["mean"].is_monotonic_increasing
+    for _, cell in front.iterrows():
+        assert (table["mean"][table["seconds"] < cell["seconds"]] < cell["mean"]).all()
+
+
+def test_a_confusion_matrix_writes_every_count_that_is_not_a_lack_of_mistakes() -> None:
+    confusion = np.diag(np.arange(90, 100))
+    confusion[3, 5] = 7
+    figure = confusion_matrix(confusion, "Confusion matrix")
+    texts = np.array([text.get_text() for text in figure.axes[0].texts]).reshape(10, 10)
+    assert texts.diagonal().tolist() == [str(count) for count in range(90, 100)]
+    assert texts[3, 5] == "7" and (texts != "").sum() == 11
+    assert "945 of 952 right" in caption(figure)

@@ -1,0 +1,36 @@
+"""What is written beside a study's trainings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from support.slices import mnist
+from support.studies import made_study, made_tables
+from tune_mnist.reporting.publish import cell_figures, write_results
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.tables.of_study import tables_of
+
+SPEC = StudySpec(models=("SimpleNN",), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4))
+
+
+def test_tables_figures_and_page_are_written_where_the_paths_say(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "study", SPEC, scored=3, test_labels=mnist().test_labels)
+    tables = tables_of(study)
+    drawn = cell_figures(tables)
+    paths = write_results(study, tables, drawn=dict(drawn))
+    assert all(path.stat().st_size > 0 for path in paths)
+    assert {path.name for path in paths if path.parent == study.folder} == {
+        "epochs.csv", "results.csv", "summary.csv", "top3.csv", "timings.csv", "report.html",
+    }
+    figures = {path.stem: path for path in paths if path.parent == study.folder / "figures"}
+    assert set(figures) == {*drawn, "confusion_matrix", "worst_confused"} and "cost" in drawn
+    assert all(figures[name].read_bytes() == png for name, png in drawn.items())
+
+
+def test_another_study_supplies_the_cnn_s_curve(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "study", SPEC)
+    cnn = made_tables(replace(SPEC, models=("CNN",)))
+    alone = write_results(study, tables_of(study))
+    both = write_results(study, tables_of(study), [("cnn", cnn)])
+    assert {path.stem for path in both} - {path.stem for path in alone} == {"fully_connected_and_cnn"}
