@@ -46,7 +46,7 @@ def some_failed(tables: Tables) -> bool:
 
 
 def _print_tables(folder: Path, tables: Tables) -> None:
-    best = tables.top3.head(3).drop(columns=["standing", "difference", "p_adjusted"], errors="ignore")
+    best = tables.top3.head(3).drop(columns=["standing", "difference", "p_adjusted", "p_equivalent"], errors="ignore")
     print_table(best, f"Top three of {len(tables.results)} cells, by {split_name(tables.protocol)} accuracy")
     if len(tables.top3) > 3:
         ties = len(tables.top3) - 3

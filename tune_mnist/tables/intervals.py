@@ -8,13 +8,23 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest, norm, t
 
-LEVEL = 0.05
+from tune_mnist.tables.difference import LEVEL
+from tune_mnist.tables.significance import Sample, Score, share_right
 
 
-def wilson(right: int, pictures: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's interval of one network's accuracy on pictures like these, of `right` of `pictures` (95%)."""
-    interval = binomtest(right, pictures).proportion_ci(1 - level, "wilson")
+def wilson(sample: Score) -> tuple[float, float]:
+    """95% Wilson interval of one network's accuracy, over pictures; NaN if its predictions are not known."""
+    if sample.correct is None:
+        return math.nan, math.nan
+    interval = binomtest(int(sample.correct.sum()), len(sample.correct)).proportion_ci(1 - LEVEL, "wilson")
     return float(interval.low), float(interval.high)
+
+
+def interval_of(sample: Sample) -> tuple[float, float]:
+    """95% interval of a sample's accuracy, see `accuracy_interval`, or with one seed `wilson`'s; NaN for an empty one."""
+    if len(sample) < 2:
+        return wilson(next(iter(sample.values()), Score(math.nan, None)))
+    return accuracy_interval([score.accuracy for score in sample.values()], share_right(sample))
 
 
 def accuracy_interval(
@@ -25,19 +35,22 @@ def accuracy_interval(
     `accuracies` are those of its seeds, `shares` float (pictures,) of the seeds that got each picture right. Both are
     drawn at random, and crossed: Student's half width over seeds and the normal one over pictures are added in
     quadrature, each from its component of variance (two-way analysis of variance, Cornfield and Tukey 1956).
-    Without shares it is Student's over seeds, for these pictures alone; with one seed Wilson's, for other pictures
-    alone. NaN where nothing is known.
+    Without shares it is Student's over seeds, for these pictures alone. There are at least two seeds.
     """
     seeds = len(accuracies)
-    if seeds < 2:
-        known = seeds == 1 and shares is not None
-        return wilson(round(float(shares.sum())), len(shares), level) if known else (math.nan, math.nan)
-    mean = float(np.mean(accuracies))
-    between = float(np.var(accuracies, ddof=1))
-    half = float(t.ppf(1 - level / 2, seeds - 1)) * math.sqrt(between / seeds)
+    half = float(t.ppf(1 - level / 2, seeds - 1)) * math.sqrt(float(np.var(accuracies, ddof=1)) / seeds)
     if shares is not None:
-        within = float(np.mean(shares * (1 - shares))) * seeds / (seeds - 1)  # of one picture, from seed to seed
-        both = max(0.0, within - between) / seeds
-        pictures = max(0.0, float(np.var(shares, ddof=1)) - both) / len(shares)
-        half = math.hypot(half, float(norm.ppf(1 - level / 2)) * math.sqrt(pictures))
+        half = math.hypot(half, float(norm.ppf(1 - level / 2)) * math.sqrt(picture_variance(accuracies, shares)))
+    mean = float(np.mean(accuracies))
     return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def picture_variance(accuracies: Sequence[float], shares: np.ndarray) -> float:
+    """What the choice of pictures adds to the variance of the mean of two or more seeds' accuracies.
+
+    That between the pictures' `shares`, float (pictures,), less what varies from seed to seed within a picture.
+    """
+    seeds = len(accuracies)
+    within = float(np.mean(shares * (1 - shares))) * seeds / (seeds - 1)
+    both = max(0.0, within - float(np.var(accuracies, ddof=1))) / seeds
+    return max(0.0, float(np.var(shares, ddof=1)) - both) / len(shares)

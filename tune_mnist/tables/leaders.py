@@ -7,11 +7,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import t as student
 
+from tune_mnist.tables.difference import LEVEL, joint
 from tune_mnist.tables.multiplicity import best_p, holm, range_p
 from tune_mnist.tables.noise import Noise, estimate, learn_noise
 
-LEVEL = 0.05
 POWER = 0.8
 MARGIN = 0.005  # accuracies less than half a point apart are as good as equal
 
@@ -71,9 +73,7 @@ def may_be_best(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: No
 
 def equivalence_p(difference: np.ndarray, error: np.ndarray, df: np.ndarray, margin: float = MARGIN) -> np.ndarray:
     """p of the two one-sided t tests (Schuirmann 1987) that differences are within ± `margin`; all float (n,)."""
-    from scipy.stats import t
-
-    return t.sf((margin - np.abs(difference)) / error, df)
+    return student.sf((margin - np.abs(difference)) / error, df)
 
 
 def smallest_gap(error: float, noise: Noise, *, seeds: int, cells: int, power: float = POWER) -> float:
@@ -81,12 +81,9 @@ def smallest_gap(error: float, noise: Noise, *, seeds: int, cells: int, power: f
 
     `seeds` of each, among as many `cells`.
     """
-    from scipy.optimize import brentq
-    from scipy.stats import t
-
     variance, df = noise.leaders
     critical = brentq(lambda q: float(range_p(np.array([q]), cells, np.array([2 * df]))[0]) - LEVEL, 0.1, 1000)
-    needed = (critical / math.sqrt(2) + t.ppf(power, 2 * df)) * math.sqrt(2 * variance / seeds)
+    needed = (critical / math.sqrt(2) + student.ppf(power, 2 * df)) * math.sqrt(2 * variance / seeds)
     return error * math.expm1(needed)
 
 
@@ -102,12 +99,3 @@ def seeds_needed(gap: float, error: float, noise: Noise, *, cells: int = 2, most
         enough = smallest_gap(error, noise, seeds=int(seeds[middle]), cells=cells) <= gap
         low, high = (low, middle) if enough else (middle + 1, high)
     return int(seeds[low]) if low < len(seeds) else None
-
-
-def joint(
-    first: np.ndarray, first_df: np.ndarray, second: np.ndarray, second_df: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Standard error and degrees of freedom (Satterthwaite 1946) of differences of estimates with these."""
-    error = np.hypot(first, second)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return error, error**4 / (first**4 / first_df + second**4 / second_df)

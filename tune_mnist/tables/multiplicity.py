@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.special import ndtr
+from scipy.stats import chi2
 
 _Z = np.linspace(-8, 8, 97)
 _DENSITY = np.exp(-(_Z**2) / 2) / np.sqrt(2 * np.pi) * (_Z[1] - _Z[0])
-_U, _WEIGHT = (lambda nodes, weights: ((nodes + 1) / 2, weights / 2))(*np.polynomial.legendre.leggauss(48))
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
 
 
 def range_p(q: np.ndarray, cells: int, df: np.ndarray) -> np.ndarray:
@@ -39,14 +40,12 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 def _p(below: Callable[[np.ndarray], np.ndarray], x: np.ndarray, df: np.ndarray) -> np.ndarray:
     """1 less the mean over s of ∫ density(z) below(x · s)(z) dz, where s² df is χ² with df degrees of freedom."""
-    from scipy.stats import chi2
-
     x, df = np.broadcast_arrays(np.asarray(x, float), np.asarray(df, float))
     found = np.empty(len(x))
     distinct, which = np.unique(np.minimum(df, 1e6), return_inverse=True)
-    deviations = np.sqrt(chi2.ppf(_U, distinct[:, None]) / distinct[:, None])  # (df, 48)
+    deviations = np.sqrt(chi2.ppf((_NODES + 1) / 2, distinct[:, None]) / distinct[:, None])  # (df, 48)
     for start in range(0, len(x), 500):
         rows = slice(start, start + 500)
         scaled = (x[rows, None] * deviations[which[rows]])[:, :, None]  # (500, 48, 1)
-        found[rows] = 1 - below(scaled) @ _DENSITY @ _WEIGHT
+        found[rows] = 1 - below(scaled) @ _DENSITY @ _WEIGHTS / 2
     return np.clip(found, 0, 1)

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
 
 NEAR = 2.0  # cells with at most this many times the third's error teach the noise
 LEAST_ERROR = 5e-5  # half a picture of 10,000, so that a perfect accuracy has a logarithm
@@ -35,11 +37,15 @@ class Noise:
 
 @dataclass(frozen=True)
 class Estimates:
-    """Cells' accuracies over all seeds there could be, each float (cells,): mean, standard error, and its df."""
+    """Cells' accuracies over all seeds there could be, each (cells,): mean, standard error, and its df.
+
+    `near` says which are near the leaders.
+    """
 
     mean: np.ndarray
     error: np.ndarray
     df: np.ndarray
+    near: np.ndarray
 
     @property
     def log_error(self) -> np.ndarray:
@@ -114,7 +120,7 @@ def estimate(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise
         else:
             variance, df[cell] = own[cell], seeds[cell] - 1
         error[cell] = math.sqrt(variance / seeds[cell])
-    return Estimates(mean, error, df)
+    return Estimates(mean, error, df, near)
 
 
 def _correlation(logs: np.ndarray, members: Sequence[Sequence[int]]) -> float:
@@ -133,8 +139,6 @@ def _correlation(logs: np.ndarray, members: Sequence[Sequence[int]]) -> float:
 
 def _prior(variances: np.ndarray, df: np.ndarray) -> tuple[float, float]:
     """Centre and degrees of freedom of the distribution that variances, each with its df, come from."""
-    from scipy.special import digamma, polygamma
-
     alike = float(np.average(variances, weights=df)), math.inf
     known = variances > 0
     if known.sum() < 3:
@@ -149,7 +153,4 @@ def _prior(variances: np.ndarray, df: np.ndarray) -> tuple[float, float]:
 
 
 def _inverse_trigamma(value: float) -> float:
-    from scipy.optimize import brentq
-    from scipy.special import polygamma
-
     return float(brentq(lambda x: polygamma(1, x) - value, 1e-6, 1e6)) if value > 2e-6 else math.inf

@@ -25,7 +25,7 @@ def tables_of(study: Study) -> Tables:
         for epochs in plan.budgets:
             if (score := folder.score(epochs)) is not None:
                 scores[plan.config, epochs] = score
-    return analyse(planned, study.records(planned, context), context.protocol, scores)
+    return analyse(planned, study.records(planned, context), context.protocol, scores, context.data_sha256)
 
 
 def load_study(folder: Path | str) -> Tables:
