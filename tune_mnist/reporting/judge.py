@@ -87,7 +87,7 @@ def _verdict(claim: Claim, evidence: Evidence) -> Verdict:
 
 def json_of(judgement: Judgement) -> dict[str, Any]:
     """A judgement as plain JSON values; a number that is not finite is None."""
-    columns = {
+    columns: dict[str, Any] = {
         column: {
             **asdict(verdict), "verdict": verdict.verdict,
             "numbers": {name: finite_or_none(float(value)) for name, value in verdict.numbers.items()},

@@ -20,9 +20,9 @@ PROTOCOLS: dict[Column, Protocol] = {"as_reported": "report", "set_right": "hold
 HEADS: dict[Column, str] = {"as_reported": "softmax", "set_right": "logits"}
 TITLES: dict[Column, str] = {"as_reported": "as the report did it", "set_right": "set right"}
 ABOUT = (
-    "Each claim is judged twice, each time by studies of that kind alone. As the report did it: softmax outputs under a "
-    "cross entropy that applies softmax again, trained on all 60,000 pictures, chosen and measured on the test set. Set "
-    "right: logits, trained on 50,000, measured on 10,000 held out."
+    "Each claim is judged twice, each time by studies of that kind alone. As the report did it: softmax outputs under "
+    "a cross entropy that applies softmax again, trained on all training pictures, chosen and measured on the test "
+    "set. Set right: logits, trained on five sixths of them, measured on the sixth held out."
 )
 RULE = (
     "Every part names the test that decides it, over seeds. A part is confirmed where its p is under 0.05, and refuted "

@@ -12,13 +12,15 @@ import pandas as pd
 
 from tune_mnist.spec.training import Recipe
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.difference import Difference, combined, joint, over_seeds
+from tune_mnist.tables.difference import Difference, combined, over_seeds
 from tune_mnist.tables.intervals import picture_variance
 from tune_mnist.tables.leaders import may_be_best
 from tune_mnist.tables.significance import Sample, accuracies_of, share_right
 from tune_mnist.tables.slices import epochs_of
 from tune_mnist.tables.standings import of_rows, training_keys
 from tune_mnist.tables.text import cell_name
+
+RECIPE = tuple(setting.name for setting in fields(Recipe))
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,12 @@ def versus(first: Cells, second: Cells, *, compared: Collection[str] = ()) -> Di
         ValueError: they are not alike in protocol, data, head or recipe but for the settings `compared`.
     """
     check_alike(first, second, compared)
-    estimates = [_estimate(cells) for cells in (first, second)]
-    value = estimates[0][0] - estimates[1][0]
-    if _one_training(first, second) and not all(near for *_, near in estimates):
-        one, other = first.samples()[0], second.samples()[0]
-        paired = [one[seed].accuracy - other[seed].accuracy for seed in sorted(one.keys() & other.keys())]
+    one, other = (on_these_pictures(cells.first())[0] for cells in (first, second))
+    if _one_training(first, second) and not (_near(first) and _near(second)):
+        ours, theirs = first.samples()[0], second.samples()[0]
+        paired = [ours[seed].accuracy - theirs[seed].accuracy for seed in sorted(ours.keys() & theirs.keys())]
         return over_seeds(np.array(paired), "paired t test over the seeds of one training")
-    error, df = joint(*(np.array(number) for estimate in estimates for number in estimate[1:3]))
-    return Difference(value, float(error), float(df), "Welch's t test over seeds, their noise moderated by the leaders'")
+    return one.less(other, "Welch's t test over seeds, their noise moderated by the leaders'")
 
 
 def contrast(groups: Sequence[tuple[float, Cells]], *, compared: Collection[str] = ()) -> Difference:
@@ -149,20 +149,26 @@ def contrast(groups: Sequence[tuple[float, Cells]], *, compared: Collection[str]
     return combined([1.0] * len(sums), sums, "contrast of trainings over seeds (Welch)")
 
 
+def on_these_pictures(cells: Cells) -> list[Difference]:
+    """Each cell's accuracy on the pictures it was measured on, as other seeds would have it."""
+    estimates = cells.tables.estimates
+    return [
+        Difference(float(estimates.mean[place]), float(estimates.error[place]), float(estimates.df[place]))
+        for place in _places(cells)
+    ]
+
+
 def on_other_pictures(cells: Cells) -> list[Difference]:
     """Each cell's accuracy as other seeds and other pictures would have it."""
-    estimates = cells.tables.estimates
-    places = cells.tables.complete.index.get_indexer(cells.rows.index)
-    found = []
-    for place, sample in zip(places, cells.samples(), strict=True):
-        error, df = estimates.error[place], estimates.df[place]
+    accuracies = []
+    for accuracy, sample in zip(on_these_pictures(cells), cells.samples(), strict=True):
         shares = share_right(sample)
+        pictures = 0.0
         if shares is not None and len(sample) > 1:
-            accuracies = [score.accuracy for score in sample.values()]
-            pictures = math.sqrt(picture_variance(accuracies, shares))
-            error, df = joint(np.array(error), np.array(df), np.array(pictures), np.array(np.inf))
-        found.append(Difference(float(estimates.mean[place]), float(error), float(df), "t test over seeds and pictures"))
-    return found
+            pictures = picture_variance([score.accuracy for score in sample.values()], shares)
+        of_pictures = Difference(0.0, math.sqrt(pictures), math.inf)
+        accuracies.append(accuracy.less(of_pictures, "t test over seeds and pictures"))
+    return accuracies
 
 
 def best_p_of(cells: Cells) -> np.ndarray:
@@ -180,7 +186,7 @@ def check_alike(first: Cells, second: Cells, compared: Collection[str] = ()) -> 
     for name, one, other in (
         ("protocol", first.tables.protocol, second.tables.protocol),
         ("data", first.tables.data_sha256, second.tables.data_sha256),
-        *((name, first.setting(name), second.setting(name)) for name in ("head", *(each.name for each in fields(Recipe)))),
+        *((name, first.setting(name), second.setting(name)) for name in ("head", *RECIPE)),
     ):
         if name not in compared and one != other:
             raise ValueError(f"cells that differ in {name} cannot be compared: {one} and {other}")
@@ -193,8 +199,10 @@ def _one_training(first: Cells, second: Cells) -> bool:
     return training_keys(first.rows[columns].head(1), columns) == training_keys(second.rows[columns].head(1), columns)
 
 
-def _estimate(cells: Cells) -> tuple[float, float, float, bool]:
-    """Mean accuracy, standard error and degrees of freedom of the best of the cells, and whether it is near the leaders."""
-    place = int(cells.tables.complete.index.get_loc(cells.rows.index[0]))
-    estimates = cells.tables.estimates
-    return (*(float(column[place]) for column in (estimates.mean, estimates.error, estimates.df)), bool(estimates.near[place]))
+def _near(cells: Cells) -> bool:
+    """Whether the best of the cells is near the leaders."""
+    return bool(cells.tables.estimates.near[_places(cells.first())[0]])
+
+
+def _places(cells: Cells) -> np.ndarray:
+    return cells.tables.complete.index.get_indexer(cells.rows.index)

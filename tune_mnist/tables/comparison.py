@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,10 @@ import pandas as pd
 from tune_mnist.spec.errors import UserError
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.cells import complete, noise_of
+from tune_mnist.tables.cells import Cells, complete, on_other_pictures, on_these_pictures
+from tune_mnist.tables.difference import LEVEL
 from tune_mnist.tables.of_study import tables_of
-from tune_mnist.tables.significance import LEVEL, Sample, adjusted, compare
+from tune_mnist.tables.significance import adjusted, compare_networks
 from tune_mnist.tables.text import cell_name, p_value, percent, points
 
 CELL = ["model", "lr", "batch_size", "epochs"]
@@ -26,8 +26,8 @@ class Comparison:
     """Two studies compared."""
 
     cells: pd.DataFrame
-    """One row per shared cell: model, lr, batch_size, epochs, first and second (mean accuracies over the seeds
-    compared), difference (second less first) with ci_low and ci_high, p, p_adjusted, beyond_noise; those beyond noise
+    """One row per shared cell: model, lr, batch_size, epochs, first and second (mean accuracies over
+    seeds), difference (second less first) with ci_low and ci_high, p, p_adjusted, beyond_noise; those beyond noise
     first, then by size."""
     only_first: int
     only_second: int
@@ -44,12 +44,8 @@ def compare_studies(first: Tables, second: Tables, *, same_pictures: bool) -> Co
     """
     firsts, seconds = _best(first), _best(second)
     shared = [cell for cell in firsts if cell in seconds]
-    pairs = [(firsts[cell], seconds[cell]) for cell in shared]
-    if same_pictures:
-        pairs = [_over_same_seeds(*pair) for pair in pairs]
-    noise = max((noise_of(tables) for tables in (first, second)), key=lambda noise: noise.variance)  # the noisier's
-    compared = adjusted([compare(after, before, noise, same_pictures=same_pictures) for before, after in pairs])
-    means = [(*cell, *(_mean(sample) for sample in pair)) for cell, pair in zip(shared, pairs, strict=True)]
+    compared = adjusted([_compare(seconds[cell], firsts[cell], same_pictures) for cell in shared])
+    means = [(*cell, firsts[cell]["mean"], seconds[cell]["mean"]) for cell in shared]
     cells = pd.concat([pd.DataFrame(means, columns=[*CELL, "first", "second"]), compared], axis=1)
     cells["beyond_noise"] = cells["p_adjusted"] < LEVEL
     order = cells.assign(size=-cells["difference"].abs(), within_noise=~cells["beyond_noise"])
@@ -59,34 +55,33 @@ def compare_studies(first: Tables, second: Tables, *, same_pictures: bool) -> Co
 
 
 METHODS = {
-    "t": "paired t tests over the seeds in common, moderated (Smyth 2004), with Holm's correction at 5%",
+    "t": "Welch's t tests over seeds, their noise moderated by that of the leaders (Smyth 2004), with Holm's "
+         "correction at 5%",
     "McNemar": "one seed: exact McNemar tests on the same pictures, with Holm's correction at 5%; they tell these "
                "networks apart, not what another seed would do",
-    "Fisher": "different pictures: Fisher's exact tests on the mean number of pictures right, with Holm's correction "
-              "at 5%",
+    "Fisher": "one seed, on different pictures: Fisher's exact tests on the numbers of pictures right, with Holm's "
+              "correction at 5%; they tell these networks apart, not what another seed would do",
     "": "no cell could be tested: neither seeds nor predictions in common",
 }
 
 
-def _best(tables: Tables) -> dict[tuple[Any, ...], Sample]:
-    """Of each (model, lr, batch_size, epochs) the best complete cell's scores."""
+def _best(tables: Tables) -> dict[tuple[Any, ...], Cells]:
+    """Of each (model, lr, batch_size, epochs) the best complete cell."""
     cells = complete(tables)
-    best: dict[tuple[Any, ...], Sample] = {}
-    for cell, sample in zip(cells.rows[CELL].itertuples(index=False, name=None), cells.samples(), strict=True):
-        best.setdefault(cell, sample)
+    best: dict[tuple[Any, ...], Cells] = {}
+    for place, cell in enumerate(cells.rows[CELL].itertuples(index=False, name=None)):
+        best.setdefault(cell, Cells(tables, cells.rows.iloc[[place]]))
     return best
 
 
-def _over_same_seeds(first: Sample, second: Sample) -> tuple[Sample, Sample]:
-    """Both samples' scores at the seeds they share, or all of them if they share none."""
-    shared = first.keys() & second.keys()
-    if not shared:
-        return first, second
-    return {seed: first[seed] for seed in shared}, {seed: second[seed] for seed in shared}
-
-
-def _mean(sample: Sample) -> float:
-    return math.fsum(score.accuracy for score in sample.values()) / len(sample)
+def _compare(first: Cells, second: Cells, same_pictures: bool) -> dict[str, Any]:
+    """Compare two cells, first less second: over seeds, if both have several, or else as two networks."""
+    one, other = ((on_these_pictures if same_pictures else on_other_pictures)(cells)[0] for cells in (first, second))
+    if not (one.error >= 0 and other.error >= 0):
+        return compare_networks(first.samples()[0], second.samples()[0], same_pictures=same_pictures)
+    difference = one.less(other, "t")
+    low, high = difference.interval()
+    return {"difference": difference.value, "ci_low": low, "ci_high": high, "p": difference.p(), "test": "t"}
 
 
 def compare_folders(first: Study, second: Study) -> Comparison:

@@ -28,6 +28,11 @@ class Difference:
             return float(self.value == bar) if self.error == 0 else math.nan
         return float(2 * t.sf(abs(self.value - bar) / self.error, self.df))
 
+    def less(self, other: Difference, test: str) -> Difference:
+        """This less another, independent of it, by a t test with Satterthwaite's degrees of freedom."""
+        error, df = joint(*(np.array(number) for number in (self.error, self.df, other.error, other.df)))
+        return Difference(self.value - other.value, float(error), float(df), test)
+
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """The interval that holds the truth with a probability of 1 - `level`."""
         half = float(t.ppf(1 - level / 2, self.df)) * self.error if self.error else 0.0

@@ -21,7 +21,7 @@ def wilson(sample: Score) -> tuple[float, float]:
 
 
 def interval_of(sample: Sample) -> tuple[float, float]:
-    """95% interval of a sample's accuracy, see `accuracy_interval`, or with one seed `wilson`'s; NaN for an empty one."""
+    """95% interval of a sample's accuracy: `accuracy_interval`'s, or with one seed `wilson`'s; NaN for an empty one."""
     if len(sample) < 2:
         return wilson(next(iter(sample.values()), Score(math.nan, None)))
     return accuracy_interval([score.accuracy for score in sample.values()], share_right(sample))

@@ -33,9 +33,10 @@ class Ties:
 def against_third(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise | None = None) -> Ties:
     """Compare each cell after the third with the third, by Tukey and Kramer's studentised range.
 
-    Accuracies are float (cells, seeds), the best cell first, NaN where it lacks a seed; `trainings` says which training
-    a cell is of. The third was taken for its rank, and any of the others may be looked at, so that the difference of two
-    is held against the range of all: the chance that any cell as good as the third is told apart stays at 5%.
+    Accuracies are float (cells, seeds), the best cell first, NaN where it lacks a seed; `trainings` says which
+    training a cell is of. The third was taken for its rank, and any of the others may be looked at, so that the
+    difference of two is held against the range of all: the chance that any cell as good as the third is told apart
+    stays at 5%.
     """
     noise = learn_noise(accuracies, trainings) if noise is None else noise
     found = estimate(accuracies, trainings, noise, alike=True)

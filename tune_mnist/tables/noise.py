@@ -80,7 +80,7 @@ def learn_noise(accuracies: np.ndarray, trainings: Sequence[Hashable]) -> Noise:
     """
     near = near_leaders(accuracies) & (np.isfinite(accuracies).sum(axis=1) > 1)
     members: dict[Hashable, list[int]] = {}
-    for cell in np.flatnonzero(near):
+    for cell in np.flatnonzero(near).tolist():
         members.setdefault(trainings[cell], []).append(cell)
     if not members:
         return Noise()

@@ -71,7 +71,7 @@ def compare_networks(first: Sample, second: Sample, *, same_pictures: bool = Tru
         half = norm.ppf(1 - LEVEL / 2) * float(np.std(per_picture, ddof=1)) / math.sqrt(len(per_picture))
         p, test = mcnemar(one.correct, other.correct), "McNemar"
     else:
-        right, sizes = np.array([[score.correct.sum(), len(score.correct)] for score in (one, other)]).T
+        right, sizes = np.array([[flags.sum(), len(flags)] for flags in (one.correct, other.correct)]).T
         shares = right / sizes
         half = norm.ppf(1 - LEVEL / 2) * math.sqrt(float((shares * (1 - shares) / sizes).sum()))
         p, test = float(fisher_exact(np.stack([right, sizes - right])).pvalue), "Fisher"
