@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from support.idx import random_arrays, write_folder
-from tune_mnist.experiment import run_grid
+from tune_mnist.grid_experiment import run_grid
 from tune_mnist.running.result_grid import records_from_results
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.tables.analyse import analyse

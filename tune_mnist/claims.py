@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from tyro.conf import Positional
-
+from tune_mnist.report import ReportArgs
 from tune_mnist.shell.cli import command, leave
-from tune_mnist.spec.errors import require
 
 
 @dataclass(frozen=True)
-class ClaimsArgs:
+class ClaimsArgs(ReportArgs):
     """A study whose claims to judge."""
 
-    studies: Positional[tuple[Path, ...]]
-    """The study's folder, such as ray_results/report; further studies may supply what it lacks."""
     json: bool = False
     """Print the verdicts as one JSON array."""
-
-    def __post_init__(self) -> None:
-        require(len(self.studies) > 0, "a study is named", "none", "name its folder, such as ray_results/report")
 
 
 def _claims(args: ClaimsArgs) -> int:

@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_mnist.shell.cli import command, leave
-from tune_mnist.spec.study import DatasetName
+from tune_mnist.spec.study import DataFolder, DatasetChoice, Download
 
 
 @dataclass(frozen=True)
 class DataArgs:
     """Which data set to show, and where to."""
 
-    dataset: DatasetName = "mnist"
-    """Data set; the others than mnist are torchvision's."""
-    data: Path | None = None
-    """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
-    download: bool = False
-    """Let torchvision fetch the data set into the cache folder if it is not there."""
+    dataset: DatasetChoice = "mnist"
+    data: DataFolder = None
+    download: Download = False
     figure: Path = Path("first_ten.png")
     """File to draw the first ten training pictures into."""
     json: bool = False

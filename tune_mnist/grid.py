@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from tune_mnist.running.resources import Resources
-from tune_mnist.running.tracking import Tracking
-from tune_mnist.shell.cli import command, fields_of, leave
-from tune_mnist.spec.study import StudySpec, check_storage_name, check_study_name
+from tyro.conf import arg
+
+from tune_mnist.running.arguments import RunArgs
+from tune_mnist.shell.arguments import fields_of
+from tune_mnist.shell.cli import command, leave
+from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import read_spec
 
 DESCRIPTION = """Train every cell of a grid on Ray Tune; write its tables, the top three and figures.
@@ -18,30 +21,15 @@ flags override it. The same command again goes on where it stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridArgs:
+class GridArgs(RunArgs):
     """A grid and where and how it runs."""
 
-    spec: StudySpec = field(default_factory=StudySpec)
-    resources: Resources = field(default_factory=Resources)
-    tracking: Tracking = field(default_factory=Tracking)
+    spec: Annotated[StudySpec, arg(name="")] = field(default_factory=StudySpec)
     name: str = "grid"
-    """The study's name; its results land in STORAGE/NAME."""
-    storage: Path = Path("ray_results")
-    """Folder of the studies."""
-    fresh: bool = False
-    """Start anew; an earlier study of this name is moved aside, not deleted."""
-    download: bool = False
-    """Let torchvision download the data set of --dataset if it is not there."""
-    json: bool = False
-    """Print the outcome as one JSON object."""
-
-    def __post_init__(self) -> None:
-        check_study_name(self.name)
-        check_storage_name(self.storage)
 
 
 def _grid(args: GridArgs) -> int:
-    from tune_mnist.experiment import run_grid
+    from tune_mnist.grid_experiment import run_grid
 
     result = run_grid(**fields_of(args, but="json"))
     from tune_mnist.reporting.outcome import print_grid, some_failed

@@ -5,37 +5,37 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from tune_mnist.shell.cli import command, fields_of, leave
+from tune_mnist.shell.arguments import fields_of
+from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import StudySpec, check_study_name
+from tune_mnist.spec.study import STORAGE, Download, StudySpec, check_study_name
 from tune_mnist.spec.toml import read_spec
 
 DESCRIPTION = """Retrain a study's best config on all training pictures and score it once on the test set.
 
-Name a study's folder (its best cell is taken), or a SPEC.toml of one cell, or give the cell by flags:
---models, --lr, --batch-size and --epochs with one value each. The model lands in the study's folder
-best/, ready for predict and serve. The same command again goes on from the last checkpoint."""
-
+Name a study's folder (its best cell is taken), or a SPEC.toml of one cell, or give the cell by one value each of
+models, lr, batch size and epochs. The model lands in the study's folder best/, ready for predict and serve. The
+same command again goes on from the last checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainArgs:
     """What to retrain, and where and how."""
 
-    study: Positional[Path | None] = None
+    study: Positional[Annotated[Path | None, arg(metavar="[STUDY]")]] = None
     """A study's folder, such as ray_results/grid."""
-    spec: StudySpec = field(default_factory=StudySpec)
+    spec: Annotated[StudySpec, arg(name="")] = field(default_factory=StudySpec)
     rank: int = 1
     """Which of the study's cells, the best being 1; others than the best land in rank-N/."""
     key: str | None = None
     """Instead of a rank: the key of one of the study's trainings, to its last epoch; lands in key-KEY/."""
     name: str = "retrain"
     """Without a study: the name of the folder under STORAGE; by default a spec's own."""
-    storage: Path = Path("ray_results")
+    storage: Path = STORAGE
     """Without a study: folder of the results."""
     checkpoint_every: int = 500
     """Steps between checkpoints, of which the last 10 are kept."""
@@ -45,8 +45,7 @@ class RetrainArgs:
     """CPU threads; another number rounds differently."""
     robustness: bool = False
     """Also measure accuracy on distorted test pictures, of the first seed, trained with augmentation and without."""
-    download: bool = False
-    """Let torchvision download the data set of --dataset if it is not there."""
+    download: Download = False
     json: bool = False
     """Print the outcome as one JSON object."""
 

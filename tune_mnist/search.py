@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from tune_mnist.running.resources import Resources
-from tune_mnist.running.tracking import Tracking
-from tune_mnist.shell.cli import command, fields_of, leave
+from tyro.conf import arg
+
+from tune_mnist.running.arguments import RunArgs
+from tune_mnist.shell.arguments import fields_of
+from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.search import SearchSpec, read_search
-from tune_mnist.spec.study import check_storage_name, check_study_name
 
 DESCRIPTION = """Search for the best training with Optuna on Ray Tune, stopping poor ones early.
 
@@ -18,34 +20,20 @@ another search, and flags override it. The same command again goes on where it s
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchArgs:
+class SearchArgs(RunArgs):
     """A search and where and how it runs."""
 
-    spec: SearchSpec = field(default_factory=SearchSpec)
-    resources: Resources = field(default_factory=Resources)
-    tracking: Tracking = field(default_factory=Tracking)
+    spec: Annotated[SearchSpec, arg(name="")] = field(default_factory=SearchSpec)
     name: str = "search"
     """The study's name, also in Optuna's storage; its results land in STORAGE/NAME."""
-    storage: Path = Path("ray_results")
-    """Folder of the studies."""
     warm_start: tuple[Path, ...] = ()
     """Folders of finished grids or searches whose trainings the search starts from; none is trained again."""
     optuna_storage: str | None = None
     """Database URL for Optuna instead of optuna.db in the study's folder (an SQLite file, for optuna-dashboard)."""
-    fresh: bool = False
-    """Start anew; an earlier study of this name is moved aside, not deleted."""
-    download: bool = False
-    """Let torchvision download the data set of --dataset if it is not there."""
-    json: bool = False
-    """Print the outcome as one JSON object."""
-
-    def __post_init__(self) -> None:
-        check_study_name(self.name)
-        check_storage_name(self.storage)
 
 
 def _search(args: SearchArgs) -> int:
-    from tune_mnist.experiment import run_search
+    from tune_mnist.search_experiment import run_search
 
     result = run_search(**fields_of(args, but="json"))
     from tune_mnist.reporting.outcome import print_search, some_failed

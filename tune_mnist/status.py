@@ -10,8 +10,7 @@ from tyro.conf import Positional, arg
 
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
-
-STORAGE = Path("ray_results")
+from tune_mnist.spec.study import STORAGE
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from common import save, show, spread
 
 from tune_mnist.searching.backend import make_sampler
 from tune_mnist.searching.searcher import Past, make_scheduler
-from tune_mnist.shell.cli import parse, run
+from tune_mnist.shell.arguments import parse
+from tune_mnist.shell.cli import run
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.space import Space

@@ -114,7 +114,7 @@ def plant(lab: Lab, count: int) -> str:
     for folder, state in zip(lab.random.sample(folders, count), states, strict=True):
         for path in folder.glob("state-*.pt"):
             path.unlink()
-        (folder / TrainingFolder(folder).state_name(2, state)).write_bytes(state)
+        (folder / TrainingFolder(folder).states.name(2, state)).write_bytes(state)
     run = lab.run(name, *longer)
     assert not canary.exists()
     assert run.stderr.count("is not a state of this training; kept as") == count, run.stderr

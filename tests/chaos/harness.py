@@ -22,7 +22,7 @@ from support.idx import NAMES, random_arrays, write_folder
 from support.plain import plain_study
 from tune_mnist.grid import GridArgs
 from tune_mnist.running.runner import packed
-from tune_mnist.shell.cli import parse
+from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.training.dataset import load_dataset
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -22,29 +23,38 @@ from support.idx import random_arrays, write_folder
 from support.slices import dense, evaluation_slice, train_slice
 from support.studies import ABOUT, made_records
 from tune_mnist.deploy.retrain_seeds import run_retrain
-from tune_mnist.deploy.retraining import CHECKPOINTS, KEPT_CHECKPOINTS, Retraining, Stand, prepare, retrain
-from tune_mnist.deploy.robustness import DISTORTIONS, measure, shifted
+from tune_mnist.deploy.retraining import CHECKPOINTS, KEPT_CHECKPOINTS, Retraining, RetrainProgress, prepare, retrain
+from tune_mnist.deploy.robustness import (
+    DISTORTIONS,
+    blurred,
+    inverted,
+    measure,
+    noisy,
+    rotated,
+    scaled,
+    shifted,
+    with_contrast,
+)
 from tune_mnist.deploy.trained import load_metrics, load_trained
 from tune_mnist.retrain import main
 from tune_mnist.spec.errors import Damaged, UserError
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import FULLY_CONNECTED, Context, TrainingConfig, training_key
+from tune_mnist.spec.training import MODEL_NAMES, Context, TrainingConfig, training_key
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import Progress
 from tune_mnist.training.dataset import Dataset, load_dataset, training_data
-from tune_mnist.training.loop import Training, evaluate
+from tune_mnist.training.loop import Training
 from tune_mnist.training.steps import make_steps
-from tune_mnist.training.steps.autograd import AutogradSteps
 from tune_mnist.training.steps.base import CheckpointedSteps
-from tune_mnist.training.steps.linear import LinearSteps
 
 AUGMENTED = {"rotation": 10, "translation": 2, "scaling": 0.1, "shear": 5}
 EVERYTHING = {"dropout": 0.3, "ema_decay": 0.9, "schedule": "cosine", "budget": 2, "weight_decay": 0.1, **AUGMENTED}
 RECIPES: dict[str, dict[str, Any]] = {
+    **{model: {"model": model} for model in MODEL_NAMES},
     "sparse": {"dropout": 0.3, "batch_size": 16},
     "softmax": {"head": "softmax", "ema_decay": 0.9},
     "everything": {"model": "MediumNN", **EVERYTHING},
-    "CNN": {"model": "CNN", "batch_size": 16, "label_smoothing": 0.1, "precision": "bf16", **EVERYTHING},
+    "CNN, everything": {"model": "CNN", "batch_size": 16, "label_smoothing": 0.1, "precision": "bf16", **EVERYTHING},
 }
 
 
@@ -141,8 +151,8 @@ def test_stopped_anywhere_and_run_again_it_gives_the_same_bytes(
         part = dataclasses.replace(whole, folder=tmp_path / f"part-{stop}")
         seen: list[int] = []
 
-        def watch(stand: Stand, stop: int = stop, seen: list[int] = seen) -> None:
-            seen.append(stand.step)
+        def watch(progress: RetrainProgress, stop: int = stop, seen: list[int] = seen) -> None:
+            seen.append(progress.step)
             if seen == list(range(1, stop + 1)):
                 raise Stopped(f"at {stop}")
 
@@ -310,22 +320,41 @@ def test_distortions_do_what_they_say() -> None:
         unchanged = [level for level in levels if np.array_equal(distort(pictures, level), pictures)]
         assert unchanged == [1.0 if 1 in levels and 0 not in levels else 0.0]
         assert all(distort(pictures, level).dtype == np.uint8 for level in levels)
-    moved = shifted(pictures, 3)
-    assert np.array_equal(moved[0, :, :-3], pictures[0, :, 3:]) or np.array_equal(moved[0, :, 3:], pictures[0, :, :-3])
-    assert np.array_equal(moved[2, :-3], pictures[2, 3:]) or np.array_equal(moved[2, 3:], pictures[2, :-3])
+    left, right, up, down = shifted(pictures, 3)[:4]
+    assert np.array_equal(left[:, :-3], pictures[0, :, 3:]) and not left[:, -3:].any()
+    assert np.array_equal(right[:, 3:], pictures[1, :, :-3]) and not right[:, :3].any()
+    assert np.array_equal(up[:-3], pictures[2, 3:]) and not up[-3:].any()
+    assert np.array_equal(down[3:], pictures[3, :-3]) and not down[:3].any()
+    assert np.array_equal(rotated(pictures, 90), np.rot90(pictures, -1, axes=(1, 2)))  # clockwise
+    square = np.zeros((1, 28, 28), np.uint8)
+    square[:, 10:18, 10:18] = 255
+    assert np.argwhere(scaled(square, 1.5)[0] > 127).min(0).tolist() == [8, 8]  # 12 by 12 pixels
+    assert (scaled(square, 1.5) > 127).sum() == 144 and (scaled(square, 0.5) > 127).sum() == 16
+    grey = np.full((50, 28, 28), 128, np.uint8)
+    noise = noisy(grey, 0.1)
+    assert np.array_equal(noisy(grey, 0.1), noise) and noise.std() == pytest.approx(25.5, rel=0.02)
+    assert blurred(square, 1).sum() == pytest.approx(square.sum(), rel=0.01) and blurred(square, 1).max() <= 255
+    assert with_contrast(square, 0.5).min() == 64 and with_contrast(square, 0.5).max() == 191
+    assert np.array_equal(inverted(inverted(pictures, 1), 1), pictures) and inverted(square, 1)[0, 0, 0] == 255
 
 
 def test_robustness_at_the_level_that_does_nothing_is_the_accuracy(dataset: Dataset, tmp_path: Path) -> None:
     one = job(dataset, tmp_path / "best")
     accuracy = retrain(one, 100)["accuracy"]
     table = measure({"plain": load_trained(one.folder)}, dataset.test_images, dataset.test_labels)
-    clean = table[(table["distortion"] == "rotation") & (table["level"] == 0)]
-    assert clean["accuracy"].tolist() == pytest.approx([accuracy])
-    assert ((table["ci_low"] <= table["accuracy"]) & (table["accuracy"] <= table["ci_high"])).all()
+    nothing = {name: 1 if 1 in levels and 0 not in levels else 0 for name, (_, _, levels) in DISTORTIONS.items()}
+    clean = table[table["level"] == table["distortion"].map(nothing)]
+    assert clean["distortion"].tolist() == list(DISTORTIONS)
+    assert clean["accuracy"].tolist() == pytest.approx([accuracy] * len(DISTORTIONS))
+    assert table["accuracy"].nunique() > 1, "no distortion changes anything"
+    low, high = zip(*(proportion_ci(share, 40) for share in table["accuracy"]), strict=True)
+    assert table["ci_low"].tolist() == pytest.approx(low) and table["ci_high"].tolist() == pytest.approx(high)
     assert (table["n"] == 40).all()
 
 
-def test_every_kind_of_steps_can_be_checkpointed() -> None:
-    for model in (*FULLY_CONNECTED, "CNN"):
-        assert isinstance(make_steps(config(model=model), train_slice(20)), LinearSteps | AutogradSteps)
-    assert evaluate(torch.eye(10), np.arange(10)).accuracy == 1
+def proportion_ci(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval, by its formula."""
+    z = 1.959963984540054
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return middle - half, middle + half

@@ -21,7 +21,7 @@ ALL = [
 
 
 def written(tables: Tables) -> dict[str, bytes]:
-    content = dict(pngs(figures_of(tables)))
+    content = pngs(figures_of(tables))
     assert content == {name: png(figure) for name, figure in figures_of(tables)}
     return content
 

@@ -17,7 +17,7 @@ from tune_mnist.grid import GridArgs, from_toml
 from tune_mnist.reporting.claims_models import FLOOR
 from tune_mnist.reporting.judge import json_of, judge
 from tune_mnist.reporting.verdicts import Verdict
-from tune_mnist.shell.cli import parse
+from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Recipe, TrainingConfig
 from tune_mnist.tables.analyse import Tables

@@ -16,7 +16,7 @@ from tune_mnist import report
 from tune_mnist.grid import GridArgs, from_toml
 from tune_mnist.reporting.page import command
 from tune_mnist.reporting.publish import write_results
-from tune_mnist.shell.cli import parse
+from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Recipe
 from tune_mnist.tables.of_study import tables_of

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from local_nodes import LocalNodes
 
 CLUSTER = Path(__file__).parents[2] / "experiments" / "cluster"
 BASH = ["bash", "-n"]
@@ -57,16 +58,58 @@ def test_every_start_option_is_one_of_ray_s() -> None:
     assert len(words) >= 8 and words <= known
 
 
-def test_the_rayjob_is_whole() -> None:
+def keys(**properties: Any) -> dict[str, Any]:
+    """The schema of an object with these keys and no others."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def each(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list of such values that is not empty."""
+    return {"type": "array", "items": schema, "minItems": 1}
+
+
+TEXT, WHOLE = {"type": "string"}, {"type": "integer", "minimum": 0}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+CONTAINER = keys(
+    name=TEXT, image=TEXT, resources=keys(requests=TEXTS, limits=TEXTS),
+    volumeMounts=each(keys(name=TEXT, mountPath=TEXT)),
+)
+CONTAINER["properties"]["ports"] = each(keys(containerPort=WHOLE, name=TEXT))
+VOLUME = keys(name=TEXT, persistentVolumeClaim=keys(claimName=TEXT))
+GROUP = {"rayStartParams": TEXTS, "template": keys(spec=keys(containers=each(CONTAINER), volumes=each(VOLUME)))}
+# By the names of KubeRay's RayJobSpec, RayClusterSpec and WorkerGroupSpec, as far as the file has them.
+RAY_JOB = keys(
+    apiVersion={"const": "ray.io/v1"}, kind={"const": "RayJob"}, metadata=keys(name=TEXT),
+    spec=keys(
+        entrypoint=TEXT, shutdownAfterJobFinishes={"const": True}, ttlSecondsAfterFinished=WHOLE, backoffLimit=WHOLE,
+        rayClusterSpec=keys(
+            rayVersion=TEXT, authOptions=keys(mode={"const": "token"}), headGroupSpec=keys(**GROUP),
+            workerGroupSpecs=each(
+                keys(groupName=TEXT, replicas=WHOLE, minReplicas=WHOLE, maxReplicas=WHOLE, **GROUP)
+            ),
+        ),
+    ),
+)
+
+
+def test_the_rayjob_has_kuberay_s_keys_each_with_a_value_of_its_type() -> None:
+    text = (CLUSTER / "kuberay.yaml").read_text()
+    jsonschema.validate(list(yaml.safe_load_all(text))[1], RAY_JOB)
+    for right, wrong in {
+        "authOptions": "authOption", "backoffLimit: 2": "backoffLimit: two", "mode: token": "mode: disabled",
+        'num-cpus: "0"': "num-cpus: 0", "maxReplicas: 8": "", "memory: 8Gi": "memory: 8",
+    }.items():
+        assert right in text
+        with pytest.raises(jsonschema.ValidationError, match="is not|was expected|is a required|Additional"):
+            jsonschema.validate(list(yaml.safe_load_all(text.replace(right, wrong)))[1], RAY_JOB)
+
+
+def test_the_rayjob_names_only_what_there_is() -> None:
     claim, job = documents("kuberay.yaml")
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    spec = job["spec"]
-    cluster = spec["rayClusterSpec"]
-    assert cluster["authOptions"] == {"mode": "token"} and spec["shutdownAfterJobFinishes"] is True
+    cluster = job["spec"]["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     images = set()
     for group in groups:
-        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
         pod = group["template"]["spec"]
         (container,) = pod["containers"]
         images.add(container["image"])
@@ -83,7 +126,7 @@ def test_the_rayjob_is_whole() -> None:
 
 def test_the_rayjob_s_entrypoint_is_a_command_of_ours() -> None:
     from tune_mnist.grid import GridArgs, from_toml
-    from tune_mnist.shell.cli import parse
+    from tune_mnist.shell.arguments import parse
 
     words = documents("kuberay.yaml")[1]["spec"]["entrypoint"].split()
     assert words[:3] == ["python", "-m", "tune_mnist.grid"]
@@ -122,7 +165,26 @@ def test_the_slurm_script_starts_a_node_per_host_and_the_study_on_the_first(tmp_
     assert "600" in told and not list(tmp_path.glob(".ray_token*"))
 
 
-def test_local_nodes_says_what_it_does() -> None:
-    words = [sys.executable, str(CLUSTER / "local_nodes.py"), "--help"]
-    told = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True).stdout
-    assert "each with processes of its own" in told
+def test_local_nodes_are_a_head_and_its_workers_on_loopback_behind_a_token(tmp_path: Path) -> None:
+    python = tmp_path / "python"  # notes what it is to start, says that it has, and stays up
+    python.write_text(
+        '#!/bin/bash\necho "$RAY_AUTH_MODE $(stat -c %a "$RAY_AUTH_TOKEN_PATH") $@" >> words\n'
+        'echo "Ray runtime started"\nexec sleep 60\n'
+    )
+    python.chmod(0o755)
+    nodes = LocalNodes(tmp_path, python=str(python))
+    try:
+        for cpus in (1, 2.5, 1):
+            nodes.add(cpus=cpus)
+        assert all(node.poll() is None for node in nodes.nodes)
+    finally:
+        nodes.close()
+    assert all(node.poll() is not None for node in nodes.nodes)
+    head, *workers = (tmp_path / "words").read_text().splitlines()
+    assert "--head" in head and f"--port={nodes.address.split(':')[1]} " in head and "--num-cpus=1 " in head
+    assert len(workers) == 2 and all(f"--address={nodes.address}" in line for line in workers)
+    assert "--num-cpus=2.5 " in workers[0]
+    for line in (head, *workers):
+        assert line.startswith("token 600 -m ray.scripts.scripts start --block ")
+        assert "--node-ip-address=127.0.0.1" in line
+    assert len((tmp_path / "token").read_text()) == 64

@@ -1,53 +1,54 @@
-"""Tests of a run's state: what is left, and how long that takes."""
+"""Tests of a run's display: plain lines without a terminal, seldom, and the whole of it in a table on one."""
 
 from __future__ import annotations
 
-import pytest
+import io
+import time
 
+import pytest
+from rich.console import Console
+
+from tune_mnist.running.display import LINE_SECONDS, Display, view
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import FULLY_CONNECTED, PlannedTraining
 from tune_mnist.study.progress import RunState
 
-# Seconds of an epoch on one core, in microseconds of a step times its steps, by the benchmark of steps.
-STEP_MICROSECONDS = {
-    "SimpleNN": (343, 418, 518, 796), "MediumNN": (560, 712, 1020, 1560), "ComplexNN": (1190, 1630, 2540, 4510),
-}
+PLANS = StudySpec(models=("SimpleNN",), lr=(1e-3, 1e-2), batch_size=(32,), epochs=(2,)).trainings()
+ROW = {"epoch": 1, "train_loss": 0.5, "val_accuracy": 0.75, "train_seconds": 2.0, "eval_seconds": 0.5}
 
 
-def seconds(plan: PlannedTraining) -> float:
-    size = plan.config.batch_size
-    return STEP_MICROSECONDS[plan.config.model][(16, 32, 64, 128).index(size)] * 1e-6 * 50_000 / size
+def test_without_a_terminal_a_line_comes_seldom_and_the_last_one_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    out = io.StringIO()
+    first, second = (plan.config for plan in PLANS)
+    with Display(RunState(PLANS, "val_accuracy"), Console(file=out, width=20)) as display:
+        display.state.start(first)
+        display.update()
+        assert out.getvalue() == ""
+        display.state.epoch(first, ROW)
+        now += LINE_SECONDS
+        display.update()
+        display.update()
+        display.tell("[a line] that stays")
+        display.state.end(first, "complete")
+        display.state.end(second, "failed")
+    best = f"best val_accuracy 75.00% ({first.label}, epoch 1)"
+    assert out.getvalue().splitlines() == [
+        f" 25%  1/4 model-epochs, 0/2 trainings, 1 running, {best}, about 0:08 left",
+        "[a line] that stays",
+        f"100%  4/4 model-epochs, 2/2 trainings, 0 running, {best}",
+    ]
 
 
-def test_after_the_first_kind_the_time_left_is_guessed_within_a_factor() -> None:
-    plans = StudySpec(models=FULLY_CONNECTED).trainings()
-    truth = sum(seconds(plan) * plan.epochs for plan in plans)
-    first = next(plan for plan in plans if plan.config.model == "ComplexNN" and plan.config.batch_size == 16)
-    state = RunState(plans, "val_accuracy")
-    assert state.eta_seconds() is None
-    row = {"epoch": 1, "val_accuracy": 0.5, "train_seconds": seconds(first), "eval_seconds": 0.0}
-    state.epoch(first.config, row)
-    left = state.eta_seconds()
-    assert left is not None and truth / 1.5 < left < truth * 1.5
-
-
-@pytest.mark.parametrize("together", [1, 2, 4])
-def test_the_time_left_is_that_of_the_trials_not_of_the_trainings_that_share_them(together: int) -> None:
-    plans = StudySpec(models=("SimpleNN",), lr=(1e-3, 1e-2, 0.1, 1.0), batch_size=(32,), epochs=(5,)).trainings()
-    state = RunState(plans, "val_accuracy")
-    row = {"epoch": 1, "val_accuracy": 0.5, "train_seconds": 2.0, "eval_seconds": 0.5}
-    for plan in plans[:together]:  # one trial, each training with its share of the seconds
-        state.start(plan.config, together)
-        state.epoch(plan.config, row if together == 1 else row | {"together": together})
-    assert state.eta_seconds() == pytest.approx((4 * 5 - together) * 2.5)
-    for plan in plans[:together]:  # tried again: nothing was heard of it yet
-        state.start(plan.config, together)
-    assert state.eta_seconds() == pytest.approx((4 * 5 - together) * 2.5)
-
-
-def test_a_kind_that_was_seen_is_not_guessed() -> None:
-    plan, *_ = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), epochs=(5,)).trainings()
-    state = RunState([plan], "val_accuracy")
-    state.start(plan.config)
-    state.epoch(plan.config, {"epoch": 2, "val_accuracy": 0.5, "train_seconds": 2.0, "eval_seconds": 0.5})
-    assert state.eta_seconds() == pytest.approx(3 * 2.5)
+def test_the_view_has_a_row_for_each_training_that_runs() -> None:
+    state = RunState(PLANS, "val_accuracy")
+    state.start(PLANS[0].config)
+    state.epoch(PLANS[0].config, ROW)
+    state.start(PLANS[1].config)
+    out = io.StringIO()
+    Console(file=out, width=150).print(view(state))
+    shown = [" ".join(line.split()) for line in out.getvalue().splitlines()]
+    assert "model lr batch seed epoch train loss val_accuracy" in shown
+    assert "SimpleNN 0.001 32 0 1 0.5000 75.00%" in shown
+    assert "SimpleNN 0.01 32 0 - - -" in shown
+    assert shown[-1] == " ".join(state.summary().split())

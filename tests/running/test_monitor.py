@@ -29,7 +29,7 @@ from rich.console import Console
 from support.idx import random_arrays, write_folder
 from tune_mnist.grid import main as grid
 from tune_mnist.running.display import Display
-from tune_mnist.running.monitor import COUNTERS, GAUGES, STATES, TrainingEvents, counts, exported_names
+from tune_mnist.running.monitor import COUNTERS, GAUGES, STATES, TrainingEvents, counts
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.supervisor import Watch
 from tune_mnist.running.trackers import Tracker, mlflow_tracker, tensorboard_tracker
@@ -63,6 +63,11 @@ def queries() -> list[tuple[str, str]]:
     """The Grafana dashboard's expressions with their legends."""
     dashboard = json.loads((MONITORING / "grafana.json").read_text())
     return [(target["expr"], target["legendFormat"]) for p in dashboard["panels"] for target in p["targets"]]
+
+
+def exported_names() -> set[str]:
+    """The names under which Prometheus gets the metrics: Ray puts ray_ before and _total after a counter's."""
+    return {f"ray_{name}" for name in GAUGES} | {f"ray_{name}_total" for name in COUNTERS}
 
 
 def test_grafana_draws_every_metric_and_none_that_is_not_there() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tune_mnist.running.runner import packed
-from tune_mnist.running.trial import ahead, once_saved, run_pack, run_training
+from tune_mnist.running.trial import PackEpoch, ahead, once_saved, run_pack, run_training
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key, trainings_of, trial_config
@@ -88,6 +88,14 @@ def test_members_join_where_they_stand_whoever_they_are_packed_with(
     assert kept(tmp_path / "whole") == kept(tmp_path / "parts")
 
 
+def test_a_member_far_ahead_goes_on_after_the_one_behind_it_has_diverged(
+    tmp_path: Path, data: TrialData, configs: list[TrainingConfig]
+) -> None:
+    run(tmp_path, data, [PlannedTraining(configs[0], (4,))])
+    rows = run(tmp_path, data, [PlannedTraining(configs[2], (5,)), PlannedTraining(configs[0], (5,))])
+    assert [(k, row["epoch"]) for k, row in rows] == [(1, 1), (1, 2), (1, 3), (1, 4), (0, 1), (1, 5)]
+
+
 @pytest.mark.filterwarnings("ignore::tune_mnist.spec.errors.Damaged")
 def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(
     tmp_path: Path, data: TrialData, configs: list[TrainingConfig]
@@ -100,7 +108,7 @@ def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(
         path.unlink()
     torch.save({"epoch": 2, "steps": {"weights": torch.zeros(3)}}, tmp_path / "foreign.pt")
     state = (tmp_path / "foreign.pt").read_bytes()
-    (folder.folder / folder.state_name(2, state)).write_bytes(state)
+    (folder.folder / folder.states.name(2, state)).write_bytes(state)
     rows = run(tmp_path / "bad", data, members)
     assert any("is not a state of this training" in note for _, row in rows for note in row.get("damage", ()))
     assert kept(tmp_path / "whole") == kept(tmp_path / "bad")
@@ -147,10 +155,10 @@ def test_a_trials_config_tells_its_trainings(configs: list[TrainingConfig]) -> N
 def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
     begun = [threading.Event() for _ in range(4)]
 
-    def epochs() -> Iterator[Any]:
+    def epochs() -> Iterator[PackEpoch]:
         for number, event in enumerate(begun[:3]):
             event.set()
-            yield [(0, {"epoch": number}), (1, {"epoch": number})], []
+            yield PackEpoch([(0, {"epoch": number}), (1, {"epoch": number})], [])
         begun[3].set()
         raise OSError("the disk is full")
 
@@ -166,7 +174,7 @@ def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
 def test_the_rows_of_an_epoch_wait_for_all_that_saves_it() -> None:
     first, second = saves = [Future[None](), Future[None]()]
     with ThreadPoolExecutor(1) as beside:
-        coming = beside.submit(next, once_saved([([(0, {"epoch": 1}), (1, {"epoch": 1})], saves)]))
+        coming = beside.submit(next, once_saved([PackEpoch([(0, {"epoch": 1}), (1, {"epoch": 1})], saves)]))
         first.set_result(None)
         assert not wait([coming], 0.2).done
         second.set_result(None)
@@ -177,4 +185,4 @@ def test_no_row_comes_of_an_epoch_that_could_not_be_saved() -> None:
     bad: Future[None] = Future()
     bad.set_exception(OSError("the disk is full"))
     with pytest.raises(OSError, match="the disk is full"):
-        next(once_saved([([(0, {"epoch": 1})], [bad])]))
+        next(once_saved([PackEpoch([(0, {"epoch": 1})], [bad])]))

@@ -19,7 +19,7 @@ import pytest
 
 from tune_mnist.spec.errors import UserError
 from tune_mnist.study import lock
-from tune_mnist.study.lock import holder, refuse_if_held, study_lock
+from tune_mnist.study.lock import read_holder, refuse_if_held, study_lock
 
 ROOT = Path(__file__).parents[2]
 # Told a time, it tries the lock then and says how that went; another line lets go of it.
@@ -79,21 +79,22 @@ def bytes_and_times(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
-def write_holder(folder: Path, host: str, age_seconds: float) -> None:
+def write_holder(folder: Path, host: str, age_seconds: float, pid: int = 4711) -> None:
     """A lock file as another host's run, or one that died, leaves it."""
-    (folder / "lock").write_text(json.dumps({"host": host, "pid": 4711, "command": "grid.py"}))
+    (folder / "lock").write_text(json.dumps({"host": host, "pid": pid, "command": "grid.py"}))
     then = time.time() - age_seconds
     os.utime(folder / "lock", (then, then))
 
 
 def test_the_holder_is_told_and_forgotten_after_release(tmp_path: Path) -> None:
-    assert holder(tmp_path) is None
+    assert read_holder(tmp_path) is None
     for _ in range(2):
         with study_lock(tmp_path):
-            told = holder(tmp_path)
-            assert told is not None and told.pop("heartbeat_seconds") == pytest.approx(0, abs=30)
-            assert told == {"host": socket.gethostname(), "pid": os.getpid(), "command": " ".join(sys.argv)}
-        assert holder(tmp_path) is None
+            holder = read_holder(tmp_path)
+            assert holder is not None and holder.heartbeat_seconds == pytest.approx(0, abs=30)
+            assert (holder.host, holder.pid) == (socket.gethostname(), os.getpid())
+            assert holder.command == " ".join(sys.argv)
+        assert read_holder(tmp_path) is None
 
 
 def test_an_error_lets_go_of_the_lock(tmp_path: Path) -> None:
@@ -127,13 +128,13 @@ def test_a_killed_holder_is_taken_over_at_once(tmp_path: Path) -> None:
         assert first.ask(0) == "won"
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
-        told = holder(tmp_path)
-        assert told is not None and told["pid"] == first.process.pid
+        holder = read_holder(tmp_path)
+        assert holder is not None and holder.pid == first.process.pid
         start = time.monotonic()
         assert second.ask(0) == "won"
         assert time.monotonic() - start < 1
-        told = holder(tmp_path)
-        assert told is not None and told["pid"] == second.process.pid
+        holder = read_holder(tmp_path)
+        assert holder is not None and holder.pid == second.process.pid
 
 
 def test_of_two_that_race_exactly_one_wins_each_time(tmp_path: Path) -> None:
@@ -210,32 +211,54 @@ def test_a_fresh_heartbeat_of_another_host_refuses_and_changes_no_byte(tmp_path:
     with pytest.raises(UserError, match="in use by process 4711 on elsewhere"):
         refuse_if_held(tmp_path)
     assert bytes_and_times(tmp_path) == before
-    told = holder(tmp_path)
-    assert told is not None and told["host"] == "elsewhere"
-    assert told["heartbeat_seconds"] == pytest.approx(30, abs=10)
+    holder = read_holder(tmp_path)
+    assert holder is not None and holder.host == "elsewhere"
+    assert holder.heartbeat_seconds == pytest.approx(30, abs=10)
 
 
 def test_a_stale_heartbeat_of_another_host_is_taken_over(tmp_path: Path) -> None:
     write_holder(tmp_path, "elsewhere", age_seconds=61)
     refuse_if_held(tmp_path)
     with study_lock(tmp_path):
-        told = holder(tmp_path)
-        assert told is not None and told["pid"] == os.getpid()
+        holder = read_holder(tmp_path)
+        assert holder is not None and holder.pid == os.getpid()
 
 
-def test_a_dead_holder_of_this_host_is_taken_over_whatever_its_heartbeat(tmp_path: Path) -> None:
-    write_holder(tmp_path, socket.gethostname(), age_seconds=0)
+@pytest.mark.parametrize("age_seconds", [0, 30, 61])
+def test_a_dead_holder_of_this_host_is_taken_over_whatever_its_heartbeat(tmp_path: Path, age_seconds: float) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    write_holder(tmp_path, socket.gethostname(), age_seconds, gone.pid)
+    dead = read_holder(tmp_path)
+    assert dead is not None and dead.pid == gone.pid and dead.is_here and not dead.lives
+    refuse_if_held(tmp_path)
     with study_lock(tmp_path):
-        pass
+        holder = read_holder(tmp_path)
+        assert holder is not None and holder.pid == os.getpid() and holder.lives
+        assert holder.heartbeat_seconds < 30
+
+
+@pytest.mark.parametrize("age_seconds", [0, 30, 61])
+def test_a_holder_of_this_host_that_lives_is_not_taken_over_whatever_its_heartbeat(
+    tmp_path: Path, age_seconds: float
+) -> None:
+    with contenders(tmp_path, 1) as (other,):
+        assert other.ask(0) == "won"
+        os.utime(tmp_path / "lock", (time.time() - age_seconds,) * 2)
+        named = f"in use by process {other.process.pid} on {socket.gethostname()}"
+        with pytest.raises(UserError, match=named), study_lock(tmp_path):
+            pass
+        with pytest.raises(UserError, match=named):
+            refuse_if_held(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"{", b"[]", b'{"host": "elsewhere"}', b"\xff", b"1"])
 def test_a_damaged_lock_file_refuses_nobody(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "lock").write_bytes(content)
-    assert holder(tmp_path) is None
+    assert read_holder(tmp_path) is None
     with study_lock(tmp_path):
-        told = holder(tmp_path)
-        assert told is not None and told["pid"] == os.getpid()
+        holder = read_holder(tmp_path)
+        assert holder is not None and holder.pid == os.getpid()
 
 
 def test_the_heart_beats_while_the_lock_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +282,8 @@ def test_a_moved_or_removed_folder_does_not_end_the_run(tmp_path: Path, monkeypa
         with study_lock(folder):
             end(folder)
             time.sleep(0.05)
-    assert holder(tmp_path / "moved") is None
+            assert [thread for thread in threading.enumerate() if thread.name == "study-lock"], "the heart stopped"
+    assert read_holder(tmp_path / "moved") is None
 
 
 def test_a_folder_without_file_locks_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,13 +74,14 @@ def made_tables(spec: StudySpec, *args: Any, **kwargs: Any) -> Tables:
 
 def made_study(
     folder: Path, spec: StudySpec, accuracy: Accuracy = plausible, train_loss: TrainLoss = falling,
-    *, scored: int = 0, test_labels: np.ndarray | None = None, about: dict[str, Any] = ABOUT, **kwargs: Any,
+    *, context: Context | None = None, scored: int = 0, test_labels: np.ndarray | None = None,
+    about: dict[str, Any] = ABOUT, **kwargs: Any,
 ) -> Study:
     """Write a complete study of `spec`; `scored` trainings of its best cells get test scores with what they predict."""
     folder.mkdir(parents=True, exist_ok=True)
     study = Study(folder)
     study.create()
-    context = Context(protocol=spec.protocol, data_sha256=f"{spec.protocol:0<64}")
+    context = context or Context(protocol=spec.protocol, data_sha256=f"{spec.protocol:0<64}")
     study.add(spec, context, about)
     for record in made_records(spec, accuracy, train_loss, **kwargs):
         training = study.training(training_key(record.config, context))

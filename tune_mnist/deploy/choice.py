@@ -46,9 +46,10 @@ def choice_of_study(study: Study, rank: int = 1, key: str | None = None, seeds: 
         UserError: the folder is no study, or has no such cell or training.
     """
     config, epochs = _training_with_key(study, key) if key else _training_of_rank(study, rank)
-    chosen: Sequence[int] = range(seeds) if seeds > 1 else [config.seed]
-    configs = tuple(dataclasses.replace(config, seed=seed) for seed in chosen)
-    return Choice(configs, epochs, study.folder / (f"key-{key}" if key else "best" if rank == 1 else f"rank-{rank}"))
+    numbers: Sequence[int] = range(seeds) if seeds > 1 else [config.seed]
+    configs = tuple(dataclasses.replace(config, seed=seed) for seed in numbers)
+    name = f"key-{key}" if key else "best" if rank == 1 else f"rank-{rank}"
+    return Choice(configs, epochs, study.folder / name)
 
 
 def dataset_of(study: Study, *, download: bool = False) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ from tune_mnist.study.files import (
     digest,
     make_folder,
     read_json,
+    remove,
     remove_leftovers,
     set_aside,
+    warn_and_set_aside,
     write_atomic,
     write_json,
     writing,
 )
-from tune_mnist.study.training_folder import warn_and_set_aside
+from tune_mnist.study.states import SealedStates
 from tune_mnist.training.batches import Pictures, make_pictures
 from tune_mnist.training.dataset import CLASSES, Dataset, training_data
 from tune_mnist.training.models import FullyConnected, build_model
@@ -67,21 +69,31 @@ class Retraining:
         """Optimisation steps in all."""
         return self.epochs * self.steps_per_epoch
 
+    @property
+    def checkpoints(self) -> SealedStates:
+        """The checkpoints in the folder, numbered by steps."""
+        owner = f"{self.key}/{self.epochs}/".encode()
+        return SealedStates(self.folder / CHECKPOINTS, "step", 8, owner, digest)
+
     def describe(self) -> dict[str, Any]:
         """What tells it from others, as plain JSON values."""
         return {"training": self.key, "epochs": self.epochs, "context": asdict(self.context)}
 
 
 @dataclass
-class Stand:
-    """How far a retraining is: the mean loss of each whole epoch, the steps in all, and the seconds they took."""
+class RetrainProgress:
+    """How far a retraining is."""
 
     losses: list[float] = field(default_factory=list)
+    """The mean training loss of each whole epoch."""
     step: int = 0
+    """Optimisation steps done, over all epochs."""
     seconds: float = 0.0
+    """What these steps took, in all runs together."""
 
 
-Watch = Callable[[Stand], None]
+OnStep = Callable[[RetrainProgress], None]
+"""Called after each step."""
 
 
 def prepare(
@@ -93,10 +105,11 @@ def prepare(
         UserError: the batch is larger than the training set.
     """
     data = training_data(dataset, "report")
-    most = len(data.train_labels)
-    require(config.batch_size <= most, f"batch_size <= {most}", config.batch_size, "lower --batch-size")
+    pictures = len(data.train_labels)
+    require(config.batch_size <= pictures, f"batch_size <= {pictures}", config.batch_size, "lower --batch-size")
     context = Context(protocol="report", data_sha256=data.sha256, device=device, threads=threads)
-    train, test = make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
+    train = make_pictures(data.train_images, data.train_labels)
+    test = make_pictures(data.eval_images, data.eval_labels)
     return Retraining(config, epochs, train, test, context, folder)
 
 
@@ -110,12 +123,12 @@ def finished_metrics(job: Retraining) -> dict[str, Any] | None:
     return metrics if metrics.items() >= job.describe().items() else None
 
 
-def retrain(job: Retraining, every: int, watch: Watch = lambda stand: None) -> dict[str, Any]:
+def retrain(job: Retraining, checkpoint_every: int, on_step: OnStep = lambda progress: None) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint, score once on the test set and write the folder.
 
     The folder then holds model.pt, config.json, metrics.json, training_loss.png, confusion_matrix.png,
-    timings.json and up to 10 checkpoints, one every `every` steps and one at the end. A folder that holds
-    another training is set aside. Killed at any moment and called again, it gives the same bytes.
+    timings.json and up to 10 checkpoints, one every `checkpoint_every` steps and one at the end. A folder that
+    holds another training is set aside. Killed at any moment and called again, it gives the same bytes.
 
     Returns:
         The metrics, as in metrics.json.
@@ -125,13 +138,14 @@ def retrain(job: Retraining, every: int, watch: Watch = lambda stand: None) -> d
     """
     _claim(job)
     torch.set_num_threads(job.context.threads)
-    steps, stand = _resumed(job)
-    _train(job, steps, stand, every, watch)
-    outputs = steps.outputs(job.test)
-    metrics = {**job.describe(), "train_loss": stand.losses, "trained_on": len(job.train), "tested_on": len(job.test)}
-    metrics |= test_metrics(outputs, job.test.labels)
+    steps, progress = _resumed(job)
+    _train(job, steps, progress, checkpoint_every, on_step)
+    metrics = {
+        **job.describe(), "train_loss": progress.losses, "trained_on": len(job.train), "tested_on": len(job.test),
+        **test_metrics(steps.outputs(job.test), job.test.labels),
+    }
     _draw(job, metrics)
-    write_json(job.folder / TIMINGS, {"train_seconds": stand.seconds, "cpu": cpu_model(), **job.describe()})
+    write_json(job.folder / TIMINGS, {"train_seconds": progress.seconds, "cpu": cpu_model(), **job.describe()})
     save_trained(job.folder, steps.module().state_dict(), job.config, metrics)
     return load_metrics(job.folder)
 
@@ -144,16 +158,17 @@ def test_metrics(outputs: Tensor, labels: np.ndarray) -> dict[str, Any]:
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    predicted, classes = outputs.argmax(1).numpy(), list(range(CLASSES))
-    by_class = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
-    names = ("precision", "recall", "f1")
+    predicted = outputs.argmax(1).numpy()
+    classes = list(range(CLASSES))
+    *scores, pictures = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    by_class = dict(zip(("precision", "recall", "f1"), scores, strict=True))  # each (10,)
     return {
         "loss": float(F.cross_entropy(outputs, torch.from_numpy(labels))),
         "accuracy": float((predicted == labels).mean()),
-        **{name: float(values.mean()) for name, values in zip(names, by_class[:3], strict=True)},
+        **{name: float(values.mean()) for name, values in by_class.items()},
         "per_class": [
-            {"digit": digit, **{name: float(by_class[i][digit]) for i, name in enumerate(names)},
-             "pictures": int(by_class[3][digit])}
+            {"digit": digit, **{name: float(values[digit]) for name, values in by_class.items()},
+             "pictures": int(pictures[digit])}
             for digit in classes
         ],
         "confusion": confusion_matrix(labels, predicted, labels=classes).tolist(),
@@ -183,61 +198,43 @@ def _new_steps(job: Retraining) -> CheckpointedSteps:
     return AutogradSteps(job.config, model, job.train, job.context.device)
 
 
-def _train(job: Retraining, steps: CheckpointedSteps, stand: Stand, every: int, watch: Watch) -> None:
-    """Train on to the last epoch, saving on the way; `stand` and `steps` move on."""
+def _train(
+    job: Retraining, steps: CheckpointedSteps, progress: RetrainProgress, checkpoint_every: int, on_step: OnStep
+) -> None:
+    """Train on to the last epoch, saving on the way; `progress` and `steps` move on."""
     # As every training does: Adam's moments of dead units decay into denormals, which are slow.
     torch.set_flush_denormal(True)
-    begun, before = time.perf_counter(), stand.seconds
+    start = time.perf_counter() - progress.seconds
 
-    def after_step(done: int) -> None:
-        stand.step = len(stand.losses) * job.steps_per_epoch + done
-        stand.seconds = before + time.perf_counter() - begun
-        if stand.step % every == 0 or stand.step == job.steps:
-            _save(job, steps, stand)
-        watch(stand)
+    def after_step(step_of_epoch: int) -> None:
+        progress.step = len(progress.losses) * job.steps_per_epoch + step_of_epoch
+        progress.seconds = time.perf_counter() - start
+        if progress.step % checkpoint_every == 0 or progress.step == job.steps:
+            _save(job, steps, progress)
+        on_step(progress)
 
-    while len(stand.losses) < job.epochs:
-        loss = steps.train_epoch(len(stand.losses) + 1, after_step)
-        rule = f"the mean training loss of epoch {len(stand.losses) + 1} is finite"
+    for epoch in range(len(progress.losses) + 1, job.epochs + 1):
+        loss = steps.train_epoch(epoch, after_step)
+        rule = f"the mean training loss of epoch {epoch} is finite"
         require(math.isfinite(loss), rule, loss, "the training diverged: lower the learning rate")
-        stand.losses.append(loss)
+        progress.losses.append(loss)
 
 
-def _save(job: Retraining, steps: CheckpointedSteps, stand: Stand) -> None:
+def _save(job: Retraining, steps: CheckpointedSteps, progress: RetrainProgress) -> None:
     buffer = io.BytesIO()
-    torch.save({**asdict(stand), "steps": steps.state()}, buffer)
-    write_atomic(job.folder / CHECKPOINTS / _name(job, stand.step, buffer.getvalue()), buffer.getvalue())
-    for old in _checkpoints(job)[KEPT_CHECKPOINTS:]:
-        old.unlink(missing_ok=True)
+    torch.save({**asdict(progress), "steps": steps.state()}, buffer)
+    job.checkpoints.write(progress.step, buffer.getvalue())
+    remove(job.checkpoints.paths()[KEPT_CHECKPOINTS:])
 
 
-def _resumed(job: Retraining) -> tuple[CheckpointedSteps, Stand]:
-    """Steps and stand at the newest intact checkpoint, or at the start."""
-    for data in _intact(job):
-        steps = _new_steps(job)
-        saved = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-        steps.load(saved["steps"])
-        return steps, Stand(list(saved["losses"]), saved["step"], saved["seconds"])
-    return _new_steps(job), Stand()
-
-
-def _intact(job: Retraining) -> Iterator[bytes]:
-    for path in _checkpoints(job):
-        data = path.read_bytes()
-        if path.name == _name(job, int(path.name[5:13]), data):
-            yield data
-        else:
-            warn_and_set_aside(path, f"{path.name} does not match its checksum")
-
-
-def _checkpoints(job: Retraining) -> list[Path]:
-    """The checkpoints, the newest first."""
-    return sorted((job.folder / CHECKPOINTS).glob("step-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]-*.pt"), reverse=True)
-
-
-def _name(job: Retraining, step: int, data: bytes) -> str:
-    """A checkpoint's file name: it seals the content, and whose it is."""
-    return f"step-{step:08}-{digest(f'{job.key}/{job.epochs}/'.encode() + data)}.pt"
+def _resumed(job: Retraining) -> tuple[CheckpointedSteps, RetrainProgress]:
+    """Steps and progress at the newest intact checkpoint, or at the start."""
+    steps = _new_steps(job)
+    for _, checkpoint in job.checkpoints.intact(warn_and_set_aside):
+        saved = torch.load(io.BytesIO(checkpoint), weights_only=True, map_location="cpu")
+        steps.load(saved.pop("steps"))
+        return steps, RetrainProgress(**saved)
+    return steps, RetrainProgress()
 
 
 def _draw(job: Retraining, metrics: dict[str, Any]) -> None:
@@ -246,7 +243,8 @@ def _draw(job: Retraining, metrics: dict[str, Any]) -> None:
     from tune_mnist.figures.canvas import png
     from tune_mnist.figures.diagnostics import confusion_matrix, training_curves
 
-    config, losses = job.config, metrics["train_loss"]
+    config = job.config
+    losses = metrics["train_loss"]
     curves = pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses}).assign(
         model=config.model, lr=config.lr, batch_size=config.batch_size, seed=config.seed, split="training"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,15 @@ from tune_mnist.tables.significance import Score
 from tune_mnist.training.batches import transform
 
 Distort = Callable[[np.ndarray, float], np.ndarray]
-NAMES = ("robustness.csv", "robustness.png")
 
 
 def shifted(pictures: np.ndarray, pixels: float) -> np.ndarray:
     """Shift each picture by so many pixels to the left, right, top or bottom, by turns."""
     maps = _identity(len(pictures))
-    turn = torch.arange(len(pictures)) % 4
+    side = torch.arange(len(pictures)) % 4
     step = 2 * pixels / pictures.shape[-1]  # the axes of the maps run from -1 to 1
-    maps[:, 0, 2] = step * (turn == 0) - step * (turn == 1)
-    maps[:, 1, 2] = step * (turn == 2) - step * (turn == 3)
+    maps[:, 0, 2] = step * (side == 0) - step * (side == 1)
+    maps[:, 1, 2] = step * (side == 2) - step * (side == 3)
     return _mapped(pictures, maps)
 
 
@@ -83,13 +82,17 @@ def measure(models: Mapping[str, Trained], pictures: np.ndarray, labels: np.ndar
     Wilson's 95% interval over the pictures. Every model sees the same pictures.
     """
     rows = []
-    for name, unit, level, seen in _distorted(pictures):
-        for training, trained in models.items():
-            right = trained.probabilities(seen).argmax(1) == labels
-            rows.append((training, name, level, unit, len(labels), right.mean(), *wilson(Score(right.mean(), right))))
-    return pd.DataFrame(
-        rows, columns=["training", "distortion", "level", "unit", "n", "accuracy", "ci_low", "ci_high"]
-    )
+    for name, (distort, unit, levels) in DISTORTIONS.items():
+        for level in levels:
+            distorted = distort(pictures, level)
+            for training, trained in models.items():
+                correct = trained.probabilities(distorted).argmax(1) == labels
+                low, high = wilson(Score(correct.mean(), correct))
+                rows.append({
+                    "training": training, "distortion": name, "level": float(level), "unit": unit, "n": len(labels),
+                    "accuracy": correct.mean(), "ci_low": low, "ci_high": high,
+                })
+    return pd.DataFrame(rows)
 
 
 def write_robustness(table: pd.DataFrame, folder: Path) -> Path:
@@ -97,16 +100,10 @@ def write_robustness(table: pd.DataFrame, folder: Path) -> Path:
     from tune_mnist.figures.canvas import png
     from tune_mnist.figures.diagnostics import robustness_figure
 
-    path, figure = (folder / name for name in NAMES)
-    write_atomic(figure, png(robustness_figure(table)))
+    path = folder / "robustness.csv"
+    write_atomic(folder / "robustness.png", png(robustness_figure(table)))
     write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
     return path
-
-
-def _distorted(pictures: np.ndarray) -> Iterator[tuple[str, str, float, np.ndarray]]:
-    for name, (distort, unit, levels) in DISTORTIONS.items():
-        for level in levels:
-            yield name, unit, float(level), distort(pictures, level)
 
 
 def _identity(n: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,17 +40,11 @@ def png(figure: Figure) -> bytes:
     return _compressed(_drawn(figure))
 
 
-def pngs(figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, bytes]]:
-    """Each name with its figure's `png`; one is compressed while the next is drawn."""
+def pngs(figures: Iterable[tuple[str, Figure]]) -> dict[str, bytes]:
+    """Each figure's `png` by its name; one is compressed while the next is drawn."""
     with ThreadPoolExecutor(1) as beside:
-        waiting: list[tuple[str, Future[bytes]]] = []
-        for name, figure in figures:
-            waiting.append((name, beside.submit(_compressed, _drawn(figure))))
-            if len(waiting) > 1:
-                before, compressed = waiting.pop(0)
-                yield before, compressed.result()
-        for name, compressed in waiting:
-            yield name, compressed.result()
+        compressing = {name: beside.submit(_compressed, _drawn(figure)) for name, figure in figures}
+    return {name: compressed.result() for name, compressed in compressing.items()}
 
 
 @styled()

@@ -281,7 +281,7 @@ def c7(evidence: Evidence) -> Verdict:
 
 
 def _best_is_in(text: str, cells: Cells, claimed: Cells, others: Cells) -> Statement:
-    """Whether the best of the cells is among those claimed: whether any other may be it, and whether any of them may."""
+    """Whether the best of the cells is among those claimed, by which of them may be the best."""
     p = pd.Series(best_p_of(cells), cells.rows.index)
     weight = Weight(p[others.rows.index].max(), p[claimed.rows.index].max()) if p.notna().all() else UNKNOWN
     other = f"{percent(others['mean'])} of {cell_name(others.rows.iloc[0])}"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.shell.cli import print_table
 from tune_mnist.tables.analyse import Tables, split_name
+from tune_mnist.tables.text import print_table
 
 
 def print_grid(folder: Path, tables: Tables, *, as_json: bool = False) -> None:

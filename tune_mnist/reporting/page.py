@@ -1,10 +1,9 @@
-"""What the report page says, in plain values for its template: numbers formatted, colours chosen, commands spelled."""
+"""What the report page says, in plain values for its template: rows chosen, colours too, commands spelled."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
 
 from tune_mnist.reporting.judge import json_of, judge
+from tune_mnist.spec.errors import flag_of
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX, Protocol, Recipe
 from tune_mnist.study.study import Study
@@ -21,7 +21,6 @@ from tune_mnist.tables.analyse import Tables, split_name
 from tune_mnist.tables.optimism import optimism
 from tune_mnist.tables.slices import Heatmap, costs, floor, heatmap, nearest
 from tune_mnist.tables.standings import BEST
-from tune_mnist.tables.text import cell_name, interval, nats, p_value, percent, points
 
 TITLES = {
     "accuracy_by_lr": "Accuracy by learning rate",
@@ -41,21 +40,23 @@ def content(
     """All that the template shows of a study; `figures` are PNGs by name, `others` further studies by name."""
     specs = study.specs()
     shown = {name: _figure(name, figures[name]) for name in TITLES if name in figures}
-    cost = shown.pop("cost", None)
+    leaders = tables.top3.to_dict("records")
     return {
         "name": study.name, "protocol": tables.protocol, "split": split_name(tables.protocol), "method": tables.method,
         "cells": len(tables.summary), "seeds": int(tables.summary["seeds"].max()),
         "counts": tables.summary["status"].value_counts().to_dict(),
         "varying": [column for column in tables.cell_columns if column not in ("model", "lr", "batch_size", "epochs")],
-        "best": _best(tables), "leaders": [_row(row, tables) for row in tables.top3.to_dict("records")],
-        "scored": _scored(tables), "optimism": _optimism(tables), "rivals": _rivals([(study.name, tables), *others]),
+        "best": leaders[0] if leaders else None, "leaders": leaders,
+        "ties": int((tables.top3["standing"] != BEST).sum()),
+        "scored": [row for row in leaders[:3] if pd.notna(row.get("test_accuracy"))], "optimism": optimism(tables),
+        "rivals": _rivals([(study.name, tables), *others]),
         "claims": [json_of(verdict) for verdict in judge(tables, [other for _, other in others])],
-        "heatmaps": _heatmaps(tables.summary), "figures": shown,
-        "rows": [_row(row, tables) for row in tables.summary.to_dict("records")],
+        "heatmaps": _heatmaps(tables.summary), "cost": shown.pop("cost", None), "figures": shown,
+        "rows": tables.summary.to_dict("records"), "held_out_loss": f"{PREFIX[tables.protocol]}_loss",
         "failed": tables.failed.to_dict("records"), "commands": [command(spec, study.name) for spec in specs],
         "datasets": sorted({str(spec.data or spec.dataset) for spec in specs}), "others": [name for name, _ in others],
         "trainings": len(tables.timings), "model_epochs": len(tables.epochs), "runs": study.describe()["runs"],
-        "cost": cost, "seconds": _seconds(tables), "total_seconds": float(tables.timings["train_seconds"].sum()),
+        "seconds": _seconds(tables), "total_seconds": float(tables.timings["train_seconds"].sum()),
     }
 
 
@@ -67,7 +68,7 @@ def command(spec: StudySpec, name: str) -> str:
             value = getattr(given, field.name)
             if field.name == "recipe" or value == getattr(default, field.name):
                 continue
-            flag = "--" + field.name.replace("_", "-")
+            flag = flag_of(field.name)
             if isinstance(value, bool):
                 words.append(flag)
             else:
@@ -80,48 +81,6 @@ def _figure(name: str, png: bytes) -> dict[str, Any]:
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return {"title": TITLES[name], "uri": uri, "width": width, "height": height}
-
-
-def _best(tables: Tables) -> dict[str, Any] | None:
-    if tables.top3.empty:
-        return None
-    row = tables.top3.iloc[0].to_dict()
-    return {**_row(row, tables), "ties": int((tables.top3["standing"] != BEST).sum())}
-
-
-def _row(row: Mapping[Any, Any], tables: Tables) -> dict[str, Any]:
-    """A cell's values as text, with the raw ones to sort by."""
-    held_out = row[f"{PREFIX[tables.protocol]}_loss"]
-    return {
-        **row, "name": cell_name(row), "lr_text": f"{row['lr']:g}", "accuracy": percent(row["mean"]),
-        "interval": interval(row["ci_low"], row["ci_high"]), "spread": points(row["std"]).removeprefix("+"),
-        "train": nats(row["train_loss"]), "held_out": nats(held_out), "held_out_value": held_out,
-        "p": p_value(row.get("p_adjusted", math.nan)), "off": points(row.get("difference", math.nan)),
-    }
-
-
-def _scored(tables: Tables) -> list[dict[str, Any]]:
-    """Under holdout: the three best on validation and on test, and the gap in points."""
-    if "test_accuracy" not in tables.top3:
-        return []
-    return [
-        {
-            "name": cell_name(row), "accuracy": percent(row["mean"]), "test": percent(row["test_accuracy"]),
-            "interval": interval(row["test_ci_low"], row["test_ci_high"]),
-            "gap": points(row["mean"] - row["test_accuracy"]),
-        }
-        for row in tables.top3.head(3).to_dict("records") if pd.notna(row["test_accuracy"])
-    ]
-
-
-def _optimism(tables: Tables) -> dict[str, Any] | None:
-    estimate = optimism(tables)
-    if estimate is None:
-        return None
-    return {
-        "mean": points(estimate.mean), "low": points(estimate.low), "high": points(estimate.high),
-        "cells": estimate.cells, "pictures": f"{estimate.pictures:,}",
-    }
 
 
 def _rivals(studies: Sequence[tuple[str, Tables]]) -> list[dict[str, Any]]:
@@ -140,8 +99,8 @@ def _on_test(name: str, tables: Tables) -> dict[str, Any] | None:
         return None
     how: dict[Protocol, str] = {"report": "chosen on the test set", "holdout": "chosen on validation, tested once"}
     return {
-        "study": name, "protocol": tables.protocol, "how": how[tables.protocol], "name": cell_name(row.to_dict()),
-        "test": percent(accuracy), "interval": interval(low, high),
+        "study": name, "protocol": tables.protocol, "how": how[tables.protocol], "winner": row,
+        "accuracy": accuracy, "low": low, "high": high,
     }
 
 

@@ -55,12 +55,11 @@ def winner_predictions(study: Study, tables: Tables, dataset: Dataset | None = N
 def _first_score(study: Study, tables: Tables) -> dict[str, str] | None:
     """The test score of the best cell's first seed that has one."""
     context = study.context()
-    folders = (
-        (study.training(training_key(config, context)), epochs)
-        for config, epochs in trainings_of_cell(study, tables, tables.top3.iloc[0])
-    )
-    scores = (folder.score(epochs) for folder, epochs in folders)
-    return next((score for score in scores if score is not None), None)
+    for config, epochs in trainings_of_cell(study, tables, tables.top3.iloc[0]):
+        score = study.training(training_key(config, context)).score(epochs)
+        if score is not None:
+            return score
+    return None
 
 
 def _dataset(study: Study) -> Dataset | None:

@@ -22,7 +22,7 @@ from tune_mnist.training.dataset import Dataset
 
 def cell_figures(tables: Tables) -> dict[str, bytes]:
     """The PNGs of the figures that tell of all cells, by name. Test scores do not change them."""
-    return dict(pngs(figures_of(tables)))
+    return pngs(figures_of(tables))
 
 
 def write_results(

@@ -9,6 +9,7 @@ import jinja2
 from tune_mnist.reporting.page import content
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.text import cell_name, interval, nats, p_value, percent, points
 
 TEMPLATE = "report.html"
 
@@ -24,4 +25,5 @@ def report_page(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tune_mnist.reporting", ""), autoescape=True, undefined=jinja2.ChainableUndefined,
     )
+    environment.filters |= {show.__name__: show for show in (cell_name, interval, nats, p_value, percent, points)}
     return environment.get_template(TEMPLATE).render(content(study, tables, figures, others)).encode()

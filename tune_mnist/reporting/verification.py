@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tune_mnist.spec.errors import UserError, require
 from tune_mnist.spec.toml import from_mapping
@@ -15,6 +15,9 @@ from tune_mnist.spec.training import PREFIX, Context, TrainingConfig, training_k
 from tune_mnist.study.files import Corrupt, read_json
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder, diverged
+
+if TYPE_CHECKING:
+    from tune_mnist.training.batches import Pictures
 
 
 def problems(study: Study) -> Iterator[str]:
@@ -46,7 +49,7 @@ def training_problems(training: TrainingFolder) -> Iterator[str]:
     if not training.folder.is_dir():
         yield "is not a training's folder"
         return
-    contents: dict[str, Any] = {}
+    contents: dict[str, dict[str, Any]] = {}
     for path in sorted(training.folder.glob("*.json")):
         try:
             contents[path.name] = read_json(path)
@@ -57,13 +60,15 @@ def training_problems(training: TrainingFolder) -> Iterator[str]:
             yield f"{name} belongs to training {content.get('training')}"
     yield from _config_problems(training.key, contents.get("config.json"))
     rows = contents.get("history.json", {"epochs": []})["epochs"]
-    if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
-        yield f"history.json has epochs {', '.join(str(row['epoch']) for row in rows)}, not 1 to {len(rows)}"
+    epochs = [row["epoch"] for row in rows]
+    if epochs != list(range(1, len(rows) + 1)):
+        yield f"history.json has epochs {', '.join(map(str, epochs))}, not 1 to {len(rows)}"
     if any(diverged([row]) for row in rows[:-1]):
         yield "history.json goes on after an epoch that diverged"
-    for path in sorted(training.folder.glob("state-[0-9][0-9][0-9][0-9][0-9]-*.pt")):
-        if training.state_name(int(path.name[6:11]), path.read_bytes()) != path.name:
-            yield f"{path.name} does not match its checksum"
+    damaged_states: list[str] = []
+    for _ in training.states.intact(lambda path, problem: damaged_states.append(problem)):
+        pass
+    yield from reversed(damaged_states)
 
 
 def _config_problems(key: str, content: dict[str, Any] | None) -> Iterator[str]:
@@ -71,9 +76,9 @@ def _config_problems(key: str, content: dict[str, Any] | None) -> Iterator[str]:
         yield "config.json is missing or damaged"
         return
     config = from_mapping(TrainingConfig, content["config"], f"training {key}")
-    made_of = training_key(config, Context(**content["context"]))
-    if made_of != key:
-        yield f"config.json is that of training {made_of}"
+    key_of_config = training_key(config, Context(**content["context"]))
+    if key_of_config != key:
+        yield f"config.json is that of training {key_of_config}"
 
 
 def table_problems(study: Study) -> list[str]:
@@ -81,19 +86,19 @@ def table_problems(study: Study) -> list[str]:
     from tune_mnist.tables.analyse import write_tables
     from tune_mnist.tables.of_study import tables_of
 
-    found: list[str] = []
+    differences: list[str] = []
 
-    def compare(path: Path, content: bytes) -> None:
-        there = path.read_bytes() if path.is_file() else None
-        if there is None:
-            found.append(f"{path.name} is missing")
-        elif there != content:
-            pairs = itertools.zip_longest(there.splitlines(), content.splitlines())
-            line = next((number for number, (a, b) in enumerate(pairs, 1) if a != b), 1)
-            found.append(f"{path.name} is not what the trainings say, from line {line} on")
+    def compare(path: Path, expected: bytes) -> None:
+        stored = path.read_bytes() if path.is_file() else None
+        if stored is None:
+            differences.append(f"{path.name} is missing")
+        elif stored != expected:
+            pairs = itertools.zip_longest(stored.splitlines(), expected.splitlines())
+            number = next((number for number, (line, wanted) in enumerate(pairs, 1) if line != wanted), 1)
+            differences.append(f"{path.name} is not what the trainings say, from line {number} on")
 
     write_tables(tables_of(study), study.folder, compare)
-    return found
+    return differences
 
 
 def replay(study: Study, key: str, data: Path | None = None) -> list[str]:
@@ -105,24 +110,24 @@ def replay(study: Study, key: str, data: Path | None = None) -> list[str]:
     from tune_mnist.training.loop import Training, fit
 
     require(re.fullmatch("[0-9a-f]{16}", key) is not None, "replay is 16 hex digits", repr(key), "change --replay")
-    folder = study.training(key)
+    folder = study.training(key).folder
     try:
-        content = read_json(folder.folder / "config.json")
-        rows = read_json(folder.folder / "history.json")["epochs"]
+        content = read_json(folder / "config.json")
+        rows = read_json(folder / "history.json")["epochs"]
     except (FileNotFoundError, Corrupt) as problem:
         raise UserError(f"cannot replay {key} ({problem}): name a folder in {study.name}/trainings") from None
     config = from_mapping(TrainingConfig, content["config"], f"training {key}")
     context = Context(**content["context"])
     train, evaluation = _pictures(study, context, data)
     training = Training(config, train, evaluation, device=context.device, threads=context.threads)
-    again = [metrics.row(PREFIX[context.protocol]) for metrics in fit(training, len(rows))]
+    replayed = [metrics.row(PREFIX[context.protocol]) for metrics in fit(training, len(rows))]
     return [
-        f"trainings/{key}: epoch {then['epoch']}: {name} is {then.get(name)}, but {now.get(name)} when trained again"
-        for then, now in zip(rows, again, strict=True) for name in then if then[name] != now.get(name)
+        f"trainings/{key}: epoch {row['epoch']}: {name} is {value}, but {again.get(name)} when trained again"
+        for row, again in zip(rows, replayed, strict=True) for name, value in row.items() if value != again.get(name)
     ]
 
 
-def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Any, Any]:
+def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Pictures, Pictures]:
     """The pictures, to train and to evaluate on, whose digest the context names."""
     import torch
 
@@ -138,12 +143,11 @@ def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Any,
     return make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
 
 
-
-def print_problems(study: Study, found: Sequence[str], replayed: str | None, *, as_json: bool = False) -> None:
-    """Print what `problems` and, of the training `replayed`, `replay` found: a line each, or one JSON object."""
+def print_problems(study: Study, lines: Sequence[str], replayed: str | None, *, as_json: bool = False) -> None:
+    """Print what `problems` and, of the training `replayed`, `replay` say: a line each, or one JSON object."""
     trainings = len(list((study.folder / "trainings").glob("*")))
     if as_json:
-        print(json.dumps({"folder": str(study.folder), "trainings": trainings, "problems": found}))
+        print(json.dumps({"folder": str(study.folder), "trainings": trainings, "problems": lines}))
         return
-    also = f", {replayed} trained again" if replayed else ""
-    print("\n".join(found) or f"{study.name}: nothing is wrong: {trainings} trainings and the tables{also}")
+    again = f", {replayed} trained again" if replayed else ""
+    print("\n".join(lines) or f"{study.name}: nothing is wrong: {trainings} trainings and the tables{again}")

@@ -17,10 +17,11 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from tune_mnist.running.access import token_path
 from tune_mnist.spec.errors import UserError
 from tune_mnist.study.files import write_atomic
 
-TOLD = ("torch", "ray", "optuna")
+PACKAGES = ("torch", "ray", "optuna")
 GIB = 2**30
 LEAST_DISK_GIB, LEAST_MEMORY_GIB, LEAST_SHARED_GIB = 2.0, 2.0, 0.5
 
@@ -37,16 +38,16 @@ class Check:
 def machine_checks(storage: Path) -> Iterator[Check]:
     """This machine: Python, packages, cores, memory, GPUs, the data, `storage`, the token."""
     facts = machine_facts()
-    old = sys.version_info < (3, 10)
-    yield Check("Python", facts["python"], "install Python 3.10 or newer" if old else None)
+    too_old = sys.version_info < (3, 10)
+    yield Check("Python", facts["python"], "install Python 3.10 or newer" if too_old else None)
     yield from package_checks(facts["packages"])
     yield Check("cores", str(facts["cores"]))
     yield _enough("memory", facts["memory_gib"], "free of", facts["memory_free_gib"], LEAST_MEMORY_GIB, "free some")
     yield _enough("shared memory", facts["shared_gib"], "free of", facts["shared_free_gib"], LEAST_SHARED_GIB,
                   "enlarge /dev/shm (docker run --shm-size=2g): Ray would use the disk instead")
     yield _gpus(facts["gpus"])
-    yield _attempt("MNIST", _mnist, "install the package again")
-    yield _attempt("storage", lambda: _storage(storage), "choose another --storage")
+    yield _checked("MNIST", _mnist, "install the package again")
+    yield _checked("storage", lambda: _storage(storage), "choose another --storage")
     yield _token()
 
 
@@ -62,7 +63,7 @@ def print_checks(checks: Sequence[Check], *, as_json: bool = False) -> None:
     table = Table("", "what", "how it stands", "what to do", box=None)
     for check in checks:
         mark = "[green]ok[/]" if check.remedy is None else "[red]no[/]"
-        table.add_row(mark, check.name, check.value, check.remedy or "", end_section=False)
+        table.add_row(mark, check.name, check.value, check.remedy or "")
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     console.print("ready" if ready else "not ready: see what to do", style="bold")
@@ -76,7 +77,7 @@ def machine_facts() -> dict[str, Any]:
     shared = shutil.disk_usage("/dev/shm") if Path("/dev/shm").is_dir() else None
     return {
         "python": platform.python_version(),
-        "packages": {name: version_of(name) for name in TOLD},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": memory.total / GIB, "memory_free_gib": memory.available / GIB,
         "shared_gib": shared.total / GIB if shared else None, "shared_free_gib": shared.free / GIB if shared else None,
@@ -89,8 +90,8 @@ def gpus() -> list[dict[str, Any]] | None:
     import torch
 
     if torch.cuda.is_available():
-        found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-        return [{"name": gpu.name, "memory_gib": gpu.total_memory / GIB} for gpu in found]
+        properties = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        return [{"name": gpu.name, "memory_gib": gpu.total_memory / GIB} for gpu in properties]
     return None if Path("/dev/nvidia0").exists() else []
 
 
@@ -113,12 +114,12 @@ def package_checks(versions: Mapping[str, str | None]) -> Iterator[Check]:
 
 
 def _lacking(package: str, extras: set[str]) -> Iterator[tuple[str, str]]:
-    """What `package` with `extras` asks for that is not there, by name; and so on for what it wants with extras."""
+    """What `package` with `extras` requires and lacks, by name; of what it requires with extras, the same."""
     try:
-        wanted = metadata.requires(package) or []
+        required = metadata.requires(package) or []
     except metadata.PackageNotFoundError:  # a source folder: there is nothing to compare with
         return
-    for requirement in map(Requirement, wanted):
+    for requirement in map(Requirement, required):
         applies = [requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in extras or {""}]
         if not any(applies):
             continue
@@ -136,19 +137,19 @@ def _enough(name: str, total: float | None, of: str, free: float | None, least: 
     return Check(name, f"{free:.1f} GiB {of} {total:.1f} GiB", short)
 
 
-def _gpus(found: list[dict[str, Any]] | None) -> Check:
-    if found is None:
+def _gpus(usable: list[dict[str, Any]] | None) -> Check:
+    if usable is None:
         remedy = "install a CUDA build of torch, or a newer driver"
         return Check("GPUs", "there is one, but torch cannot use it", remedy)
-    return Check("GPUs", gpu_names(found) or "none: trials run on the CPUs")
+    return Check("GPUs", gpu_names(usable) or "none: trials run on the CPUs")
 
 
-def gpu_names(found: Iterable[Mapping[str, Any]]) -> str:
+def gpu_names(facts: Iterable[Mapping[str, Any]]) -> str:
     """GPUs as text."""
-    return ", ".join(f"{gpu['name']} ({gpu['memory_gib']:.0f} GiB)" for gpu in found)
+    return ", ".join(f"{gpu['name']} ({gpu['memory_gib']:.0f} GiB)" for gpu in facts)
 
 
-def _attempt(name: str, body: Callable[[], str], remedy: str) -> Check:
+def _checked(name: str, body: Callable[[], str], remedy: str) -> Check:
     try:
         return Check(name, body())
     except UserError as error:
@@ -164,11 +165,11 @@ def _mnist() -> str:
 
 def _storage(storage: Path) -> str:
     folder = storage.absolute()
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    probe = there / ".doctor.tmp"
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    probe = nearest / ".doctor.tmp"
     write_atomic(probe, b"probe")
     probe.unlink()
-    free = shutil.disk_usage(there).free / GIB
+    free = shutil.disk_usage(nearest).free / GIB
     if free < LEAST_DISK_GIB:
         raise UserError(f"{folder} has {free:.1f} GiB free of the {LEAST_DISK_GIB:g} GiB that a study may take")
     return f"{folder} can be written to, {free:.0f} GiB free"
@@ -177,7 +178,7 @@ def _storage(storage: Path) -> str:
 def _token() -> Check:
     if os.environ.get("RAY_AUTH_TOKEN"):
         return Check("token", "from RAY_AUTH_TOKEN")
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    path = token_path()
     if not path.exists():
         given = "RAY_AUTH_TOKEN_PATH" in os.environ
         return Check("token", f"no {path}" if given else "none yet: the first run makes one",

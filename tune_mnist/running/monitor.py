@@ -35,16 +35,12 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def exported_names() -> set[str]:
-    """The names under which Prometheus gets the metrics: Ray puts ray_ before and _total after a counter's."""
-    return {f"ray_{name}" for name in GAUGES} | {f"ray_{name}_total" for name in COUNTERS}
-
-
 class TrainingEvents(tune.Callback):
     """Tune's events of trials, each of one training or a pack of them, told as events of trainings."""
 
     def __init__(self) -> None:
         self.over: set[TrainingConfig] = set()
+        """The trainings that have ended."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that never happens here
@@ -101,8 +97,9 @@ class Monitor(TrainingEvents):
         self.gauges = {name: Gauge(name, text, tags) for name, (text, tags) in GAUGES.items()}
         self.counters = {name: Counter(name, text, tags) for name, (text, tags) in COUNTERS.items()}
         self.saved: dict[TrainingConfig, int] = {}
+        """The last epoch that is in the study."""
         self.diverged: set[TrainingConfig] = set()
-        self.refreshed = -math.inf
+        self.refreshed_at = -math.inf
 
     def started(self, config: TrainingConfig) -> None:
         folder = self.watch.study.training(training_key(config, self.watch.context)).folder
@@ -117,32 +114,32 @@ class Monitor(TrainingEvents):
         self._set_training(config, row)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if time.monotonic() - self.refreshed >= REFRESH_SECONDS:
+        if time.monotonic() - self.refreshed_at >= REFRESH_SECONDS:
             self._refresh()
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         self._refresh()
 
     def _refresh(self) -> None:
-        self.refreshed = time.monotonic()
-        state, study = self.state, {"study": self.watch.study.name}
+        self.refreshed_at = time.monotonic()
+        state, tags = self.state, {"study": self.watch.study.name}
         for kind, count in counts(state, self.diverged).items():
-            self.gauges["tune_mnist_trainings"].set(count, {**study, "state": kind})
-        self.gauges["tune_mnist_progress"].set(state.done_epochs / max(1, state.total_epochs), study)
-        self.gauges["tune_mnist_eta_seconds"].set(state.eta_seconds(), study)
+            self.gauges["tune_mnist_trainings"].set(count, tags | {"state": kind})
+        self.gauges["tune_mnist_progress"].set(state.done_epochs / max(1, state.total_epochs), tags)
+        self.gauges["tune_mnist_eta_seconds"].set(state.eta_seconds(), tags)
         if state.best is not None:
-            tags = self._tags(state.best[1]) | {"metric": state.accuracy}
-            self.gauges["tune_mnist_best_accuracy"].set(state.best[0], tags)
+            accuracy, config, _ = state.best
+            self.gauges["tune_mnist_best_accuracy"].set(accuracy, self._tags(config) | {"metric": state.accuracy})
         for config, row in state.running.items():
             if "epoch" in row and config not in self.over:
                 self._set_training(config, row)
 
     def _set_training(self, config: TrainingConfig, row: dict[str, Any]) -> None:
-        tags, metric = self._tags(config), {"metric": self.state.accuracy}
+        tags, accuracy = self._tags(config), self.state.accuracy
         self.gauges["tune_mnist_training_epoch"].set(row["epoch"], tags)
         if math.isfinite(row["train_loss"]):
             self.gauges["tune_mnist_training_loss"].set(row["train_loss"], tags)
-        self.gauges["tune_mnist_training_accuracy"].set(row[self.state.accuracy], tags | metric)
+        self.gauges["tune_mnist_training_accuracy"].set(row[accuracy], tags | {"metric": accuracy})
 
     def _tags(self, config: TrainingConfig) -> dict[str, str]:
         return {
@@ -153,14 +150,14 @@ class Monitor(TrainingEvents):
 
 def counts(state: RunState, diverged: set[TrainingConfig]) -> dict[str, int]:
     """How many of the run's trainings are in each of `STATES`; a diverged one is not complete as well."""
-    found = Count("diverged" if config in diverged else how for config, how in state.ended.items())
-    found["running"] = len(state.running.keys() - state.ended.keys())
-    found["waiting"] = len(state.plans) - found.total()
-    return {kind: found[kind] for kind in STATES}
+    trainings = Count("diverged" if config in diverged else how for config, how in state.ended.items())
+    trainings["running"] = len(state.running.keys() - state.ended.keys())
+    trainings["waiting"] = len(state.plans) - trainings.total()
+    return {kind: trainings[kind] for kind in STATES}
 
 
-def named(trainable: Any) -> type[tune.Trainable]:
-    """A function trainable as a class whose workers tell what they train.
+def titled(trainable: Any) -> type[tune.Trainable]:
+    """A function trainable as a class whose workers' process titles tell what they train.
 
     A worker's process title is its current training's label: that is its name on the dashboard's cluster page,
     in Ray's own per-process metrics, and in top. Tune reuses a worker for many trainings and Ray asks an actor

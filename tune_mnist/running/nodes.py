@@ -20,19 +20,21 @@ PROBE_SECONDS = 25.0
 def live_nodes() -> list[Node]:
     """The live nodes of the cluster."""
     free = ray._private.state.available_resources_per_node()
-    alive = [node for node in ray.nodes() if node["Alive"]]
     return [
         Node(
-            told["NodeManagerAddress"], told["Resources"], free.get(told["NodeID"], {}), told["Labels"], told["NodeID"]
+            address=node["NodeManagerAddress"], total=node["Resources"], free=free.get(node["NodeID"], {}),
+            labels=node["Labels"], id=node["NodeID"],
         )
-        for told in alive
+        for node in ray.nodes() if node["Alive"]
     ]
 
 
 def slots(resources: Resources, nodes: Iterable[Node]) -> int:
     """How many trials the nodes could hold at once."""
-    able = [node for node in nodes if resources.can_hold(node)]
-    return sum(int(min(node.total[kind] / wanted for kind, wanted in resources.demand.items()) + 1e-6) for node in able)
+    return sum(
+        int(min(node.total[kind] / amount for kind, amount in resources.demand.items()) + 1e-6)
+        for node in nodes if resources.can_hold(node)
+    )
 
 
 def waiting_line(resources: Resources, nodes: Iterable[Node]) -> str | None:
@@ -41,11 +43,10 @@ def waiting_line(resources: Resources, nodes: Iterable[Node]) -> str | None:
     if any(resources.has_room(node) for node in able):
         return None
     wanted = " and ".join(f"{amount:g} {kind}" for kind, amount in resources.demand.items())
-    free = ", ".join(
-        f"{sum(node.free.get(kind, 0) for node in able):g} of {sum(node.total.get(kind, 0) for node in able):g} {kind}"
-        for kind in resources.demand
-    )
-    return f"the cluster is full: no node has {wanted} free now ({free} free in all): waiting for room, Ctrl-C stops"
+    free = {kind: sum(node.free.get(kind, 0) for node in able) for kind in resources.demand}
+    total = {kind: sum(node.total.get(kind, 0) for node in able) for kind in resources.demand}
+    in_all = ", ".join(f"{free[kind]:g} of {total[kind]:g} {kind}" for kind in resources.demand)
+    return f"the cluster is full: no node has {wanted} free now ({in_all} free in all): waiting for room, Ctrl-C stops"
 
 
 def check_storage(folder: Path, nodes: Iterable[Node]) -> None:
@@ -71,21 +72,24 @@ def storage_problems(folder: Path, nodes: Iterable[Node], seconds: float = PROBE
     nonce = secrets.token_hex(8)  # a name that no file system has remembered to be absent
     probe = folder / f".probe-{nonce}.tmp"
     write_atomic(probe, nonce.encode())
+    problems = {}
     try:
-        asked = {on_node(node, _probe, str(probe), node.id): node for node in nodes}
-        ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=seconds) if asked else ([], [])
-        found = {node: _problem(ref, node, probe) if ref in ready else f"does not answer in {seconds:g} s"
-                 for ref, node in asked.items()}
+        tasks = {on_node(node, _probe, str(probe), node.id): node for node in nodes}
+        answered, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=seconds) if tasks else ([], [])
+        for task, node in tasks.items():
+            problem = _problem(task, node, probe) if task in answered else f"does not answer in {seconds:g} s"
+            if problem is not None:
+                problems[f"{node.address} ({node.id[:8]})"] = problem
     finally:
-        for left in folder.glob(f".probe-{nonce}*.tmp"):
-            left.unlink(missing_ok=True)
-    return {f"{node.address} ({node.id[:8]})": problem for node, problem in found.items() if problem is not None}
+        for path in folder.glob(f".probe-{nonce}*.tmp"):
+            path.unlink(missing_ok=True)
+    return problems
 
 
 def on_node(node: Node, function: Callable[..., Any], *args: Any) -> ray.ObjectRef[Any]:
-    """Call a function there, busy or not."""
-    there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-    return ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=there).remote(*args)
+    """Call a function on the node, busy or not."""
+    strategy = NodeAffinitySchedulingStrategy(node.id, soft=False)
+    return ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=strategy).remote(*args)
 
 
 def _probe(probe: str, node: str) -> str | None:
@@ -105,9 +109,9 @@ def _answer(probe: Path, node: str) -> Path:
     return probe.with_name(f"{probe.stem}-{node}.tmp")
 
 
-def _problem(ref: ray.ObjectRef[Any], node: Node, probe: Path) -> str | None:
+def _problem(task: ray.ObjectRef[Any], node: Node, probe: Path) -> str | None:
     try:
-        problem: str | None = ray.get(ref)
+        problem: str | None = ray.get(task)
     except ray.exceptions.RayError as error:
         return f"cannot run a task ({str(error).strip().splitlines()[0]})"
     if problem is None and not _answer(probe, node.id).exists():

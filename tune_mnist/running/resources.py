@@ -13,14 +13,14 @@ from tune_mnist.spec.errors import UserError, require
 CONNECT_SECONDS = 5.0
 
 
-def reach(address: str, asked: str | None = None) -> None:
-    """Raise `UserError`, naming the address as it was `asked` for, unless something listens at HOST:PORT."""
+def check_port(address: str, given: str | None = None) -> None:
+    """Raise `UserError`, naming the address as it was `given`, unless something listens at HOST:PORT."""
     host, port = address.rsplit(":", 1)
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise UserError(f"no Ray cluster to join at {asked or address} ({told}): check --address") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"no Ray cluster to join at {given or address} ({reason}): check --address") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class Resources:
         """
         if self.address is not None:
             if self.address != "auto":
-                reach(self.address)
+                check_port(self.address)
             return
         gpus = 0.0
         if self.gpus_per_trial:
@@ -119,16 +119,17 @@ class Resources:
         nodes = [node for node in nodes if self.label_selector.items() <= node.labels.items()]
         require(bool(nodes or not self.labels), f"a node has {' and '.join(self.labels)}", "none", "change --labels")
         for name in self.special:
-            kinds = {kind for node in nodes for kind in node.total if kind.startswith("accelerator_type:")}
-            told = ", ".join(kind.split(":")[1] for kind in sorted(kinds)) or "none"
-            require(name in kinds, f"a node has accelerator {self.accelerator_type}", told, "change --accelerator-type")
+            present = {kind for node in nodes for kind in node.total if kind.startswith("accelerator_type:")}
+            types = ", ".join(kind.split(":")[1] for kind in sorted(present)) or "none"
+            rule = f"a node has accelerator {self.accelerator_type}"
+            require(name in present, rule, types, "change --accelerator-type")
             nodes = [node for node in nodes if name in node.total]
         for name, kind in (("cpus_per_trial", "CPU"), ("gpus_per_trial", "GPU")):
             most = max((node.total.get(kind, 0.0) for node in nodes), default=0.0)
             wanted, flag = getattr(self, name), name.replace("_", "-")
             require(wanted <= most, f"{name} <= {most:g}", f"{wanted:g}", f"lower --{flag}: no node has more {kind}s")
-        told = ", ".join(f"{amount:g} {name}" for name, amount in self.demand.items())
-        require(any(self.can_hold(node) for node in nodes), f"one node has {told}", "none", "ask less per trial")
+        demand = ", ".join(f"{amount:g} {name}" for name, amount in self.demand.items())
+        require(any(self.can_hold(node) for node in nodes), f"one node has {demand}", "none", "ask less per trial")
 
     def can_hold(self, node: Node) -> bool:
         """Whether the node, were it idle, could hold a trial."""

@@ -6,7 +6,6 @@ import dataclasses
 import re
 import secrets
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +17,10 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from tune_mnist.running.display import Display
-from tune_mnist.running.monitor import Monitor, named
+from tune_mnist.running.monitor import Monitor, titled
 from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
+from tune_mnist.running.retries import KILLED, Attempt, EarlyEnd, next_attempt, next_round
 from tune_mnist.running.scheduling import InOrder, starting_together
 from tune_mnist.running.supervisor import Watch, configs_of, error_line, label_of
 from tune_mnist.running.tracking import Tracking
@@ -54,9 +54,6 @@ class Listed(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Nothing to keep: the study is the truth about what is done."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Never used."""
-
 
 def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
     """Sort key that puts long trainings first, so that no core idles at the end."""
@@ -76,10 +73,10 @@ def packed(
     size = SLOTS if on_gpu else max(1, min(MOST_IN_STEP, len(plans) // (TRIALS_PER_SLOT * max(1, slots))))
     groups: dict[tuple[TrainingConfig, bool], list[PlannedTraining]] = {}
     for plan in plans:
-        shared = None
+        in_common = None
         if size > 1 and plan.config not in alone:
-            shared = common_part(plan.config) if on_gpu else common_batches(plan.config)
-        groups.setdefault((shared or plan.config, shared is not None), []).append(plan)
+            in_common = common_part(plan.config) if on_gpu else common_batches(plan.config)
+        groups.setdefault((in_common or plan.config, in_common is not None), []).append(plan)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
 
@@ -89,13 +86,10 @@ def run_trainings(
 ) -> tune.ResultGrid | None:
     """Run the trainings in an open `ray_session`; results go to the study as they come, and where `tracking` says.
 
-    Trainings whose worker Ray killed for want of memory are tried again at the end, one at a time: they
-    may have been killed for another's appetite. Those that ran out of their share of a GPU are tried again
-    with twice the share, up to a whole one. Those of a trial that failed for good are tried again one by one.
+    Trainings whose trials ended early are tried again in rounds to come, as `next_attempt` says.
 
     Returns:
-        Ray's results of the last round; there are several only after running out of memory, or where a trial of
-        several trainings failed.
+        Ray's results of the last round.
 
     Raises:
         UserError: the study cannot be written to, or no node can hold a trial any more.
@@ -104,49 +98,58 @@ def run_trainings(
     trainable = tune.with_parameters(
         run_trial, data=data, context=context, trainings=str(study.folder / "trainings")
     )
-    left, kills, results = sorted(plans, key=cost_order), Counter[TrainingConfig](), None
-    shares, apart = {plan.config: resources.gpus_per_trial for plan in plans}, set[TrainingConfig]()
-    with Display(RunState(left, f"{PREFIX[context.protocol]}_accuracy"), console) as display:
-        while left:
-            now = next_round(left, kills, shares)
-            share = shares[now[0].config]
-            watch = Watch(display, study, context, dataclasses.replace(resources, gpus_per_trial=share))
+    waiting, results = sorted(plans, key=cost_order), None
+    attempts = {plan.config: Attempt(resources.gpus_per_trial) for plan in plans}
+    with Display(RunState(waiting, f"{PREFIX[context.protocol]}_accuracy"), console) as display:
+        while waiting:
+            now = next_round(waiting, attempts)
+            first = attempts[now[0].config]
+            watch = Watch(display, study, context, dataclasses.replace(resources, gpus_per_trial=first.gpu_share))
+            alone = [config for config, attempt in attempts.items() if attempt.alone]
+            over: set[TrainingConfig] = set()
             try:
-                at_once = 1 if kills[now[0].config] else None
-                results = _fit(trainable, now, watch, tracking or Tracking(), at_once, apart | {*kills})
-                again = _give_more(watch, shares) | _crowded_out(watch, kills) | watch.apart
-                ended = {plan.config for plan in now} - again
+                results = _fit(trainable, now, watch, tracking or Tracking(), 1 if first.kills else None, alone)
+                over = {plan.config for plan in now} - plan_retries(watch.early_ends, watch, attempts)
             except OutOfMemory as error:
-                _give_more(watch, shares)
-                ended = set(display.state.ended)
-                _count_kills(error, watch, [plan.config for plan in left if plan.config not in ended], kills)
-            apart |= watch.apart
-            left = [plan for plan in left if plan.config not in ended | set(display.state.ended)]
+                plan_retries(watch.early_ends, watch, attempts)
+                killed = killed_trainings(str(error), watch, waiting)
+                plan_retries(dict.fromkeys(killed, EarlyEnd("host memory", str(error))), watch, attempts)
+            over |= display.state.ended.keys()
+            waiting = [plan for plan in waiting if plan.config not in over]
     return results
 
 
-def next_round(
-    left: Sequence[PlannedTraining], kills: Mapping[TrainingConfig, int], shares: Mapping[TrainingConfig, float]
-) -> list[PlannedTraining]:
-    """The plans to run next: the killed ones last, and of the others those with the smallest share of a GPU first."""
-    first = [plan for plan in left if not kills[plan.config]] or left
-    least = min(shares[plan.config] for plan in first)
-    return [plan for plan in first if shares[plan.config] == least]
+def plan_retries(
+    ends: Mapping[TrainingConfig, EarlyEnd], watch: Watch, attempts: dict[TrainingConfig, Attempt]
+) -> set[TrainingConfig]:
+    """Put into `attempts` how trainings that ended early are tried next, and say so; returns them.
 
-
-def _give_more(watch: Watch, shares: dict[TrainingConfig, float]) -> set[TrainingConfig]:
-    """Double the share of those that ran out of GPU memory and return them; one that had a whole GPU has failed."""
-    again = set()
-    for trial, error in watch.starved.items():
-        for config in [config for config in configs_of(trial) if config not in watch.display.state.ended]:
-            if shares[config] >= 1:
-                watch.fail(config, error)
-                continue
-            shares[config] = min(1.0, 2 * shares[config])
-            again.add(config)
-            line = f"{error_line(error)}: trying again with {shares[config]:g} of a GPU"
+    Those that are not tried again are recorded as failed.
+    """
+    for config, end in ends.items():
+        attempt = next_attempt(attempts[config], end.cause, watch.resources.max_failures)
+        if attempt is None:
+            watch.fail(config, f"{KILLED}\n\n{end.error}" if end.cause == "host memory" else end.error)
+            continue
+        attempts[config] = attempt
+        if end.cause == "GPU memory":
+            line = f"{error_line(end.error)}: trying again with {attempt.gpu_share:g} of a GPU"
             watch.display.tell(f"{config.label}: {line}")
-    return again
+        elif end.cause == "host memory":
+            watch.display.tell(f"{config.label}: {KILLED}: trying again later, alone")
+    return ends.keys() - watch.display.state.ended.keys()
+
+
+def killed_trainings(error: str, watch: Watch, waiting: Sequence[PlannedTraining]) -> list[TrainingConfig]:
+    """Those of the `waiting` trainings whose workers Ray's error says it killed, else all that it may mean."""
+    actors = re.findall(r"Selected to kill: \(Actor\((\w+)\)", error)
+    named = {config for actor in actors for config in watch.actors.get(actor, ())}
+    running = {config for trial in watch.heard_at for config in configs_of(trial)}
+    unfinished = [plan.config for plan in waiting if plan.config not in watch.display.state.ended]
+    for meant in (named, running):
+        if killed := [config for config in unfinished if config in meant]:
+            return killed
+    return unfinished
 
 
 class OutOfMemory(Exception):
@@ -157,9 +160,9 @@ def _fit(
     trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, tracking: Tracking, at_once: int | None,
     alone: Collection[TrainingConfig] = (),
 ) -> tune.ResultGrid:
-    places = slots(watch.resources, live_nodes())
-    configs = [trial_config(group) for group in packed(plans, watch.context.device, places, alone)]
-    with starting_together(places):
+    most_at_once = slots(watch.resources, live_nodes())
+    configs = [trial_config(group) for group in packed(plans, watch.context.device, most_at_once, alone)]
+    with starting_together(most_at_once):
         return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
 
 
@@ -174,9 +177,9 @@ def fit_trials(
         UserError: the study cannot be written to, or no node can hold a trial any more.
     """
     resources = watch.resources
-    place: dict[str, Any] = {"bundle_label_selector": [resources.label_selector]} if resources.labels else {}
+    nodes: dict[str, Any] = {"bundle_label_selector": [resources.label_selector]} if resources.labels else {}
     tuner = tune.Tuner(
-        named(tune.with_resources(trainable, tune.PlacementGroupFactory([resources.demand], **place))),
+        titled(tune.with_resources(trainable, tune.PlacementGroupFactory([resources.demand], **nodes))),
         tune_config=tune.TuneConfig(
             search_alg=searcher, scheduler=scheduler or InOrder(), num_samples=trials, reuse_actors=True,
             max_concurrent_trials=at_once,
@@ -200,42 +203,6 @@ def fit_trials(
         raise
 
 
-def _count_kills(
-    error: OutOfMemory, watch: Watch, left: list[TrainingConfig], kills: Counter[TrainingConfig]
-) -> None:
-    """Count a kill for the trainings whose workers `error` names, else for all that may have been meant."""
-    killed = re.findall(r"Selected to kill: \(Actor\((\w+)\)", str(error))
-    named = {config for actor in killed for config in watch.actors.get(actor, ())}
-    running = [config for trial in watch.heard for config in configs_of(trial)]
-    _crowded_out(watch, kills)
-    for config in [config for config in left if config in named] or running or left:
-        _count_kill(config, str(error), watch, kills)
-
-
-def _crowded_out(watch: Watch, kills: Counter[TrainingConfig]) -> set[TrainingConfig]:
-    """Count a kill for the trainings that lost their workers to want of memory as often as Tune tries; return them.
-
-    Ray ends more than one worker at a time, so that most of them are another's victims.
-    """
-    unfinished = {
-        config: text for trial, text in watch.crowded.items()
-        for config in configs_of(trial) if config not in watch.display.state.ended
-    }
-    for config, text in unfinished.items():
-        _count_kill(config, text, watch, kills)
-    return set(unfinished) - set(watch.display.state.ended)
-
-
-def _count_kill(config: TrainingConfig, text: str, watch: Watch, kills: Counter[TrainingConfig]) -> None:
-    """Count one more kill: the training is tried again alone, or has failed if it was killed too often."""
-    line = "OutOfMemoryError: Ray ended its worker because the machine ran out of memory"
-    kills[config] += 1
-    if kills[config] > watch.resources.max_failures:
-        watch.fail(config, f"{line}\n\n{text}")
-    else:
-        watch.display.tell(f"{config.label}: {line}: trying again later, alone")
-
-
 def trial_name(trial: Any) -> str:
     """A readable and unique name: the config's label and the trial's number."""
     return f"{label_of(trial)}-{trial.trial_id.split('_')[-1]}"
@@ -249,18 +216,19 @@ def score_winners(
 
     Here, where they are at that epoch and this machine's CPU is what trained them; else by Ray, in parallel.
     """
-    local, trainings = context.device == "cpu" and resources.address is None, str(study.folder / "trainings")
-    far = []
+    trainings = str(study.folder / "trainings")
+    trained_here = context.device == "cpu" and resources.address is None
+    by_ray = []
     for config, epoch in winners:
         folder = study.training(training_key(config, context))
-        if local and folder.progress(with_state=True, until=epoch).state_epoch == epoch:
+        if trained_here and folder.progress(with_state=True, until=epoch).state_epoch == epoch:
             score_training(config, epoch, data, test, context, trainings)
         else:
-            far.append((config, epoch))
-    if far:
+            by_ray.append((config, epoch))
+    if by_ray:
         remote = ray.remote(
             num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, resources=resources.special,
             label_selector=resources.label_selector, max_retries=resources.max_failures,
         )(score_training)
         shared = ray.put(data), ray.put(test)
-        ray.get([remote.remote(config, epoch, *shared, context, trainings) for config, epoch in far])
+        ray.get([remote.remote(config, epoch, *shared, context, trainings) for config, epoch in by_ray])

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import secrets
-import stat
-import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch  # to replace functions of Ray's for a while
 
 import ray
 from rich.console import Console
 
+from tune_mnist.running.access import authentication_mode, make_token, private_folder
 from tune_mnist.running.nodes import check_storage, live_nodes, waiting_line
-from tune_mnist.running.resources import Resources, reach
+from tune_mnist.running.resources import Resources, check_port
 from tune_mnist.shell.about import PACKAGE
 from tune_mnist.shell.collector import collect_seldom
 from tune_mnist.shell.signals import deferring, reinstate, unwinding
 from tune_mnist.spec.errors import UserError
-from tune_mnist.study.files import writing
 
 # Ray's own tables, loggers and SIGINT handling are replaced by ours; workers stay in the driver's folder.
 RAY_ENVIRONMENT = {
@@ -81,13 +77,13 @@ def ray_session(resources: Resources, console: Console, folder: Path | None = No
         if full and resources.address is not None:
             console.print(full, highlight=False, soft_wrap=True)
         if url:
-            where = f"http://{url} (its token: `ray get-auth-token`)"
-            console.print(f"Ray dashboard: {where}", highlight=False, soft_wrap=True)
+            line = f"Ray dashboard: http://{url} (its token: `ray get-auth-token`)"
+            console.print(line, highlight=False, soft_wrap=True)
         own_token = resources.address is None and os.environ["RAY_AUTH_MODE"].lower() == "token"
-        if not own_token and not asks_for_token(url):
+        if not own_token and authentication_mode(url) != "token":
             console.print(NO_TOKEN, highlight=False, soft_wrap=True)
         # Ray tells of every worker that dies on stdout, which is for results.
-        with _instead(ray._private.worker, "print_to_stdstream", _nothing):
+        with patch.object(ray._private.worker, "print_to_stdstream", _do_nothing):
             yield
     finally:
         _shut_down()
@@ -125,8 +121,8 @@ def _join(address: str) -> str:
         host_port = ray._private.services.canonicalize_bootstrap_address(address)
         if host_port is None:
             raise ConnectionError("no Ray runs on this machine")
-        reach(host_port, address)
-        _answers(host_port)
+        check_port(host_port, address)
+        _check_answers(host_port)
         return _init(address=host_port, runtime_env=worker_environment())
     except UserError:
         raise
@@ -143,7 +139,7 @@ def worker_environment() -> dict[str, Any]:
             "env_vars": {name: os.environ[name] for name in RAY_ENVIRONMENT}}
 
 
-def _answers(host_port: str) -> None:
+def _check_answers(host_port: str) -> None:
     """Raise unless a Ray of our version answers there soon: Ray itself tries for a minute, then ends the process."""
     failed: list[BaseException] = []
 
@@ -172,9 +168,9 @@ def _init(**options: Any) -> str:
     try:
         # Interrupted in its middle, Ray may crash; and it would put its own handler of SIGTERM in place of ours.
         with (
-            deferring(INIT_SECONDS), _instead(ray._private.utils, "set_sigterm_handler", _nothing),
-            _instead(ray._private.node.Node, "start_log_monitor", _nothing),  # it would have nobody to tell
-            _instead(ray._private.services, "get_node", _node_once_there(ray._private.services.get_node)),
+            deferring(INIT_SECONDS), patch.object(ray._private.utils, "set_sigterm_handler", _do_nothing),
+            patch.object(ray._private.node.Node, "start_log_monitor", _do_nothing),  # it would have nobody to tell
+            patch.object(ray._private.services, "get_node", _get_node_once_up(ray._private.services.get_node)),
         ):
             info = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
             reinstate()  # Ray's crash handler takes SIGTERM for a crash, and a second one ends the process there
@@ -200,11 +196,11 @@ def _shut_down() -> None:
         reinstate()
         disconnect()
 
-    with _instead(state, "disconnect", reinstate_first):
+    with patch.object(state, "disconnect", reinstate_first):
         ray.shutdown()
 
 
-def _node_once_there(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+def _get_node_once_up(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
     """Ray's `get_node`, asked once there is an answer: too early, Ray waits for a second before it asks again."""
 
     def wait_and_get(address: str, node_id: str) -> Any:
@@ -216,19 +212,8 @@ def _node_once_there(get_node: Callable[[str, str], Any]) -> Callable[[str, str]
     return wait_and_get
 
 
-def _nothing(*args: Any, **kwargs: Any) -> None:
+def _do_nothing(*args: Any, **kwargs: Any) -> None:
     """What Ray is to do in some places."""
-
-
-@contextlib.contextmanager
-def _instead(target: Any, name: str, ours: Callable[..., Any]) -> Iterator[None]:
-    """Let a function of Ray's do what `ours` does."""
-    before = getattr(target, name)
-    setattr(target, name, ours)
-    try:
-        yield
-    finally:
-        setattr(target, name, before)
 
 
 def _one_line(error: BaseException) -> str:
@@ -238,45 +223,3 @@ def _one_line(error: BaseException) -> str:
 def _set_environment(wanted: Mapping[str, str]) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what it would say is in our own tables
     os.environ.update({name: os.environ.get(name, value) for name, value in wanted.items()})
-
-
-def private_folder() -> str:
-    """A folder for Ray's sessions that only this user can enter; short, as socket paths must be."""
-    folder = Path(tempfile.gettempdir()) / f"tune_mnist-{os.getuid()}"
-    with writing(folder):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
-        raise UserError(f"{folder} is not a folder of this user's own: set TMPDIR to one")
-    folder.chmod(0o700)
-    return str(folder / "ray")  # which Ray itself makes open to all
-
-
-def make_token() -> None:
-    """Make Ray's token file, readable by its owner alone from the first moment, or make the one there so.
-
-    Ray itself would create it readable by all. A token given in the environment stays as it is.
-    """
-    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        return
-    path = Path.home() / ".ray" / "auth_token"
-    with writing(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            descriptor, made = tempfile.mkstemp(dir=path.parent)  # of mode 0600
-            with open(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-            with contextlib.suppress(FileExistsError):  # another run was faster
-                os.link(made, path)
-            os.unlink(made)
-        path.chmod(0o600)
-
-
-def asks_for_token(dashboard_url: str) -> bool:
-    """Whether a cluster is in token mode, as its dashboard, if it has one, tells everyone."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(f"http://{dashboard_url}/api/authentication_mode", timeout=10) as answer:
-            return bool(json.load(answer)["authentication_mode"] == "token")
-    except (OSError, ValueError, KeyError):
-        return False

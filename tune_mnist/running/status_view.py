@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -20,17 +21,18 @@ SHOWN_FAILURES = 10
 
 def json_of(status: Status) -> dict[str, Any]:
     """A status as plain JSON values."""
-    state, best = status.progress, status.progress.best
+    state = status.progress
+    best = state.best
     return {
         "study": status.study.name, "folder": str(status.study.folder), "state": status.state,
-        "holder": status.holder, "trainings": status.trainings,
+        "holder": status.holder and dataclasses.asdict(status.holder), "trainings": status.trainings,
         "model_epochs": {"done": state.done_epochs, "planned": state.total_epochs},
         "running": [
             {"training": config.label, "epoch": row.get("epoch", 0), "train_loss": row.get("train_loss"),
              state.accuracy: row.get(state.accuracy)}
             for config, row in state.running.items()
         ],
-        "best": best and {state.accuracy: best[0], "training": best[1].label, "epoch": best[2]},
+        "best": best and {state.accuracy: best.accuracy, "training": best.config.label, "epoch": best.epoch},
         "eta_seconds": state.eta_seconds() if status.state == "running" and state.running else None,
         "failures": status.failures, "idle_seconds": status.idle_seconds, "command": status.command,
     }
@@ -38,12 +40,13 @@ def json_of(status: Status) -> dict[str, Any]:
 
 def headline(status: Status) -> str:
     """One line: the study, whether it runs, who holds or held it, and since when nothing came."""
-    told, parts = status.holder, [f"{status.study.name}: {status.state}"]
-    if told is not None and status.state == "running":
-        parts.append(f"by process {told['pid']} on {told['host']} ({told['command']})")
-    elif told is not None:
-        age = clock(float(str(told["heartbeat_seconds"])))
-        parts.append(f"process {told['pid']} on {told['host']} died; its last sign of life was {age} ago")
+    holder = status.holder
+    parts = [f"{status.study.name}: {status.state}"]
+    if holder is not None and status.state == "running":
+        parts.append(f"by {holder}")
+    elif holder is not None:
+        age = clock(holder.heartbeat_seconds)
+        parts.append(f"process {holder.pid} on {holder.host} died; its last sign of life was {age} ago")
     if status.idle_seconds is not None and status.state == "running":
         parts.append(f"last epoch saved {clock(max(0.0, status.idle_seconds))} ago")
     return ", ".join(parts)

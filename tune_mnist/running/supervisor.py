@@ -14,6 +14,7 @@ from ray import tune
 from tune_mnist.running.display import Display
 from tune_mnist.running.nodes import live_nodes, waiting_line
 from tune_mnist.running.resources import Resources
+from tune_mnist.running.retries import EarlyEnd
 from tune_mnist.running.trial import OUT_OF_MEMORY
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, TrainingConfig, training_key, trainings_of
@@ -30,38 +31,35 @@ class Watch(tune.Callback):
 
     def __init__(self, display: Display, study: Study, context: Context, resources: Resources) -> None:
         self.display, self.study, self.context, self.resources = display, study, context, resources
-        self.heard: dict[Any, float] = {}
+        self.heard_at: dict[Any, float] = {}
         """When each running trial was last heard of."""
-        self.killed: dict[Any, str] = {}
-        """Why a trial's worker was killed by us."""
+        self.timeouts: dict[Any, str] = {}
+        """The trials whose worker was killed here as hung, and the error of each."""
         self.actors: dict[str, list[TrainingConfig]] = {}
         """What each actor, by Ray's id, ran last."""
         self.problem: UserError | None = None
         """Why the run cannot go on."""
-        self.starved: dict[Any, str] = {}
-        """The trials that ran out of GPU memory, and the error of each."""
-        self.crowded: dict[Any, str] = {}
-        """The trials whose worker Ray ended for want of the machine's memory, and the error of each."""
-        self.apart: set[TrainingConfig] = set()
-        """The trainings whose trial failed for good while others shared it, to be tried again by themselves."""
-        self.idle_since = self.asked = time.monotonic()
+        self.early_ends: dict[TrainingConfig, EarlyEnd] = {}
+        """Why the trials of trainings ended before these did, which may be tried again."""
+        self.idle_since = self.said_waiting_at = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that never happens here
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.heard[trial] = time.monotonic()
+        self.heard_at[trial] = time.monotonic()
         configs = configs_of(trial)
         self.actors[trial.temporary_state.ray_actor._actor_id.hex()] = configs
         for config in configs:
+            self.early_ends.pop(config, None)
             self.display.state.start(config, len(configs))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self.heard[trial] = time.monotonic()
+        self.heard_at[trial] = time.monotonic()
         if OUT_OF_MEMORY in result:
-            self.starved[trial] = result[OUT_OF_MEMORY]
+            self._end_early(trial, EarlyEnd("GPU memory", result[OUT_OF_MEMORY]))
             return
         plan = trainings_of(trial.config)[result["member"]]
         self.display.state.epoch(plan.config, result)
@@ -74,23 +72,22 @@ class Watch(tune.Callback):
         self._end(trial, "complete")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.heard.pop(trial, None)
+        self.heard_at.pop(trial, None)
         error = error_line(self._error_text(trial))
         if self._goes_on_after(error):
             self.display.tell(f"{label_of(trial)}: {error}: trying again from its last epoch")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        configs, text = configs_of(trial), self._error_text(trial)
-        unfinished = [config for config in configs if config not in self.display.state.ended]
+        text = self._error_text(trial)
         error = error_line(text)
-        its_own = self._goes_on_after(error)
+        goes_on = self._goes_on_after(error)
         if LOW_ON_MEMORY in text:
-            self.crowded[trial] = text
-        elif its_own and len(configs) > 1:  # which of them is to blame is not known
-            self.apart.update(unfinished)
+            self._end_early(trial, EarlyEnd("host memory", text))
+        elif goes_on and len(configs_of(trial)) > 1:
+            self._end_early(trial, EarlyEnd("company", text))
             self.display.tell(f"{label_of(trial)}: {error}: trying again one by one")
-        elif its_own:
-            for config in unfinished:
+        elif goes_on:
+            for config in self.unfinished(trial):
                 self.fail(config, text)
         self._end(trial, "failed")
 
@@ -99,19 +96,19 @@ class Watch(tune.Callback):
             raise self.problem
         self.display.update()
         now = time.monotonic()
-        for trial, heard in list(self.heard.items()):
+        for trial, heard_at in list(self.heard_at.items()):
             timeout = (self.resources.trial_timeout or math.inf) * len(configs_of(trial))
-            if now - heard > timeout:
-                del self.heard[trial]
-                self.killed[trial] = f"TimeoutError: no new epoch in {timeout:g} seconds"
+            if now - heard_at > timeout:
+                del self.heard_at[trial]
+                self.timeouts[trial] = f"TimeoutError: no new epoch in {timeout:g} seconds"
                 ray.kill(trial.temporary_state.ray_actor, no_restart=True)
-        if self.heard:
+        if self.heard_at:
             self.idle_since = now
-        elif now - self.idle_since > WAITING_SECONDS and now - self.asked > WAITING_SECONDS:
-            self.asked = now
-            self._wait(now - self.idle_since)
+        elif min(now - self.idle_since, now - self.said_waiting_at) > WAITING_SECONDS:
+            self.said_waiting_at = now
+            self._say_waiting(now - self.idle_since)
 
-    def _wait(self, idle_seconds: float) -> None:
+    def _say_waiting(self, idle_seconds: float) -> None:
         """Say what the run waits for, and end it if that has not been there for a while."""
         nodes = live_nodes()
         if idle_seconds > IDLE_SECONDS:
@@ -126,21 +123,26 @@ class Watch(tune.Callback):
         folder = self.study.training(training_key(config, self.context))
         folder.fail(error_line(text), text)
 
+    def unfinished(self, trial: Any) -> list[TrainingConfig]:
+        """The trial's trainings that have not ended yet."""
+        return [config for config in configs_of(trial) if config not in self.display.state.ended]
+
     def _end(self, trial: Any, how: str) -> None:
-        self.heard.pop(trial, None)
-        for config in configs_of(trial):
-            if config in self.display.state.ended:
-                continue
-            if trial in self.starved or trial in self.crowded or config in self.apart:  # to be tried again
+        self.heard_at.pop(trial, None)
+        for config in self.unfinished(trial):
+            if config in self.early_ends:
                 self.display.state.running.pop(config, None)
             else:
                 self.display.state.end(config, how)
+
+    def _end_early(self, trial: Any, end: EarlyEnd) -> None:
+        self.early_ends |= dict.fromkeys(self.unfinished(trial), end)
 
     def _error_text(self, trial: Any) -> str:
         """What a trial's newest failure left: the worker's traceback, or how the worker was lost."""
         newest = Path(trial.error_file).read_text().split("Failure # ")[-1].partition("\n")[2]
         text = re.sub(r"\x1b\[[0-9;]*m", "", newest)
-        return f"{self.killed.pop(trial, 'WorkerDied: killed or crashed')}\n\n{text}" if ACTOR_DIED in text else text
+        return f"{self.timeouts.pop(trial, 'WorkerDied: killed or crashed')}\n\n{text}" if ACTOR_DIED in text else text
 
     def _goes_on_after(self, error: str) -> bool:
         """Whether a trial's error is its own: a full disk or a removed folder fails all alike and ends the run."""
@@ -165,4 +167,5 @@ def error_line(text: str) -> str:
     """The innermost "SomeError: message" of a traceback, else the text's first line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = (re.fullmatch(r"(?:\w+\.)*(\w*(?:Error|Exception|Interrupt))(:.*)?", line) for line in reversed(lines))
-    return next((found[1] + (found[2] or "") for found in errors if found), lines[0] if lines else "unknown error")
+    innermost = next((error[1] + (error[2] or "") for error in errors if error), None)
+    return innermost or (lines[0] if lines else "unknown error")

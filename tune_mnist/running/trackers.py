@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,20 @@ from tune_mnist.spec.training import TrainingConfig, training_key
 MLFLOW_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
-@dataclass(frozen=True)
 class AsTrial:
     """A training in the shape of a Tune trial, as far as Ray's logger callbacks look at one."""
 
-    training: TrainingConfig
-    folder: Path
+    def __init__(self, training: TrainingConfig, folder: Path) -> None:
+        self.label, self.local_path = training.label, str(folder)
+        self.config = self.evaluated_params = dataclasses.asdict(training)
+        self.last_epoch = 0
 
     def __str__(self) -> str:
-        return self.training.label
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The training's config."""
-        return dataclasses.asdict(self.training)
-
-    evaluated_params = config
-
-    @property
-    def local_path(self) -> str:
-        """Where its files go."""
-        return str(self.folder)
+        return self.label
 
     def init_local_path(self) -> None:
-        """Make that folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Make the folder of its files."""
+        os.makedirs(self.local_path, exist_ok=True)
 
 
 class Tracker(TrainingEvents):
@@ -51,34 +39,33 @@ class Tracker(TrainingEvents):
         super().__init__()
         self.name, self.make, self.watch = name, make, watch
         self.logger: Any = None
-        self.logged: dict[TrainingConfig, int] = {}
+        self.trials: dict[TrainingConfig, AsTrial] = {}
         self.gone = False
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
-        def made() -> None:
+        def make_and_set_up() -> None:
             self.logger = self.make()
             self.logger.setup(*args, **kwargs)
 
-        self._try(made)
+        self._try(make_and_set_up)
 
     def started(self, config: TrainingConfig) -> None:
-        if config not in self.logged:  # another try goes on in the same file or run
-            self.logged[config] = 0
-            self._try(lambda: self.logger.log_trial_start(self._trial(config)))
+        if config in self.trials:  # another try goes on in the same file or run
+            return
+        name = f"{config.label}-{training_key(config, self.watch.context)[:6]}"
+        self.trials[config] = AsTrial(config, self.watch.study.folder / "tensorboard" / name)
+        self._try(lambda: self.logger.log_trial_start(self.trials[config]))
 
     def epoch(self, config: TrainingConfig, row: dict[str, Any]) -> None:
-        if row["epoch"] > self.logged[config]:
-            self.logged[config] = row["epoch"]
+        trial, epoch = self.trials[config], row["epoch"]
+        if epoch > trial.last_epoch:
+            trial.last_epoch = epoch
             metrics = {name: row[name] for name in row if name == "train_loss" or name.startswith(("val_", "test_"))}
-            result = {**metrics, "training_iteration": row["epoch"]}
-            self._try(lambda: self.logger.log_trial_result(row["epoch"], self._trial(config), result))
+            self._try(lambda: self.logger.log_trial_result(epoch, trial, {**metrics, "training_iteration": epoch}))
 
     def ended(self, config: TrainingConfig, failed: bool) -> None:
-        self._try(lambda: self.logger.log_trial_end(self._trial(config), failed=failed))
-
-    def _trial(self, config: TrainingConfig) -> AsTrial:
-        key = training_key(config, self.watch.context)
-        return AsTrial(config, self.watch.study.folder / "tensorboard" / f"{config.label}-{key[:6]}")
+        if config in self.trials:
+            self._try(lambda: self.logger.log_trial_end(self.trials[config], failed=failed))
 
     def _try(self, action: Callable[[], None]) -> None:
         if self.gone:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tune_mnist.running.supervisor import Watch
 
-REACH_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,7 @@ class Tracking:
     tensorboard: bool = False
     """Write TensorBoard's event files too, one folder per training, in the study's folder tensorboard."""
     mlflow: str | None = None
-    """Send every training to MLflow too, as a run of an experiment of the study's name: http://HOST:PORT, or
-    sqlite:///FILE."""
+    """Send every training to MLflow, as a run of an experiment of the study's name: http://HOST:PORT or sqlite:///FILE."""
 
     def __post_init__(self) -> None:
         uri = self.mlflow
@@ -49,26 +48,26 @@ class Tracking:
             if asked and importlib.util.find_spec(package) is None:
                 raise UserError(f"{flag} needs {package}: run `pip install 'tune-mnist[{extra}]'`, or leave it out")
         if self.mlflow is not None and self.mlflow.startswith("http"):
-            reach(self.mlflow)
+            check_http(self.mlflow)
 
     def callbacks(self, watch: Watch) -> list[tune.Callback]:
         """Tune's callbacks that feed what is asked for from the run that `watch` sees."""
         from tune_mnist.running.trackers import mlflow_tracker, tensorboard_tracker
 
-        made: list[tune.Callback] = []
+        trackers: list[tune.Callback] = []
         if self.tensorboard:
-            made.append(tensorboard_tracker(watch))
+            trackers.append(tensorboard_tracker(watch))
         if self.mlflow is not None:
-            made.append(mlflow_tracker(watch, self.mlflow))
-        return made
+            trackers.append(mlflow_tracker(watch, self.mlflow))
+        return trackers
 
 
-def reach(url: str) -> None:
+def check_http(url: str) -> None:
     """Raise `UserError` unless something answers HTTP at `url`, whatever it says."""
     parts = urllib.parse.urlsplit(url)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # urllib takes no name or password in a URL
     try:
-        urllib.request.urlopen(bare, timeout=REACH_SECONDS).close()
+        urllib.request.urlopen(bare, timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError:
         pass
     except (OSError, ValueError, http.client.HTTPException) as error:

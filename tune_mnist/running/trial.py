@@ -8,10 +8,11 @@ import gc
 import math
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ray import tune
@@ -24,14 +25,18 @@ from tune_mnist.training.batches import Pictures
 from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, evaluate, fit
 from tune_mnist.training.packing import pack_bytes
 
-PackRows = list[tuple[int, dict[str, Any]]]
-"""Rows of a pack's members, each with its member's number."""
-PackEpoch = tuple[PackRows, list[Future[None]]]
-"""An epoch's rows, and what saves them."""
-CONTEXTS = 0.1
+CUDA_CONTEXTS_SHARE = 0.1
+"""Of a GPU's memory, what the CUDA contexts of all its processes get."""
 KEPT_BUDGETS = 3
 OUT_OF_MEMORY = "out_of_memory"
 """In what a trial reports last when its share of the GPU was too small: the traceback."""
+
+
+class PackEpoch(NamedTuple):
+    """An epoch of a pack, or all that was known before: rows, each with its member's number, and what saves them."""
+
+    rows: list[tuple[int, dict[str, Any]]]
+    saves: list[Future[None]]
 
 
 def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trainings: str) -> None:
@@ -61,9 +66,9 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trai
 
 
 def share_gpu(share: float, device: str) -> None:
-    """Hold this process to its share of the GPU's memory; the CUDA contexts of all get a tenth of it."""
+    """Hold this process to its share of what the CUDA contexts leave of the GPU's memory."""
     if device == "cuda" and share < 1:
-        torch.cuda.set_per_process_memory_fraction(share * (1 - CONTEXTS))
+        torch.cuda.set_per_process_memory_fraction(share * (1 - CUDA_CONTEXTS_SHARE))
 
 
 def run_training(
@@ -103,13 +108,19 @@ def resumed(
     progress = folder.begin(config, context, until)
     while True:
         training = Training(config, data.train, data.evaluation, device=context.device, threads=context.threads)
-        if progress.state is None:
+        if loads(training.load, progress.state):
             return training, progress
-        try:
-            training.load(progress.state)
-            return training, progress
-        except Exception:  # torch raises many kinds; what else is wrong comes back in training
-            progress = folder.reject(progress, until)
+        progress = folder.reject(progress, until)
+
+
+def loads(load: Callable[[bytes], None], state: bytes | None) -> bool:
+    """Whether a saved state, if there is one, can be loaded; it then is."""
+    try:
+        if state is not None:
+            load(state)
+    except Exception:  # torch raises many kinds; what else is wrong comes back in training
+        return False
+    return True
 
 
 def ahead(epochs: Iterator[PackEpoch]) -> Iterator[PackEpoch]:
@@ -149,29 +160,27 @@ def run_pack(
     if known:
         known[0][1].update(notes)
         notes = {}
-        yield known, []
+        yield PackEpoch(known, [])
     going = {
         k: progress for k, progress in enumerate(progresses)
         if not diverged(progress.rows) and progress.state_epoch < members[k].epochs
     }
-    rows: PackRows = []
     saves: list[Future[None]] = []
     with ThreadPoolExecutor(len(members)) as beside:  # members' saves, half of which is waiting, wait at once
-        for k, metrics in fit_pack(pack, going):
-            if not rows:
-                wait_for(saves)  # which read what is known of the epochs before
-                saves = []
-            row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
-            going[k].add(row, timing, pack.state(k, metrics.epoch))
-            last = metrics.diverged or metrics.epoch == members[k].epochs
-            saves.append(beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last))
-            rows.append((k, {**row, **timing, **notes}))
-            notes = {}
-            if last:
-                del going[k]
-            if len(rows) == metrics.together:
-                yield rows, saves
-                rows = []
+        for epoch_metrics in fit_pack(pack, going):
+            wait_for(saves)  # which read what is known of the epochs before
+            epoch = PackEpoch([], [])
+            for k, metrics in epoch_metrics.items():
+                row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
+                going[k].add(row, timing, pack.state(k, metrics.epoch))
+                last = metrics.diverged or metrics.epoch == members[k].epochs
+                epoch.saves.append(beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last))
+                epoch.rows.append((k, {**row, **timing, **notes}))
+                notes = {}
+                if last:
+                    del going[k]
+            saves = epoch.saves
+            yield epoch
 
 
 def _save(folder: TrainingFolder, progress: Progress, keep: tuple[int, ...], last: bool) -> None:
@@ -187,25 +196,15 @@ def resumed_pack(
     progresses = [folder.begin(config, context) for folder, config in zip(folders, configs, strict=True)]
     while True:
         pack = PackTraining(configs, data.train, data.evaluation, device=context.device, threads=context.threads)
-        bad = [k for k, progress in enumerate(progresses) if not loads(pack, k, progress.state)]
+        bad = [k for k, progress in enumerate(progresses) if not loads(partial(pack.load, k), progress.state)]
         if not bad:
             return pack, progresses
         for k in bad:
             progresses[k] = folders[k].reject(progresses[k])
 
 
-def loads(pack: PackTraining, k: int, state: bytes | None) -> bool:
-    """Whether a saved state of member k, if there is one, can be loaded; it then is."""
-    try:
-        if state is not None:
-            pack.load(k, state)
-    except Exception:  # torch raises many kinds
-        return False
-    return True
-
-
-def fit_pack(pack: PackTraining, going: Mapping[int, Progress]) -> Iterator[tuple[int, EpochMetrics]]:
-    """Train on, epoch by epoch, as long as the caller leaves some in `going`; yields the metrics of each of them.
+def fit_pack(pack: PackTraining, going: Mapping[int, Progress]) -> Iterator[dict[int, EpochMetrics]]:
+    """Train on as long as the caller leaves some members in `going`; yields each epoch's metrics by member's number.
 
     The pack starts where the least advanced stands. The others join, from their saved state, at their own epoch.
     """
@@ -219,7 +218,8 @@ def fit_pack(pack: PackTraining, going: Mapping[int, Progress]) -> Iterator[tupl
                     pack.load(k, progress.state)
         epoch += 1
         members = sorted(joined & going.keys())
-        yield from zip(members, pack.run_epoch(epoch, members), strict=True)
+        if members:  # none where the least advanced diverged before the others' epochs came
+            yield dict(zip(members, pack.run_epoch(epoch, members), strict=True))
 
 
 def saved_rows(progress: Progress) -> Iterator[dict[str, Any]]:

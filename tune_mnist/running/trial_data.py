@@ -1,21 +1,14 @@
-"""The pictures that all trials of a run share, made while Ray starts."""
+"""The pictures that all trials of a run share."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_mnist.training.dataset import Dataset, TrainingData
 
-# What is heavy, torch and Ray, is imported while Ray starts.
+# torch is heavy, and imported while Ray starts.
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from tune_mnist.running.resources import Resources
     from tune_mnist.training.batches import Pictures
 
 
@@ -25,19 +18,6 @@ class TrialData:
 
     train: Pictures
     evaluation: Pictures
-
-
-@contextlib.contextmanager
-def session_with_data(
-    data: TrainingData, resources: Resources, console: Console, folder: Path
-) -> Iterator[TrialData]:
-    """A `ray_session` with the pictures that every trial needs, which are made while Ray starts."""
-    from tune_mnist.running.session import ray_session
-
-    with ThreadPoolExecutor(1) as beside:
-        making = beside.submit(trial_data, data)
-        with ray_session(resources, console, folder):
-            yield making.result()
 
 
 def trial_data(data: TrainingData) -> TrialData:

@@ -31,9 +31,9 @@ def open_storage(url: str) -> RDBStorage:
     Raises:
         UserError: the URL is none, its driver is not installed, or the database does not answer.
     """
-    waiting = {"connect_args": {"timeout": LOCKED_SECONDS}} if url.startswith("sqlite") else {}
+    options = {"connect_args": {"timeout": LOCKED_SECONDS}} if url.startswith("sqlite") else {}
     with quiet(), storage_errors():
-        return RDBStorage(url, engine_kwargs=waiting)
+        return RDBStorage(url, engine_kwargs=options)
 
 
 def check_storage_url(url: str) -> None:
@@ -57,7 +57,7 @@ def make_sampler(spec: SearchSpec, trials: int) -> BaseSampler:
         UserError: the sampler's package is not installed.
     """
     seed = (spec.seed + 7919 * trials) % 2**32
-    made: dict[str, Callable[[], BaseSampler]] = {
+    makers: dict[str, Callable[[], BaseSampler]] = {
         "tpe": lambda: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
         "random": lambda: RandomSampler(seed=seed),
         "grid": lambda: Exhaustive(seed=seed),
@@ -68,7 +68,7 @@ def make_sampler(spec: SearchSpec, trials: int) -> BaseSampler:
         if spec.sampler == "cmaes":
             importlib.import_module("cmaes")  # which Optuna would miss only when it is first asked
         with quiet():
-            return made[spec.sampler]()
+            return makers[spec.sampler]()
     except ImportError as error:
         raise UserError(f"the {spec.sampler} sampler needs the package {error.name}: install it") from None
 

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial
-from optuna.visualization import matplotlib as drawn
+from optuna.visualization import matplotlib as plots
 
 from tune_mnist.figures.canvas import png, styled
 from tune_mnist.searching.backend import quiet
@@ -32,42 +32,42 @@ def search_figures(trials: Trials) -> Iterator[tuple[str, bytes]]:
     for number, goal in enumerate(trials.spec.goals):
         yield from _of_objective(trials, number, goal, f"_{goal}" if several else "")
     if trials.spec.by_epoch and any(trial.intermediate_values for trial in trials.all()):
-        yield "intermediate_values", _drawn(lambda: drawn.plot_intermediate_values(trials.optuna), _without_legend)
+        yield "intermediate_values", _drawn(lambda: plots.plot_intermediate_values(trials.optuna), _without_legend)
     if len(trials.spec.goals) in (2, 3) and _complete(trials.optuna):
         names = list(trials.spec.goals)
-        yield "pareto_front", _drawn(lambda: drawn.plot_pareto_front(trials.optuna, target_names=names))
+        yield "pareto_front", _drawn(lambda: plots.plot_pareto_front(trials.optuna, target_names=names))
 
 
 def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterator[tuple[str, bytes]]:
     """The figures of one objective."""
     study = of_one_goal(trials, number)
-    told: dict[str, Any] = {"target_name": goal}
+    title: dict[str, Any] = {"target_name": goal}
     complete = _complete(study)
     if not complete:
         return
-    yield f"history{suffix}", _drawn(lambda: drawn.plot_optimization_history(study, **told))
-    yield f"edf{suffix}", _drawn(lambda: drawn.plot_edf(study, **told))
+    yield f"history{suffix}", _drawn(lambda: plots.plot_optimization_history(study, **title))
+    yield f"edf{suffix}", _drawn(lambda: plots.plot_edf(study, **title))
     params = [
         name for name in trials.spec.space.distributions()
         if any(name in trial.params for trial in complete) and len({trial.params.get(name) for trial in complete}) > 1
     ]
     if not params:
         return
-    yield f"slice{suffix}", _drawn(lambda: drawn.plot_slice(study, params=params, **told), _wide)
+    yield f"slice{suffix}", _drawn(lambda: plots.plot_slice(study, params=params, **title), _wide)
     if len({trial.value for trial in complete}) < 2:
         return
     shared = [name for name in params if all(name in trial.params for trial in complete)]
     if len(shared) > 1:
         yield (
             f"parallel_coordinate{suffix}",
-            _drawn(lambda: drawn.plot_parallel_coordinate(study, params=shared, **told), _with_level_names),
+            _drawn(lambda: plots.plot_parallel_coordinate(study, params=shared, **title), _with_level_names),
         )
         yield (
             f"contour{suffix}",
-            _drawn(lambda: drawn.plot_contour(study, params=shared[:MOST_PARAMS], **told), _wide),
+            _drawn(lambda: plots.plot_contour(study, params=shared[:MOST_PARAMS], **title), _wide),
         )
     if shared:
-        yield f"importances{suffix}", _drawn(lambda: drawn.plot_param_importances(study, **told))
+        yield f"importances{suffix}", _drawn(lambda: plots.plot_param_importances(study, **title))
 
 
 def of_one_goal(trials: Trials, number: int) -> optuna.Study:

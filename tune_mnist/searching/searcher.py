@@ -20,7 +20,7 @@ from tune_mnist.running.supervisor import Watch
 from tune_mnist.running.tracking import Tracking
 from tune_mnist.running.trial import OUT_OF_MEMORY, run_trial
 from tune_mnist.running.trial_data import TrialData
-from tune_mnist.searching.trials import Asked, Trials
+from tune_mnist.searching.trials import BegunTrial, Trials
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.training import Context, trial_config
 from tune_mnist.study.progress import RunState
@@ -38,44 +38,41 @@ class StudySearch(Searcher):
     pickles a second copy of the search's state.
     """
 
-    def __init__(self, trials: Trials, first: Asked | None, watch: Watch) -> None:
+    def __init__(self, trials: Trials, first: BegunTrial | None, watch: Watch) -> None:
         super().__init__()
         self.trials, self.first, self.watch = trials, first, watch
-        self.asked: dict[str, Asked] = {}
+        self.begun: dict[str, BegunTrial] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles it for a restore that never happens here
 
     def suggest(self, trial_id: str) -> Any:
-        asked, self.first = self.first or self.trials.next(), None
-        if asked is None:
+        begun, self.first = self.first or self.trials.next(), None
+        if begun is None:
             return Searcher.FINISHED if self.trials.over() and not self.trials.followers else None
-        self.asked[trial_id] = asked
-        self.watch.display.state.plans.append(asked.plan)
-        return trial_config([asked.plan])
+        self.begun[trial_id] = begun
+        self.watch.display.state.plans.append(begun.plan)
+        return trial_config([begun.plan])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "epoch" in result:
-            self.trials.report(self.asked[trial_id], result["epoch"], result)
+            self.trials.report(self.begun[trial_id], result["epoch"], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        asked, result = self.asked.pop(trial_id), result or {}
+        begun, result = self.begun.pop(trial_id), result or {}
         if not error:
-            self.on_trial_last(asked, result)
-        self.trials.end(asked, failed=error or OUT_OF_MEMORY in result)
+            self.on_trial_last(begun, result)
+        self.trials.end(begun, failed=error or OUT_OF_MEMORY in result)
 
-    def on_trial_last(self, asked: Asked, result: dict[str, Any]) -> None:
+    def on_trial_last(self, begun: BegunTrial, result: dict[str, Any]) -> None:
         """Take note of the result with which a trial ended: a stopped one's is told with its end only."""
         if OUT_OF_MEMORY in result:
-            self.watch.fail(asked.plan.config, result[OUT_OF_MEMORY])
+            self.watch.fail(begun.plan.config, result[OUT_OF_MEMORY])
         elif "epoch" in result:
-            self.trials.report(asked, result["epoch"], result)
+            self.trials.report(begun, result["epoch"], result)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to keep: it is all in Optuna's storage."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Never used."""
 
 
 class Past(NamedTuple):
@@ -92,19 +89,13 @@ def make_scheduler(
     if spec.stopping == "none":
         return None
     grace = max(1, int(GRACE * spec.epochs))
+    rule: dict[str, Any] = {"time_attr": "epoch", "metric": metric, "mode": mode, "grace_period": grace}
     scheduler: Any
     if spec.stopping == "asha":
         # At the last epoch a training ends by itself, with its folder tidied.
-        scheduler = Asha(
-            time_attr="epoch", metric=metric, mode=mode, max_t=spec.epochs + 1, grace_period=grace,
-            reduction_factor=REDUCTION,
-        )
+        scheduler = Asha(**rule, max_t=spec.epochs + 1, reduction_factor=REDUCTION)
     else:
-        # No trial is ever paused.
-        without_end: Any = float("inf")
-        scheduler = MedianStopping(
-            time_attr="epoch", metric=metric, mode=mode, grace_period=grace, min_time_slice=without_end
-        )
+        scheduler = MedianStopping(**rule, min_time_slice=float("inf"))  # type: ignore[arg-type] # none is ever paused
     for name, course in courses:
         past = Past(name)
         scheduler.on_trial_add(None, past)
@@ -131,9 +122,9 @@ class SearchState(RunState):
         assert self.trials is not None
         counts = self.trials.counts()
         ended = {"complete": "complete", "pruned": "stopped early", "fail": "failed"}
-        told = ", ".join(f"{counts[name]} {word}" for name, word in ended.items() if counts[name])
-        done = sum(counts[name] for name in ended)
-        parts = [f"{done}/{self.trials.spec.trials} trials ({told or 'none ended'})", f"{len(self.running)} running"]
+        outcomes = ", ".join(f"{counts[name]} {word}" for name, word in ended.items() if counts[name])
+        trials = f"{sum(counts[name] for name in ended)}/{self.trials.spec.trials} trials"
+        parts = [f"{trials} ({outcomes or 'none ended'})", f"{len(self.running)} running"]
         parts.append(f"{sum(self.epochs.values())} model-epochs")
         if self.best is not None:
             accuracy, config, epoch = self.best
@@ -142,7 +133,7 @@ class SearchState(RunState):
 
 
 def run_search_trials(
-    trials: Trials, first: Asked | None, data: TrialData, context: Context, resources: Resources, console: Console,
+    trials: Trials, first: BegunTrial | None, data: TrialData, context: Context, resources: Resources, console: Console,
     tracking: Tracking,
 ) -> None:
     """Run trials in an open `ray_session` until the search is over, `first` being the next; ends all it begins.
@@ -155,7 +146,7 @@ def run_search_trials(
     """
     spec, study = trials.spec, trials.study
     trainable = tune.with_parameters(run_trial, data=data, context=context, trainings=str(study.folder / "trainings"))
-    at_once = max(1, slots(resources, live_nodes()))  # Optuna is asked for no more, as it learns meanwhile
+    at_once = max(1, slots(resources, live_nodes()))  # Optuna is begun for no more, as it learns meanwhile
     try:
         with Display(SearchState([], spec.accuracy, trials=trials), console) as display:
             while first is not None:
@@ -167,11 +158,11 @@ def run_search_trials(
                 except OutOfMemory as error:
                     display.tell("OutOfMemoryError: Ray ended a worker because the machine ran out of memory")
                     if at_once == 1:  # nobody else's appetite
-                        for asked in searcher.asked.values():
-                            watch.fail(asked.plan.config, str(error))
-                            trials.end(asked, failed=True)
+                        for begun in searcher.begun.values():
+                            watch.fail(begun.plan.config, str(error))
+                            trials.end(begun, failed=True)
                     at_once = 1
-                    trials.settle()
+                    trials.clear_running()
                 first = trials.next()
     finally:
-        trials.settle()
+        trials.clear_running()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from tune_mnist.searching.trials import FROM, KEY, WARM, Trials
@@ -19,15 +17,14 @@ def trials_table(trials: Trials) -> pd.DataFrame:
     params = list(trials.spec.space.distributions())
     rows = []
     for trial in trials.all():
-        complete = trial.state.name == "COMPLETE"
-        row: dict[str, Any] = {"number": trial.number, "state": trial.state.name.lower()}
         values = trial.values or [None] * len(goals)
-        row |= dict(zip(goals, values, strict=False)) | {name: trial.params.get(name) for name in params}
         attributes = trial.user_attrs
-        row["epochs"] = trials.spec.epochs if complete else trial.last_step
-        row["from"] = attributes.get(WARM) or attributes.get(FROM, "trained")
-        row["training"] = attributes.get(KEY)
-        rows.append(row)
+        rows.append({
+            "number": trial.number, "state": trial.state.name.lower(), **dict(zip(goals, values, strict=False)),
+            **{name: trial.params.get(name) for name in params},
+            "epochs": trials.spec.epochs if trial.state.name == "COMPLETE" else trial.last_step,
+            "from": attributes.get(WARM) or attributes.get(FROM, "trained"), "training": attributes.get(KEY),
+        })
     columns = ["number", "state", *goals, *params, "epochs", "from", "training"]
     return pd.DataFrame(rows, columns=columns).astype({"epochs": "Int64"})
 

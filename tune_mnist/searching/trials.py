@@ -1,7 +1,7 @@
 """A search's trials in Optuna's storage, which the driver alone writes: opened, begun, answered, ended.
 
-A trial's training is in the study's folder under its key; what is told to Optuna is read from there. A trial
-that a kill left running is failed if the store has none of its epochs. If it has some, the very same trial is
+A trial's training is in the study's folder under its key; what Optuna is told is read from there. If a kill left a
+trial running, it has failed if the study has no epoch of its training. If there are some, the very same trial is
 queued again, so that it goes on from there, counts once, and a kill costs the search no trial.
 """
 
@@ -28,11 +28,11 @@ from tune_mnist.study.training_folder import TrainingRecord
 
 DATABASE = "optuna.db"
 KEY, WARM, FROM = "training", "warm_start", "answered_from"
-"""Names of a trial's user attributes: its training's key; the study that a warm-start trial is from; where from."""
+"""Names of a trial's user attributes: its training's key; the study of a warm-start trial; "store" if not trained."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class BegunTrial:
     """A trial that is running, and the training that answers it."""
 
     trial: Trial
@@ -58,9 +58,9 @@ class Trials:
             )
             check_purpose(self.optuna, spec, context, owner_of(study))
             self.optuna.sampler = make_sampler(spec, len(self.all()))
-        self.running: dict[str, Asked] = {}
-        self.followers: list[Asked] = []
-        self.settle()
+        self.running: dict[str, BegunTrial] = {}
+        self.followers: list[BegunTrial] = []
+        self.clear_running()
 
     def all(self) -> list[FrozenTrial]:
         """Every trial, in order."""
@@ -81,45 +81,45 @@ class Trials:
     def over(self) -> bool:
         """Whether no further trial is to be begun."""
         counts = self.counts()
-        begun = sum(counts.values()) - counts["waiting"]
-        if begun >= self.spec.trials or time.monotonic() >= self.deadline:
+        begun_count = sum(counts.values()) - counts["waiting"]
+        if begun_count >= self.spec.trials or time.monotonic() >= self.deadline:
             return True
         return self.spec.sampler == "grid" and not counts["waiting"] and self._tried() >= self.spec.space.size()
 
-    def next(self) -> Asked | None:
+    def next(self) -> BegunTrial | None:
         """Begin the next trial whose training has to be run; those that the store can answer are ended on the way.
 
         None if there is none to begin, or none before one that is running has ended, as it answers another too.
         """
         while not self.followers and not self.over():
-            asked = self._ask()
-            record = self._record(asked)
-            if asked.key in self.running:
-                self.followers.append(asked)
+            begun = self._begin()
+            record = self._record(begun)
+            if begun.key in self.running:
+                self.followers.append(begun)
             elif record.status in ("complete", "diverged"):
-                asked.trial.set_user_attr(FROM, "store")
-                self._tell(asked, record)
+                begun.trial.set_user_attr(FROM, "store")
+                self._tell(begun, record)
             else:
-                self.running[asked.key] = asked
-                return asked
+                self.running[begun.key] = begun
+                return begun
         return None
 
-    def report(self, asked: Asked, epoch: int, row: Mapping[str, Any]) -> None:
+    def report(self, begun: BegunTrial, epoch: int, row: Mapping[str, Any]) -> None:
         """Note a running trial's epoch, unless there are several objectives, of which Optuna keeps no course."""
         value = row.get(self.spec.goals[0])
         if self.spec.by_epoch and value is not None and math.isfinite(value):
-            known = self.storage.get_trial(asked.trial._trial_id).intermediate_values
-            if epoch not in known:
-                asked.trial.report(value, epoch)
+            reported = self.storage.get_trial(begun.trial._trial_id).intermediate_values
+            if epoch not in reported:
+                begun.trial.report(value, epoch)
 
-    def end(self, asked: Asked, *, failed: bool = False) -> None:
+    def end(self, begun: BegunTrial, *, failed: bool = False) -> None:
         """End a running trial by what the store has: complete, diverged (told as failed), or stopped early (pruned)."""
-        del self.running[asked.key]
-        self._tell(asked, self._record(asked), failed=failed)
-        first = self.storage.get_trial(asked.trial._trial_id)
+        del self.running[begun.key]
+        self._tell(begun, self._record(begun), failed=failed)
+        first = self.storage.get_trial(begun.trial._trial_id)
         followers, self.followers = self.followers, []
         for follower in followers:
-            if follower.key != asked.key:
+            if follower.key != begun.key:
                 self.followers.append(follower)
                 continue
             follower.trial.set_user_attr(FROM, "store")
@@ -127,16 +127,16 @@ class Trials:
                 self.report(follower, epoch, {self.spec.goals[0]: value})
             self._tell(follower, self._record(follower), failed=failed)
 
-    def settle(self) -> None:
+    def clear_running(self) -> None:
         """Leave no trial running: those with epochs in the store wait to be gone on with, the others have failed."""
         self.running, self.followers = {}, []
         for trial in self.all():
             if trial.state != TrialState.RUNNING:
                 continue
             key = trial.user_attrs.get(KEY)
-            begun = key is not None and self.study.training(key).progress().rows
+            has_epochs = key is not None and self.study.training(key).progress().rows
             # A grid's trial is kept in any case: its place in the grid would be lost with it.
-            if begun or self.spec.sampler == "grid":
+            if has_epochs or self.spec.sampler == "grid":
                 self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             else:
                 self.optuna.tell(trial.number, state=TrialState.FAIL)
@@ -154,20 +154,21 @@ class Trials:
 
     def add_warm(self, record: TrainingRecord, source: str) -> bool:
         """Enter a training of another study as a finished trial; False if the space has it not, or it is here."""
-        found = self.spec.space.params_of(record.config) if self.has(record.config) else None
+        params_and_distributions = self.spec.space.params_of(record.config) if self.has(record.config) else None
         key = training_key(record.config, self.context)
         known = {trial.user_attrs.get(KEY) for trial in self.all()}
-        if found is None or not record.epochs or key in known:
+        if params_and_distributions is None or not record.epochs or key in known:
             return False
+        params, distributions = params_and_distributions
         state, values = self._outcome(record)
         self.optuna.add_trial(optuna.trial.create_trial(
-            state=state, values=values, params=found[0], distributions=found[1],
+            state=state, values=values, params=params, distributions=distributions,
             user_attrs={KEY: key, WARM: source},
             intermediate_values=self._values_by_epoch(record) if self.spec.by_epoch else None,
         ))
         return True
 
-    def _ask(self) -> Asked:
+    def _begin(self) -> BegunTrial:
         with quiet():
             trial = self.optuna.ask()
             settings = self.spec.space.suggest(trial)
@@ -175,21 +176,21 @@ class Trials:
         key = training_key(plan.config, self.context)
         trial.set_user_attr(KEY, key)
         self.study.add(self.spec.training(settings), self.context)
-        return Asked(trial, plan, key)
+        return BegunTrial(trial, plan, key)
 
-    def _record(self, asked: Asked) -> TrainingRecord:
-        return self.study.training(asked.key).record(asked.plan.config, self.spec.epochs)
+    def _record(self, begun: BegunTrial) -> TrainingRecord:
+        return self.study.training(begun.key).record(begun.plan.config, self.spec.epochs)
 
-    def _tell(self, asked: Asked, record: TrainingRecord, *, failed: bool = False) -> None:
+    def _tell(self, begun: BegunTrial, record: TrainingRecord, *, failed: bool = False) -> None:
         state, values = self._outcome(record)
         if state == TrialState.COMPLETE or record.status == "diverged":
             for epoch, value in self._values_by_epoch(record).items():
-                self.report(asked, epoch, {self.spec.goals[0]: value})
+                self.report(begun, epoch, {self.spec.goals[0]: value})
         if failed and state != TrialState.COMPLETE:
             state = TrialState.FAIL
         # A pruned trial's value is its last epoch's, which Optuna takes itself.
         with quiet():
-            self.optuna.tell(asked.trial, values if state == TrialState.COMPLETE else None, state=state)
+            self.optuna.tell(begun.trial, values if state == TrialState.COMPLETE else None, state=state)
 
     def _outcome(self, record: TrainingRecord) -> tuple[TrialState, list[float] | None]:
         """How a training with this record ended, and its objectives: of a pruned one the last epoch's."""
@@ -200,12 +201,13 @@ class Trials:
             last = self._values_by_epoch(record)
             return TrialState.PRUNED, [last[max(last)]] if last and self.spec.by_epoch else None
         values = [_objective(name, record, self.spec.epochs) for name in self.spec.goals]
-        sound = all(value is not None and math.isfinite(value) for value in values)
-        return (TrialState.COMPLETE, values) if sound else (TrialState.FAIL, None)  # type: ignore[return-value]
+        if all(value is not None and math.isfinite(value) for value in values):
+            return TrialState.COMPLETE, values  # type: ignore[return-value]
+        return TrialState.FAIL, None
 
     def _values_by_epoch(self, record: TrainingRecord) -> dict[int, float]:
-        named = {row["epoch"]: row.get(self.spec.goals[0]) for row in record.epochs[: self.spec.epochs]}
-        return {epoch: value for epoch, value in named.items() if value is not None and math.isfinite(value)}
+        values = {row["epoch"]: row.get(self.spec.goals[0]) for row in record.epochs[: self.spec.epochs]}
+        return {epoch: value for epoch, value in values.items() if value is not None and math.isfinite(value)}
 
     def _tried(self) -> int:
         tried = {tuple(sorted(trial.params.items())) for trial in self.all() if trial.state != TrialState.WAITING}
@@ -223,7 +225,7 @@ def owner_of(study: Study) -> str:
         return word
 
 
-def check_purpose(found: optuna.Study, spec: SearchSpec, context: Context, owner: str) -> None:
+def check_purpose(study: optuna.Study, spec: SearchSpec, context: Context, owner: str) -> None:
     """Note what an Optuna study is for, or check that this is what it was made for.
 
     Raises:
@@ -233,22 +235,22 @@ def check_purpose(found: optuna.Study, spec: SearchSpec, context: Context, owner
         "objectives": list(spec.goals), "epochs": spec.epochs, "fixed": spec.space.fixed(), "owner": owner,
         "protocol": context.protocol, "data_sha256": context.data_sha256, "head": spec.head,
     }
-    there = found.user_attrs.get("search")
-    if there is None:
-        require(not found.trials, "the Optuna study is a search's", found.study_name, "choose another --name")
-        found.set_user_attr("search", purpose)
+    stored = study.user_attrs.get("search")
+    if stored is None:
+        require(not study.trials, "the Optuna study is a search's", study.study_name, "choose another --name")
+        study.set_user_attr("search", purpose)
         return
     for name, value in purpose.items():
-        told = "the storage's study is another folder's" if name == "owner" else f"{name} was {there.get(name)}"
-        require(there.get(name) == value, f"a search keeps its {name}", told, "choose another --name")
-    for trial in found.trials:
+        was = "the storage's study is another folder's" if name == "owner" else f"{name} was {stored.get(name)}"
+        require(stored.get(name) == value, f"a search keeps its {name}", was, "choose another --name")
+    for trial in study.trials:
         for name, old in trial.distributions.items():
             new = spec.space.distributions().get(name, old)
             try:
                 optuna.distributions.check_distribution_compatibility(old, new)
             except ValueError:
-                told = f"{name} was {old}, is {new}"
-                require(False, "a search keeps its lists of values", told, "choose another --name, with --warm-start")
+                change = f"{name} was {old}, is {new}"
+                require(False, "a search keeps its lists of values", change, "choose another --name, with --warm-start")
 
 
 def _objective(name: str, record: TrainingRecord, epochs: int) -> float | None:

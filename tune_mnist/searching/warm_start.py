@@ -22,36 +22,32 @@ def check_sources(folders: Sequence[Path], context: Context) -> list[Study]:
     """
     studies = [Study(folder) for folder in folders]
     for study in studies:
-        there = study.context()
         for name in ("protocol", "data_sha256"):
-            if getattr(there, name) != getattr(context, name):
-                told = f"{getattr(there, name)}, the search {getattr(context, name)}"
-                raise UserError(f"{study.folder} has {name} {told}: name a study of the same for --warm-start")
+            theirs, ours = getattr(study.context(), name), getattr(context, name)
+            if theirs != ours:
+                difference = f"{name} {theirs}, the search {ours}"
+                raise UserError(f"{study.folder} has {difference}: name a study of the same for --warm-start")
     return studies
 
 
-def warm_start(trials: Trials, sources: Sequence[Study], console: Console) -> None:
+def add_sources(trials: Trials, sources: Sequence[Study], console: Console) -> None:
     """Enter what the search's space has of the sources' trainings, each once, however often this is done.
 
     A training shorter than the search's epochs enters as stopped early. One that ran in the same way (device,
     threads) is copied into the search's store, so that it is never trained again and can be among the best.
     """
     for source in sources:
-        planned = source.planned()
-        records = source.records(planned, source.context())
+        records = source.records(source.planned(), source.context())
         entered = 0
         for record in records:
             config = record.config
             if record.key == training_key(config, trials.context) and trials.has(config) and record.epochs:
                 _copy(source.training(record.key).folder, trials.study.training(record.key).folder)
-                names = trials.spec.space.domains(config.model)
-                settings = {"model": config.model, **{name: getattr(config, name) for name in names}}
+                settings = {name: getattr(config, name) for name in trials.spec.space.parameters(config.model)}
                 trials.study.add(trials.spec.training(settings), trials.context)
             entered += trials.add_warm(record, source.name)
-        console.print(
-            f"warm start: {entered} of {len(records)} trainings of {source.name} entered", highlight=False,
-            soft_wrap=True,
-        )
+        line = f"warm start: {entered} of {len(records)} trainings of {source.name} entered"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """Bad input, told in one line: the rule, the value, the remedy. Commands exit with 2 on it."""
+
+
+class Damaged(UserWarning):
+    """Says in one line which damaged file was set aside."""
 
 
 def require(holds: bool, rule: str, value: object, remedy: str) -> None:
@@ -13,5 +19,13 @@ def require(holds: bool, rule: str, value: object, remedy: str) -> None:
         raise UserError(f"`{rule}` must hold, but got {value}: {remedy}")
 
 
-class Damaged(UserWarning):
-    """Says in one line which damaged file was set aside."""
+def require_distinct(name: str, values: Sequence[object]) -> None:
+    """Raise `UserError` naming the values of the setting `name` that are there more than once, if any are."""
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    remedy = f"drop the repeats from {flag_of(name)}"
+    require(not repeated, f"{name} has no value twice", ", ".join(repeated), remedy)
+
+
+def flag_of(name: str) -> str:
+    """The command-line flag that sets a field: --batch-size sets batch_size."""
+    return "--" + name.replace("_", "-")

@@ -6,19 +6,22 @@ import dataclasses
 import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from tune_mnist.spec.errors import UserError, require
 from tune_mnist.spec.space import Space, space_of
-from tune_mnist.spec.study import DatasetName, StudySpec
+from tune_mnist.spec.study import DataFolder, DatasetChoice, HeadChoice, ProtocolChoice, StudySpec
 from tune_mnist.spec.toml import from_mapping, read_toml
-from tune_mnist.spec.training import PREFIX, STRICT, PlannedTraining, Protocol, Recipe
+from tune_mnist.spec.training import PREFIX, STRICT, PlannedTraining, Recipe, coerce_fields
 
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Scheduler = Literal["asha", "median", "none"]
 Direction = Literal["maximize", "minimize"]
 EVALUATED = ("accuracy", "precision", "recall", "f1", "loss")
-OTHERS = ("train_loss", "train_seconds", "parameters")
+"""Metrics of the held-out pictures that may be an objective, each after val_ or test_."""
+OF_TRAINING = ("train_seconds", "parameters")
+"""Objectives that a whole training has, and no single epoch."""
+MINIMIZED = ("train_loss", *OF_TRAINING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,45 +41,37 @@ class SearchSettings:
     scheduler: Scheduler | None = None
     """Early stopping by epochs: asha, median or none; if not given, asha for one objective and none for several."""
     objectives: tuple[str, ...] = ()
-    """What to optimise, separated by commas or blanks: val_accuracy (the default), val_loss, …, train_loss,
-    train_seconds, parameters; under the report's protocol test_… instead of val_…."""
+    """To optimise, by commas or blanks: val_accuracy (default), val_loss, …, train_loss, train_seconds, parameters.
+    Under the report's protocol test_… instead of val_…."""
     seed: int = 0
     """Seed of the sampler; every training has seed 0."""
-    protocol: Protocol = "holdout"
-    """holdout: select on held-out training pictures and test once. report: select on the test set, as it did."""
-    head: Literal["auto", "logits", "softmax"] = "auto"
-    """What models end in; auto: logits, but softmax for fully connected ones under the report's protocol."""
-    dataset: DatasetName = "mnist"
-    """Data set; the others than mnist are torchvision's and need --download once."""
-    data: Path | None = None
-    """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
+    protocol: ProtocolChoice = "holdout"
+    head: HeadChoice = "auto"
+    dataset: DatasetChoice = "mnist"
+    data: DataFolder = None
 
     def __post_init__(self) -> None:
-        for name, kinds in (("sampler", Sampler), ("scheduler", Scheduler), ("protocol", Protocol)):
-            value, choices = getattr(self, name), get_args(kinds)
-            known = value in choices or (name == "scheduler" and value is None)
-            require(known, f"{name} is one of {', '.join(choices)}", repr(value), f"change --{name}")
-        for name in ("trials", "epochs"):
-            require(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name), f"raise --{name}")
+        coerce_fields(self)
+        require(self.trials >= 1, "trials >= 1", self.trials, "raise --trials")
+        require(self.epochs >= 1, "epochs >= 1", self.epochs, "raise --epochs")
         require(self.timeout is None or self.timeout > 0, "timeout > 0", self.timeout, "raise --timeout")
         require(0 <= self.seed < 2**32, "0 <= seed < 2**32", self.seed, "change --seed")
-        split = tuple(name for given in self.objectives for name in given.split(",") if name)
-        object.__setattr__(self, "objectives", split)
+        names = tuple(name for words in self.objectives for name in words.split(",") if name)
+        object.__setattr__(self, "objectives", names)
         self._check_objectives()
 
     def _check_objectives(self) -> None:
-        known = [f"{PREFIX[self.protocol]}_{name}" for name in EVALUATED] + list(OTHERS)
+        known = [f"{PREFIX[self.protocol]}_{name}" for name in EVALUATED] + list(MINIMIZED)
         for name in self.goals:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "change --objectives"
             require(name in known, f"an objective is one of {', '.join(known)}", repr(name), hint)
-        twice = {name for name in self.objectives if self.objectives.count(name) > 1}
-        require(not twice, "no objective is named twice", ", ".join(twice), "change --objectives")
+        repeated = {name for name in self.objectives if self.objectives.count(name) > 1}
+        require(not repeated, "no objective is named twice", ", ".join(repeated), "change --objectives")
         if self.scheduler not in ("none", None):
-            several = len(self.goals) > 1
-            require(not several, "several objectives are not stopped early", self.scheduler, "take --scheduler none")
-            by_epoch = self.goals[0] not in ("train_seconds", "parameters")
-            require(by_epoch, f"{self.goals[0]} says nothing by epoch", self.scheduler, "take --scheduler none")
+            remedy = "take --scheduler none"
+            require(len(self.goals) == 1, "several objectives are not stopped early", self.scheduler, remedy)
+            require(self.by_epoch, f"{self.goals[0]} says nothing by epoch", self.scheduler, remedy)
 
     @property
     def accuracy(self) -> str:
@@ -85,30 +80,32 @@ class SearchSettings:
 
     @property
     def goals(self) -> tuple[str, ...]:
-        """The objectives, settled."""
+        """The objectives: those asked for, or the accuracy."""
         return self.objectives or (self.accuracy,)
 
     @property
     def directions(self) -> list[Direction]:
         """Which way each objective is better."""
-        return ["minimize" if name in OTHERS or name.endswith("_loss") else "maximize" for name in self.goals]
-
-    @property
-    def stopping(self) -> Scheduler:
-        """The early stopping, settled."""
-        return self.scheduler or ("asha" if self.by_epoch else "none")
+        return ["minimize" if name in MINIMIZED or name.endswith("_loss") else "maximize" for name in self.goals]
 
     @property
     def by_epoch(self) -> bool:
         """Whether there is one objective, and every epoch has it."""
-        return len(self.goals) == 1 and self.goals[0] not in ("train_seconds", "parameters")
+        return len(self.goals) == 1 and self.goals[0] not in OF_TRAINING
+
+    @property
+    def stopping(self) -> Scheduler:
+        """The early stopping: what is asked for, or ASHA where epochs have the objective."""
+        return self.scheduler or ("asha" if self.by_epoch else "none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec(SearchSettings):
-    """A search; the default is over the report's grid with lr continuous. """
+    """A search; the default is over the report's grid with lr continuous."""
 
     space: Space = field(default_factory=Space)
+    """What to search: of each setting one value, a list of values or a range LOW:HIGH. Those of the CNN take the place
+    of the others where it is the model. A TOML file has these in its table [space]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,18 +113,16 @@ class SearchSpec(SearchSettings):
         if self.sampler == "grid":
             require(not ranges, "the grid sampler has no ranges", ", ".join(ranges), "list their values instead")
         if self.sampler == "cmaes":
-            one = len(self.goals) == 1
-            require(one, "the cmaes sampler has one objective", ", ".join(self.goals), "take --sampler tpe")
-            told = ", ".join(ranges) or "none"
-            require(len(ranges) > 1, "the cmaes sampler has two ranges or more", told, "add one, or take --sampler tpe")
+            goals, remedy = ", ".join(self.goals), "add one, or take --sampler tpe"
+            require(len(self.goals) == 1, "the cmaes sampler has one objective", goals, "take --sampler tpe")
+            require(len(ranges) > 1, "the cmaes sampler has two ranges or more", ", ".join(ranges) or "none", remedy)
 
     def training(self, settings: dict[str, Any]) -> StudySpec:
         """The study of the one training that has these settings of the space."""
-        rest = {f.name: settings[f.name] for f in dataclasses.fields(Recipe) if f.name in settings}
-        return StudySpec(
+        recipe = {f.name: settings[f.name] for f in dataclasses.fields(Recipe) if f.name in settings}
+        return self._study(
             models=(settings["model"],), lr=(settings["lr"],), batch_size=(settings["batch_size"],),
-            epochs=(self.epochs,), protocol=self.protocol, head=self.head, dataset=self.dataset, data=self.data,
-            recipe=Recipe(**rest),
+            recipe=Recipe(**recipe),
         )
 
     def planned(self, settings: dict[str, Any]) -> PlannedTraining:
@@ -137,11 +132,12 @@ class SearchSpec(SearchSettings):
 
     def data_spec(self) -> StudySpec:
         """A study on the same data with all of the space's batch sizes, to check these by."""
-        sizes = {size for model in self.space.models for size in self.space.choices(model, "batch_size")}
-        return StudySpec(
-            models=self.space.models, batch_size=tuple(sorted(sizes)), epochs=(self.epochs,), protocol=self.protocol,
-            head=self.head, dataset=self.dataset, data=self.data,
-        )
+        sizes = {size for model in self.space.models for size in self.space.parameters(model)["batch_size"].values}
+        return self._study(models=self.space.models, batch_size=tuple(sorted(sizes)))
+
+    def _study(self, **values: Any) -> StudySpec:
+        task = {name: getattr(self, name) for name in ("protocol", "head", "dataset", "data")}
+        return StudySpec(epochs=(self.epochs,), **task, **values)
 
 
 def read_search(path: Path) -> SearchSpec:

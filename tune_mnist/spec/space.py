@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from tune_mnist.spec.errors import UserError, require
-from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
+from tune_mnist.spec.errors import UserError, flag_of, require, require_distinct
+from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig, as_in_training
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-LOG = ("lr", "weight_decay")
+LOG_UNIFORM = ("lr", "weight_decay")
 """Settings whose ranges are drawn from log-uniformly; a weight decay only from a low above 0."""
-WHOLE = ("batch_size", "cnn_batch_size")
-TEXT = ("models", "cnn_precision")
-LISTS = (*WHOLE, *TEXT)
-"""Settings that are lists of values, never ranges."""
+TEXTS = ("models", "cnn_precision")
+LISTS = ("batch_size", "cnn_batch_size", *TEXTS)
+"""Fields that are lists of values, never ranges."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Range:
         require(self.low <= self.high, "low <= high", f"{self.low}:{self.high}", "exchange them")
 
 
-def domain_of_words(words: list[str]) -> Range | tuple[Any, ...]:
+def domain_of_words(words: list[str]) -> Domain:
     """The domain that a flag's words name: LOW:HIGH, or one or more values."""
     _refuse_grid_search("a domain", " ".join(words))
     if any(":" in word for word in words):
-        bounds = [_value(part) for part in words[0].split(":")]
-        numbers = all(isinstance(bound, (int, float)) for bound in bounds)
-        require(len(words) == 1 and len(bounds) == 2 and numbers, "a range is LOW:HIGH alone", " ".join(words),
-                "write 1e-4:1e-1, or list single values")
+        bounds = [_number_or_text(word) for word in words[0].split(":")]
+        is_range = len(words) == 1 and len(bounds) == 2 and all(map(_is_number, bounds))
+        remedy = "write 1e-4:1e-1, or list single values"
+        require(is_range, "a range is LOW:HIGH alone", " ".join(words), remedy)
         return Range(*bounds)
-    return tuple(_value(word) for word in words)
+    return tuple(_number_or_text(word) for word in words)
 
 
-def words_of_domain(domain: Range | tuple[Any, ...]) -> list[str]:
+def words_of_domain(domain: Domain) -> list[str]:
     """The flag's words that name a domain."""
     return [f"{domain.low}:{domain.high}"] if isinstance(domain, Range) else [str(value) for value in domain]
 
@@ -61,6 +61,55 @@ Domain = Annotated[
         is_instance=lambda value: isinstance(value, (Range, tuple)),
     ),
 ]
+"""What a setting may be: a range, or the values to choose from, of which a single one is fixed."""
+
+
+class Parameter(NamedTuple):
+    """What Optuna draws for one setting of a model."""
+
+    name: str
+    """What Optuna calls it: as the setting, with cnn_ before it where the CNN has a domain of its own."""
+    domain: Domain
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The values to choose from; of a range none."""
+        return () if isinstance(self.domain, Range) else self.domain
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one value to draw."""
+        return len(self.values) != 1
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` may be drawn."""
+        if isinstance(self.domain, Range):
+            return self.domain.low <= value <= self.domain.high
+        return value in self.domain
+
+    def distribution(self) -> BaseDistribution:
+        """The domain in Optuna's terms."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+        if isinstance(self.domain, Range):
+            return FloatDistribution(self.domain.low, self.domain.high, log=self._is_log(self.domain))
+        return CategoricalDistribution(self.domain)
+
+    def suggest(self, trial: optuna.Trial) -> Any:
+        """A value for `trial`, drawn if it varies."""
+        if isinstance(self.domain, Range):
+            return trial.suggest_float(self.name, self.domain.low, self.domain.high, log=self._is_log(self.domain))
+        return trial.suggest_categorical(self.name, self.domain) if self.varies else self.domain[0]
+
+    def _is_log(self, domain: Range) -> bool:
+        return self.name.removeprefix("cnn_") in LOG_UNIFORM and domain.low > 0
+
+
+class Draw(NamedTuple):
+    """What Optuna would have drawn to get a training: parameters by name, and what they were drawn from."""
+
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,65 +154,64 @@ class Space:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked(field.name, getattr(self, field.name)))
+            object.__setattr__(self, field.name, _checked_domain(field.name, getattr(self, field.name)))
 
-    def domains(self, model: str) -> dict[str, tuple[str, Range | tuple[Any, ...]]]:
-        """For each setting of `model` but the model itself: the name it is searched under, and its domain."""
-        own = {
-            f.name[4:]: (f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name.startswith("cnn_")
-        }
-        shared = {f.name: (f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name[:4] != "cnn_"}
-        del shared["models"]
-        return shared | ({name: found for name, found in own.items() if found[1]} if model == "CNN" else {})
+    def parameters(self, model: str) -> dict[str, Parameter]:
+        """The parameter of each setting of `model`, the model itself first."""
+        parameters = {}
+        for field in dataclasses.fields(self):
+            name, domain = _singular(field.name), getattr(self, field.name)
+            if not name.startswith("cnn_") or (model == "CNN" and domain):
+                parameters[name.removeprefix("cnn_")] = Parameter(name, domain)
+        return parameters
 
-    def choices(self, model: str, setting: str) -> tuple[Any, ...]:
-        """The values of a model's setting that is a list."""
-        domain = self.domains(model)[setting][1]
-        return domain if isinstance(domain, tuple) else ()
+    def all_parameters(self) -> list[Parameter]:
+        """The parameters of all its models, each once."""
+        by_name = {parameter.name: parameter for model in self.models for parameter in self.parameters(model).values()}
+        return list(by_name.values())
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """Draw a training's settings, define-by-run: the model first, then what that model has."""
-        model = _suggest(trial, "model", self.models)
-        drawn = {setting: _suggest(trial, name, domain) for setting, (name, domain) in self.domains(model).items()}
-        return {"model": model, **drawn}
+        drawn = {"model": Parameter("model", self.models).suggest(trial)}
+        for setting, parameter in self.parameters(drawn["model"]).items():
+            if setting != "model":
+                drawn[setting] = parameter.suggest(trial)
+        return drawn
 
-    def params_of(self, config: TrainingConfig) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
-        """What `suggest` would have drawn to give `config`, with distributions; None if it cannot."""
-        if config.model not in self.models:
+    def params_of(self, config: TrainingConfig) -> Draw | None:
+        """What `suggest` would have drawn to give `config`; None if it cannot."""
+        parameters = self.parameters(config.model)
+        plain = TrainingConfig(model=config.model, lr=config.lr, batch_size=config.batch_size, head=config.head)
+        others = {field.name for field in dataclasses.fields(TrainingConfig)} - parameters.keys()
+        if any(getattr(config, name) != getattr(plain, name) for name in others):
             return None
-        parts = {"model": ("model", self.models), **self.domains(config.model)}
-        free = {f.name for f in dataclasses.fields(TrainingConfig)} - {*parts, "seed", "head"}
-        plain = TrainingConfig(model=config.model, lr=config.lr, batch_size=config.batch_size)
-        if config.seed or any(getattr(config, name) != getattr(plain, name) for name in free):
+        if not all(parameter.contains(getattr(config, setting)) for setting, parameter in parameters.items()):
             return None
-        if not all(_contains(domain, getattr(config, setting)) for setting, (_, domain) in parts.items()):
-            return None
-        drawn = {name: (getattr(config, setting), d) for setting, (name, d) in parts.items() if _searched(d)}
-        distributions = {name: _distribution(name, domain) for name, (_, domain) in drawn.items()}
-        return {name: value for name, (value, _) in drawn.items()}, distributions
+        drawn = {setting: parameter for setting, parameter in parameters.items() if parameter.varies}
+        return Draw(
+            params={parameter.name: getattr(config, setting) for setting, parameter in drawn.items()},
+            distributions={parameter.name: parameter.distribution() for parameter in drawn.values()},
+        )
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Every parameter that may be drawn."""
-        return {name: _distribution(name, domain) for name, domain in self._all() if _searched(domain)}
+        """Of every parameter that varies, what it is drawn from."""
+        return {parameter.name: parameter.distribution() for parameter in self.all_parameters() if parameter.varies}
 
     def fixed(self) -> dict[str, Any]:
-        """Every parameter that has one value."""
-        return {name: domain[0] for name, domain in self._all() if isinstance(domain, tuple) and len(domain) == 1}
+        """Of every parameter that does not vary, its value."""
+        return {parameter.name: parameter.values[0] for parameter in self.all_parameters() if not parameter.varies}
 
     def ranges(self) -> list[str]:
         """The parameters that are ranges."""
-        return [name for name, domain in self._all() if isinstance(domain, Range)]
+        return [parameter.name for parameter in self.all_parameters() if isinstance(parameter.domain, Range)]
 
     def size(self) -> int:
         """How many different trainings there are; only of a space without ranges."""
-        lists = ([d for _, d in self.domains(model).values() if isinstance(d, tuple)] for model in self.models)
-        return sum(math.prod(map(len, found)) for found in lists)
-
-    def _all(self) -> Iterator[tuple[str, Range | tuple[Any, ...]]]:
-        found: dict[str, Range | tuple[Any, ...]] = {"model": self.models}
+        count = 0
         for model in self.models:
-            found |= dict(self.domains(model).values())
-        yield from found.items()
+            choices = [parameter.values for name, parameter in self.parameters(model).items() if name != "model"]
+            count += math.prod(map(len, choices))
+        return count
 
 
 def space_of(values: Mapping[str, Any], source: str) -> Space:
@@ -184,38 +232,39 @@ def space_of(values: Mapping[str, Any], source: str) -> Space:
         raise UserError(f"{source}: {error}") from None
 
 
-def _domain_of_toml(name: str, value: Any) -> Range | tuple[Any, ...]:
+def _domain_of_toml(name: str, value: Any) -> Domain:
     if isinstance(value, Mapping):
         _refuse_grid_search(name, value)
-        bounds = value.keys() == {"low", "high"} and all(_number(bound) for bound in value.values())
-        require(bounds, f"{name} has a low and a high", dict(value), "write {low = 1e-4, high = 1e-1}")
+        is_range = value.keys() == {"low", "high"} and all(map(_is_number, value.values()))
+        require(is_range, f"{name} has a low and a high", dict(value), "write {low = 1e-4, high = 1e-1}")
         return Range(value["low"], value["high"])
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
-def _checked(name: str, domain: Any) -> Range | tuple[Any, ...]:
-    """The domain with its values' type settled and every value within the setting's limits."""
+def _checked_domain(name: str, domain: Any) -> Domain:
+    """The domain of a field, every value of it within the setting's limits and of the setting's type."""
+    change = f"change {flag_of(name)}"
     if isinstance(domain, Range):
-        require(name not in LISTS, f"{name} is a list of values", words_of_domain(domain)[0], f"change {_flag(name)}")
-        low, high = (_settled(name, bound) for bound in (domain.low, domain.high))
+        require(name not in LISTS, f"{name} is a list of values", words_of_domain(domain)[0], change)
+        low, high = _checked_value(name, domain.low), _checked_value(name, domain.high)
         return Range(low, high) if low < high else (low,)
-    require(isinstance(domain, tuple), f"{name} is a range or a list", repr(domain), f"change {_flag(name)}")
-    some = len(domain) > 0 or name.startswith("cnn_")
-    require(some, f"{name} has at least one value", "none", f"change {_flag(name)}")
-    values = tuple(_settled(name, value) for value in domain)
-    twice = sorted({str(value) for value in values if values.count(value) > 1})
-    require(not twice, f"{name} has no value twice", ", ".join(twice), f"drop the repeats from {_flag(name)}")
+    require(isinstance(domain, tuple), f"{name} is a range or a list", repr(domain), change)
+    require(len(domain) > 0 or name.startswith("cnn_"), f"{name} has at least one value", "none", change)
+    values = tuple(_checked_value(name, value) for value in domain)
+    require_distinct(name, values)
     return values
 
 
-def _settled(name: str, value: Any) -> Any:
-    """`value` as a training would have it."""
+def _checked_value(name: str, value: Any) -> Any:
+    """`value` as a training has it."""
     _refuse_grid_search(name, value)
-    setting = {"models": "model"}.get(name, name.removeprefix("cnn_"))
-    number = name in TEXT or _number(value)
-    require(number, f"{name} has numbers", repr(value), f"change {_flag(name)}")
-    config = TrainingConfig(**{"model": "CNN", "lr": 1e-3, "batch_size": 32, setting: value})
-    return getattr(config, setting)
+    require(name in TEXTS or _is_number(value), f"{name} has numbers", repr(value), f"change {flag_of(name)}")
+    return as_in_training(_singular(name).removeprefix("cnn_"), value)
+
+
+def _singular(name: str) -> str:
+    """The parameter that a field of a space is the domain of."""
+    return "model" if name == "models" else name
 
 
 def _refuse_grid_search(name: str, value: Any) -> None:
@@ -223,41 +272,12 @@ def _refuse_grid_search(name: str, value: Any) -> None:
     require("grid_search" not in str(value), "a search space has no grid_search", f"{name} = {value}", remedy)
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _value(word: str) -> Any:
+def _number_or_text(word: str) -> Any:
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(word)
-        except ValueError:
-            continue
     return word
-
-
-def _searched(domain: Range | tuple[Any, ...]) -> bool:
-    return isinstance(domain, Range) or len(domain) > 1
-
-
-def _contains(domain: Range | tuple[Any, ...], value: Any) -> bool:
-    return domain.low <= value <= domain.high if isinstance(domain, Range) else value in domain
-
-
-def _distribution(name: str, domain: Range | tuple[Any, ...]) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    if isinstance(domain, Range):
-        return FloatDistribution(domain.low, domain.high, log=name.removeprefix("cnn_") in LOG and domain.low > 0)
-    return CategoricalDistribution(domain)
-
-
-def _suggest(trial: optuna.Trial, name: str, domain: Range | tuple[Any, ...]) -> Any:
-    if isinstance(domain, Range):
-        log = name.removeprefix("cnn_") in LOG and domain.low > 0
-        return trial.suggest_float(name, domain.low, domain.high, log=log)
-    return domain[0] if len(domain) == 1 else trial.suggest_categorical(name, domain)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from tune_mnist.spec.errors import require
+from typing_extensions import Doc
+
+from tune_mnist.spec.errors import flag_of, require, require_distinct
 from tune_mnist.spec.training import (
     FULLY_CONNECTED,
     STRICT,
@@ -19,15 +20,29 @@ from tune_mnist.spec.training import (
     Protocol,
     Recipe,
     TrainingConfig,
-    check_batch_size,
-    check_lr,
-    check_model,
-    flag_of,
-    settle,
+    as_in_training,
+    coerce_fields,
 )
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
+STORAGE = Path("ray_results")
+"""The folder of the studies, unless another is asked for."""
+
+# What grids, searches and other commands ask for alike: types that carry their text for --help.
+ProtocolChoice = Annotated[Protocol, Doc(
+    "holdout: select on held-out training pictures and test once. report: select on the test set, as it did."
+)]
+HeadChoice = Annotated[Literal["auto", "logits", "softmax"], Doc(
+    "What models end in; auto: logits, but softmax for fully connected ones under the report's protocol."
+)]
+DatasetChoice = Annotated[DatasetName, Doc(
+    "Data set; the others than mnist are torchvision's and need --download once."
+)]
+DataFolder = Annotated[Path | None, Doc(
+    "Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."
+)]
+Download = Annotated[bool, Doc("Let torchvision download the data set of --dataset if it is not there.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +61,26 @@ class StudySpec:
     """Epoch budgets; one training of the largest answers them all unless the schedule depends on the budget."""
     seeds: int = 1
     """Repetitions of each training, with seeds 0, 1, …"""
-    protocol: Protocol = "holdout"
-    """holdout: select on held-out training pictures and test once. report: select on the test set, as it did."""
-    head: Literal["auto", "logits", "softmax"] = "auto"
-    """What models end in; auto: logits, but softmax for fully connected ones under the report's protocol."""
+    protocol: ProtocolChoice = "holdout"
+    head: HeadChoice = "auto"
     independent_epochs: bool = False
     """Train every epoch budget from scratch instead of reading it off the longest training."""
-    dataset: DatasetName = "mnist"
-    """Data set; the others than mnist are torchvision's and need --download once."""
-    data: Path | None = None
-    """Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."""
+    dataset: DatasetChoice = "mnist"
+    data: DataFolder = None
     recipe: Recipe = field(default_factory=Recipe)
+    """How every training is done; a TOML file has these in its table [recipe]."""
 
     def __post_init__(self) -> None:
-        settle(self)
-        for name, check in _CHECKS.items():
+        coerce_fields(self)
+        for name in ("models", "lr", "batch_size", "epochs"):
             values = getattr(self, name)
             require(len(values) > 0, f"{name} has at least one value", "none", f"give {flag_of(name)} a value")
             for value in values:
-                check(value)
-            twice = sorted({str(v) for v in values if values.count(v) > 1})
-            require(not twice, f"{name} has no value twice", ", ".join(twice), f"drop the repeats from {flag_of(name)}")
+                if name == "epochs":
+                    require(value >= 1, "epochs >= 1", value, "raise --epochs")
+                else:
+                    as_in_training("model" if name == "models" else name, value)
+            require_distinct(name, values)
         require(self.seeds >= 1, "seeds >= 1", self.seeds, "raise --seeds")
 
     def trainings(self) -> list[PlannedTraining]:
@@ -106,11 +120,3 @@ def check_storage_name(storage: Path) -> Path:
     remedy = "object stores have no atomic rename, fsync or lock: mount a shared folder (NFS, Lustre, EFS, Filestore)"
     require(not is_uri, "storage is a folder", storage, remedy)
     return storage
-
-
-def _check_epochs(epochs: int) -> None:
-    require(epochs >= 1, "epochs >= 1", epochs, "raise --epochs")
-
-_CHECKS: dict[str, Callable[[Any], None]] = {
-    "models": check_model, "lr": check_lr, "batch_size": check_batch_size, "epochs": _check_epochs,
-}

@@ -12,6 +12,11 @@ from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Recipe
 
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib  # type: ignore[import-not-found,no-redef]
+
 T = TypeVar("T")
 
 
@@ -26,10 +31,6 @@ def read_spec(path: Path) -> StudySpec:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file; `UserError` names the file and, for a syntax error, the line."""
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[import-not-found,no-redef]
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -60,15 +61,21 @@ def from_mapping(cls: type[T], values: dict[str, Any], source: str) -> T:
 
 
 def _first_problem(cls: type, problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+    """What pydantic's first complaint about a `cls` means to a user, with a remedy."""
+    key = ".".join(str(name) for name in problem["loc"])
     if problem["type"] == "unexpected_keyword_argument":
-        known = {f.name: f.name for f in dataclasses.fields(cls)}
-        if "recipe" in known:
-            known |= {f.name: f"recipe.{f.name}" for f in dataclasses.fields(Recipe)}
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        table = where.removesuffix(str(problem["loc"][-1]))
-        meant = f"did you mean `{known[near[0]].removeprefix(table)}`?" if near else ""
-        return f"unknown key `{where}`: {meant or 'known are ' + ', '.join(known.values())}"
+        return f"unknown key `{key}`: {_nearest_key(cls, key)}"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
-    return f"`{where}`: {problem['msg']}, but got {problem['input']!r}: correct the value"
+    return f"`{key}`: {problem['msg']}, but got {problem['input']!r}: correct the value"
+
+
+def _nearest_key(cls: type, key: str) -> str:
+    table, dot, name = key.rpartition(".")
+    known = {field.name: field.name for field in dataclasses.fields(cls)}
+    if "recipe" in known:
+        known |= {field.name: f"recipe.{field.name}" for field in dataclasses.fields(Recipe)}
+    near = difflib.get_close_matches(name, known, n=1)
+    if not near:
+        return f"known are {', '.join(known.values())}"
+    return f"did you mean `{known[near[0]].removeprefix(table + dot)}`?"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import math
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from tune_mnist.spec.errors import require
+from tune_mnist.spec.errors import flag_of, require
 
 MODEL_NAMES = ("SimpleNN", "MediumNN", "ComplexNN", "CNN")
 FULLY_CONNECTED = MODEL_NAMES[:3]
@@ -60,7 +61,7 @@ class Recipe:
     """Arithmetic of the CNN's convolutions: fp32, or bf16 autocast."""
 
     def __post_init__(self) -> None:
-        settle(self)
+        coerce_fields(self)
         for name in ("dropout", "label_smoothing", "ema_decay", "scaling"):
             value = getattr(self, name)
             require(0 <= value < 1, f"0 <= {name} < 1", value, f"change {flag_of(name)}")
@@ -99,10 +100,13 @@ class TrainingConfig(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_model(self.model)
-        check_lr(self.lr)
-        check_batch_size(self.batch_size)
-        _check_seed(self.seed)
+        if self.model not in MODEL_NAMES:
+            near = difflib.get_close_matches(self.model, MODEL_NAMES, n=1, cutoff=0.4)
+            remedy = f"did you mean {near[0]}?" if near else "change --models"
+            require(False, f"model is one of {', '.join(MODEL_NAMES)}", repr(self.model), remedy)
+        require(0 < self.lr < math.inf, "0 < lr < inf", self.lr, "change --lr")
+        require(self.batch_size >= 1, "batch_size >= 1", self.batch_size, "raise --batch-size")
+        require(0 <= self.seed < 2**32, "0 <= seed < 2**32", self.seed, "change the seed")
         require(self.budget is None or self.budget >= 1, "budget >= 1", self.budget, "raise the epoch budget")
         if self.depends_on_budget:
             require(self.budget is not None, "a cosine schedule has a budget", self.budget, "give an epoch budget")
@@ -128,7 +132,13 @@ class Context:
     engine_version: int = ENGINE_VERSION
 
     def __post_init__(self) -> None:
-        settle(self)
+        coerce_fields(self)
+
+
+def as_in_training(setting: str, value: Any) -> Any:
+    """`value` with the type that a training's config gives to the setting; `UserError` if it is out of its limits."""
+    config = TrainingConfig(**{"model": "CNN", "lr": 1e-3, "batch_size": 32, setting: value})
+    return getattr(config, setting)
 
 
 def training_key(config: TrainingConfig, context: Context) -> str:
@@ -171,44 +181,34 @@ def trainings_of(trial_config: dict[str, Any]) -> list[PlannedTraining]:
     ]
 
 
-def settle(made: object) -> None:
-    """Check a dataclass's choices and give its numbers their declared type, so that equal configs have equal keys."""
-    for name, hint in get_type_hints(type(made)).items():
-        value, kinds = getattr(made, name), get_args(hint)
-        if get_origin(hint) is Literal:
-            require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {flag_of(name)}")
-        elif get_origin(hint) is tuple:
-            object.__setattr__(made, name, tuple(_typed(name, item, kinds[0]) for item in value))
-        elif value is not None:
-            object.__setattr__(made, name, _typed(name, value, int if hint == int | None else hint))
+def coerce_fields(instance: Any) -> None:
+    """Give a frozen dataclass's numbers their declared type, so that equal configs have equal keys.
+
+    Raises:
+        UserError: a number that is none or is not whole, or a value that is none of the declared choices.
+    """
+    hints = _type_hints(instance.__class__)
+    for field in dataclasses.fields(instance):
+        value = _coerced(field.name, getattr(instance, field.name), hints[field.name])
+        object.__setattr__(instance, field.name, value)
 
 
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    if kind not in (int, float):
-        return value
-    rule = f"{name} is a {'whole ' if kind is int else ''}number"
-    number = not isinstance(value, bool) and isinstance(value, numbers.Real) and (kind is float or value % 1 == 0)
-    require(number, rule, repr(value), f"change {flag_of(name)}")
-    return kind(value) + 0  # -0.0 becomes 0.0
+@functools.cache  # they take most of a millisecond, and studies have many configs
+def _type_hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
-def flag_of(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def check_model(name: str) -> None:
-    near = difflib.get_close_matches(name, MODEL_NAMES, n=1, cutoff=0.4)
-    remedy = f"did you mean {near[0]}?" if near else "change --models"
-    require(name in MODEL_NAMES, f"model is one of {', '.join(MODEL_NAMES)}", repr(name), remedy)
-
-
-def check_lr(lr: float) -> None:
-    require(math.isfinite(lr) and lr > 0, "0 < lr < inf", lr, "change --lr")
-
-
-def check_batch_size(batch_size: int) -> None:
-    require(batch_size >= 1, "batch_size >= 1", batch_size, "raise --batch-size")
-
-
-def _check_seed(seed: int) -> None:
-    require(0 <= seed < 2**32, "0 <= seed < 2**32", seed, "change the seed")
+def _coerced(name: str, value: Any, hint: Any) -> Any:
+    kinds = get_args(hint)
+    if kinds[1:] == (type(None),):  # X | None
+        return None if value is None else _coerced(name, value, kinds[0])
+    if get_origin(hint) is Literal:
+        require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {flag_of(name)}")
+    elif get_origin(hint) is tuple:
+        return tuple(_coerced(name, item, kinds[0]) for item in value)
+    elif hint in (int, float):
+        rule = f"{name} is a {'whole ' if hint is int else ''}number"
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        require(is_number and (hint is float or value % 1 == 0), rule, repr(value), f"change {flag_of(name)}")
+        return hint(value) + 0  # -0.0 becomes 0.0
+    return value

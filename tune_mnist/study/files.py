@@ -8,12 +8,13 @@ import itertools
 import json
 import os
 import secrets
+import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.errors import Damaged, UserError
 
 
 class Corrupt(Exception):
@@ -72,9 +73,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def digest(data: bytes) -> str:
-    """16 hex digits of the SHA-256 of `data`."""
-    return hashlib.sha256(data).hexdigest()[:16]
+def digest(data: bytes, start: bytes = b"") -> str:
+    """16 hex digits: the SHA-256 of `start` and `data`."""
+    sha256 = hashlib.sha256(start)
+    sha256.update(data)
+    return sha256.hexdigest()[:16]
 
 
 def checksum(data: bytes, start: bytes = b"") -> str:
@@ -120,7 +123,19 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
+def warn_and_set_aside(path: Path, problem: str) -> None:
+    """Keep a damaged file under another name and say so, with a `Damaged` warning."""
+    with writing(path):
+        aside = set_aside(path)
+    warnings.warn(f"{problem}; kept as {aside.name}", Damaged, stacklevel=2)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Delete files, some of which may be gone already."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that killed writers left in `folder`."""
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    remove(folder.glob(".*.tmp"))

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tune_mnist.shell.about import without_password
@@ -19,6 +20,40 @@ from tune_mnist.study.files import writing
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A run that holds a study, or died holding it, as the study's lock file has it."""
+
+    host: str
+    pid: int
+    command: str
+    heartbeat_seconds: float
+    """Seconds since its last sign of life."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} ({self.command})"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs, or ran, on this host."""
+        return self.host == socket.gethostname()
+
+    @property
+    def lives(self) -> bool:
+        """Whether its heart beats and, if it is of this host, its process exists."""
+        if self.heartbeat_seconds > STALE_SECONDS:
+            return False
+        if not self.is_here:
+            return True
+        try:
+            os.kill(int(self.pid), 0)
+        except PermissionError:
+            return True
+        except (ProcessLookupError, ValueError, TypeError):
+            return False
+        return True
 
 
 @contextlib.contextmanager
@@ -35,12 +70,13 @@ def study_lock(folder: Path) -> Iterator[None]:
     with writing(folder / "lock"):
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _lock(descriptor) or _lives_elsewhere(descriptor):
-            raise _held(folder, descriptor)
+        _take(folder, descriptor, fcntl.LOCK_EX)
         if not _is_at(folder / "lock", descriptor):
             raise UserError(f"study {folder.name} was moved by another run just now: run the same command again")
         command = " ".join(map(without_password, sys.argv))
-        _write(descriptor, {"host": socket.gethostname(), "pid": os.getpid(), "command": command})
+        os.ftruncate(descriptor, 0)
+        content = {"host": socket.gethostname(), "pid": os.getpid(), "command": command}
+        os.pwrite(descriptor, json.dumps(content).encode(), 0)
         try:
             with _heartbeat(descriptor):
                 yield
@@ -57,14 +93,27 @@ def refuse_if_held(folder: Path) -> None:
     except OSError:
         return
     try:
-        if not _lock(descriptor, fcntl.LOCK_SH) or _lives_elsewhere(descriptor):
-            raise _held(folder, descriptor)
+        _take(folder, descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
-    """Take the file lock; wait a moment for one that another process only looks in with."""
+def _take(folder: Path, descriptor: int, kind: int) -> None:
+    """Take the file lock; `UserError` if another run holds the study, on this host or another."""
+    taken = _lock(descriptor, kind)
+    holder = _holder(descriptor)
+    if taken and (holder is None or holder.is_here or not holder.lives):
+        return
+    for _ in range(20):  # a holder that has only just taken the lock is about to say its name
+        if holder is None:
+            time.sleep(0.02)
+            holder = _holder(descriptor)
+    name = holder or "process unknown on an unknown host (unknown)"
+    raise UserError(f"study {folder.name} is in use by {name}: wait for it or stop it, or choose another --name")
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    """Take the file lock if it is free; wait a moment for one that another process only looks in with."""
     for _ in range(10):
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -84,48 +133,23 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def holder(folder: Path) -> dict[str, object] | None:
-    """Who holds, or died holding, the study in `folder`: host, pid, command, heartbeat_seconds; None if nobody."""
+def read_holder(folder: Path) -> Holder | None:
+    """Who holds, or died holding, the study in `folder`; None if nobody."""
     try:
         with open(folder / "lock", "rb") as file:
-            told = _read(file.fileno())
-            age_seconds = time.time() - os.fstat(file.fileno()).st_mtime
-            return {**told, "heartbeat_seconds": age_seconds} if told else None
+            return _holder(file.fileno())
     except FileNotFoundError:
         return None
 
 
-def _held(folder: Path, descriptor: int) -> UserError:
-    told = _read(descriptor)
-    for _ in range(20):  # a holder that has only just taken the lock is about to say its name
-        if told:
-            break
-        time.sleep(0.02)
-        told = _read(descriptor)
-    told = told or {"host": "an unknown host", "pid": "unknown", "command": "unknown"}
-    return UserError(
-        f"study {folder.name} is in use by process {told['pid']} on {told['host']} ({told['command']}): "
-        "wait for it or stop it, or choose another --name"
-    )
-
-
-def _lives_elsewhere(descriptor: int) -> bool:
-    told = _read(descriptor)
-    age_seconds = time.time() - os.fstat(descriptor).st_mtime
-    return bool(told) and told["host"] != socket.gethostname() and age_seconds < STALE_SECONDS
-
-
-def _read(descriptor: int) -> dict[str, object]:
+def _holder(descriptor: int) -> Holder | None:
+    """The holder that an open lock file names; None if it is empty or damaged."""
     try:
-        told = json.loads(os.pread(descriptor, 65536, 0))
-        return {key: told[key] for key in ("host", "pid", "command")}
+        content = json.loads(os.pread(descriptor, 65536, 0))
+        age_seconds = time.time() - os.fstat(descriptor).st_mtime
+        return Holder(content["host"], content["pid"], content["command"], age_seconds)
     except (ValueError, KeyError, TypeError):
-        return {}
-
-
-def _write(descriptor: int, content: dict[str, object]) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(content).encode(), 0)
+        return None
 
 
 @contextlib.contextmanager

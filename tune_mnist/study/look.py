@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shlex
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tune_mnist.shell.about import MASK, PACKAGE
 from tune_mnist.spec.errors import UserError, require
 from tune_mnist.spec.training import PREFIX, PlannedTraining, training_key
-from tune_mnist.study.lock import STALE_SECONDS, holder
+from tune_mnist.study.lock import Holder, read_holder
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
 
 State = Literal["running", "stopped", "done"]
+
+
+class Stamp(NamedTuple):
+    """What changes when a file does."""
+
+    time_ns: int
+    size: int
+
+
+class Stamps(NamedTuple):
+    """The stamps of a training's files, None for one that does not exist: they change when its record does."""
+
+    config: Stamp | None
+    history: Stamp | None
+    timings: Stamp | None
+    failure: Stamp | None
 
 
 class SeenFolder(TrainingFolder):
@@ -30,10 +44,9 @@ class SeenFolder(TrainingFolder):
     def _warn_and_set_aside(self, path: Path, problem: str) -> None:
         pass
 
-    def stamps(self) -> tuple[tuple[int, int] | None, ...]:
-        """What changes when the record does: each of its files' time (ns) and size, None for one that is not there."""
-        names = ("config.json", "history.json", "timings.json", "failure.json")
-        return tuple(_stamp(self.folder / name) for name in names)
+    def stamps(self) -> Stamps:
+        """The stamps of the training's files as they are now."""
+        return Stamps(*(_stamp(self.folder / f"{name}.json") for name in Stamps._fields))
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,8 @@ class Status:
     study: Study
     state: State
     """running: somebody holds the study and lives; stopped: nobody does, and something is left to do."""
-    holder: dict[str, object] | None
-    """Who holds, or died holding, the study: host, pid, command, heartbeat_seconds."""
+    holder: Holder | None
+    """Who holds, or died holding, the study."""
     trainings: dict[str, int]
     """How many are complete, diverged, failed, begun and waiting."""
     progress: RunState
@@ -61,7 +74,8 @@ class Look:
     """Looks at a study again and again, reading only what changed."""
 
     study: Study
-    seen: dict[str, tuple[Any, TrainingRecord]] = field(default_factory=dict)
+    seen: dict[str, tuple[tuple[Stamps, int], TrainingRecord]] = field(default_factory=dict)
+    """By key, each training's record, and the stamps and epochs for which it was read."""
 
     def __call__(self) -> Status:
         """Where the study stands now.
@@ -79,29 +93,34 @@ class Look:
             raise UserError(f"cannot read {error.filename}: {error.strerror}: see to its folder") from None
 
     def _status(self) -> Status:
-        described, planned, context = self.study.describe(), self.study.planned(), self.study.context()
+        runs = self.study.describe()["runs"]
+        planned = self.study.planned()
+        context = self.study.context()
         folders = [SeenFolder(self.study.training(training_key(plan.config, context)).folder) for plan in planned]
         stamps = [folder.stamps() for folder in folders]
         records = [self._record(*each) for each in zip(planned, folders, stamps, strict=True)]
-        told = holder(self.study.folder)
-        alive = told is not None and lives(told)
-        since = time.time() if not alive else _started(described["runs"])
-        touched = [max((stamp[0] / 1e9 for stamp in four[:2] if stamp), default=0.0) for four in stamps]
-        running = [time_ >= since for time_ in touched]
-        counts = Counter(_kind(record, four) for record, four in zip(records, stamps, strict=True))
-        left = counts["begun"] + counts["waiting"] > 0 or not (self.study.folder / "results.csv").exists()
-        saved = max((four[1][0] / 1e9 for four in stamps if four[1]), default=None)
+        holder = read_holder(self.study.folder)
+        alive = holder is not None and holder.lives
+        started = _started(runs) if alive else time.time()
+        running = [_last_change(files) >= started for files in stamps]
+        counts = Counter(_kind(record, files) for record, files in zip(records, stamps, strict=True))
+        finished = not counts["begun"] and not counts["waiting"] and (self.study.folder / "results.csv").exists()
+        last_saved = max((files.history.time_ns / 1e9 for files in stamps if files.history), default=None)
         return Status(
-            self.study, "running" if alive else "stopped" if left else "done", told, dict(counts),
-            progress_of(planned, records, running, f"{PREFIX[context.protocol]}_accuracy"),
-            {r.config.label: str(r.error) for r in records if r.status == "failed"},
-            None if saved is None else time.time() - saved, _command_line(described["runs"]),
+            study=self.study,
+            state="running" if alive else "done" if finished else "stopped",
+            holder=holder,
+            trainings=dict(counts),
+            progress=progress_of(planned, records, running, f"{PREFIX[context.protocol]}_accuracy"),
+            failures={r.config.label: str(r.error) for r in records if r.status == "failed"},
+            idle_seconds=None if last_saved is None else time.time() - last_saved,
+            command=_command_line(runs),
         )
 
-    def _record(self, plan: PlannedTraining, folder: SeenFolder, stamps: Any) -> TrainingRecord:
-        sign = (stamps, plan.epochs)
-        if folder.key not in self.seen or self.seen[folder.key][0] != sign:
-            self.seen[folder.key] = (sign, folder.record(plan.config, plan.epochs))
+    def _record(self, plan: PlannedTraining, folder: SeenFolder, stamps: Stamps) -> TrainingRecord:
+        version = (stamps, plan.epochs)
+        if folder.key not in self.seen or self.seen[folder.key][0] != version:
+            self.seen[folder.key] = (version, folder.record(plan.config, plan.epochs))
         return self.seen[folder.key][1]
 
 
@@ -122,21 +141,6 @@ def progress_of(
     return state
 
 
-def lives(told: Mapping[str, object]) -> bool:
-    """Whether the holder of a study, as the lock file tells of it, lives: its heart beats, and its process, if here."""
-    if float(str(told["heartbeat_seconds"])) > STALE_SECONDS:
-        return False
-    if told["host"] != socket.gethostname():
-        return True
-    try:
-        os.kill(int(str(told["pid"])), 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, ValueError):
-        return False
-    return True
-
-
 def newest_study(storage: Path) -> Path:
     """The study that ran last in `storage`.
 
@@ -148,27 +152,32 @@ def newest_study(storage: Path) -> Path:
     return max(times, key=lambda folder: (times[folder], str(folder)))
 
 
-def _kind(record: TrainingRecord, stamps: Sequence[object]) -> str:
+def _kind(record: TrainingRecord, stamps: Stamps) -> str:
     if record.status != "unfinished":
         return record.status
     return "begun" if any(stamps) else "waiting"
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _last_change(stamps: Stamps) -> float:
+    """When a training was begun or last saved an epoch, seconds since 1970; 0 if it was never begun."""
+    return max((stamp.time_ns / 1e9 for stamp in (stamps.config, stamps.history) if stamp), default=0.0)
+
+
+def _stamp(path: Path) -> Stamp | None:
     try:
         status = path.stat()
     except FileNotFoundError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return Stamp(status.st_mtime_ns, status.st_size)
 
 
 def _last_used(folder: Path) -> int:
     """The time, ns, of the last run: the lock's, which beats, or study.json's where it was never run."""
-    return max(stamp[0] for name in ("study.json", "lock") if (stamp := _stamp(folder / name)) is not None)
+    return max(stamp.time_ns for name in ("study.json", "lock") if (stamp := _stamp(folder / name)) is not None)
 
 
 def _started(runs: Sequence[Mapping[str, Any]]) -> float:
-    """When the last run started, seconds since the epoch; 0 if it did not say."""
+    """When the last run started, seconds since 1970; 0 if it did not say."""
     try:
         return datetime.datetime.fromisoformat(runs[-1]["started"]).timestamp()
     except (IndexError, KeyError, ValueError):

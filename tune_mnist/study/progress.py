@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tune_mnist.spec.training import MODEL_NAMES, PlannedTraining, TrainingConfig
 
 
+class Best(NamedTuple):
+    """The best epoch so far."""
+
+    accuracy: float
+    config: TrainingConfig
+    epoch: int
+
+
 @dataclass
 class RunState:
-    """Where a run stands; `accuracy` names the reported metric. Knows nothing of Ray or of terminals."""
+    """Where a run stands. Knows nothing of Ray or of terminals."""
 
     plans: list[PlannedTraining]
     accuracy: str
-    started: float = field(default_factory=time.monotonic)
+    """The name of the reported metric: val_accuracy or test_accuracy."""
     epochs: dict[TrainingConfig, int] = field(default_factory=dict)
+    """The last epoch of each training that reported one."""
     running: dict[TrainingConfig, dict[str, Any]] = field(default_factory=dict)
+    """The last row of each training that runs."""
     ended: dict[TrainingConfig, str] = field(default_factory=dict)
-    best: tuple[float, TrainingConfig, int] | None = None
+    """How each training that ended did."""
+    best: Best | None = None
     _seconds: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By model and batch size, the seconds of the epochs seen."""
 
     def start(self, config: TrainingConfig, together: int = 1) -> None:
         """A training was started, or started again, in a trial of so many."""
@@ -34,13 +45,13 @@ class RunState:
         self.epochs[config] = max(row["epoch"], self.epochs.get(config, 0))
         if "train_seconds" in row:
             self._seconds[config.model, config.batch_size].append(row["train_seconds"] + row["eval_seconds"])
-        if self.best is None or row[self.accuracy] > self.best[0]:
-            self.best = (row[self.accuracy], config, row["epoch"])
+        if self.best is None or row[self.accuracy] > self.best.accuracy:
+            self.best = Best(row[self.accuracy], config, row["epoch"])
 
-    def end(self, config: TrainingConfig, how: str) -> None:
+    def end(self, config: TrainingConfig, status: str) -> None:
         """A training ended: "complete", "diverged" or "failed"."""
         self.running.pop(config, None)
-        self.ended[config] = how
+        self.ended[config] = status
 
     @property
     def total_epochs(self) -> int:
@@ -49,7 +60,7 @@ class RunState:
 
     @property
     def done_epochs(self) -> int:
-        """Model-epochs behind us; an ended training counts whole, however it ended."""
+        """Model-epochs that are done; an ended training counts whole, however it ended."""
         return sum(p.epochs if p.config in self.ended else self.epochs.get(p.config, 0) for p in self.plans)
 
     def eta_seconds(self) -> float | None:
@@ -57,38 +68,46 @@ class RunState:
         if not self._seconds:
             return None
         means = {kind: sum(times) / len(times) for kind, times in self._seconds.items()}
-        left = sum(
+        seconds = sum(
             (plan.epochs - self.epochs.get(plan.config, 0)) * _epoch_seconds(means, plan.config)
             for plan in self.plans if plan.config not in self.ended
         )
-        # Of trainings in step, each takes its share of one trial's time.
-        return left / max(1.0, sum(1 / row.get("together", 1) for row in self.running.values()))
+        # Trainings in step take a share each of one trial's time.
+        trials = sum(1 / row.get("together", 1) for row in self.running.values())
+        return seconds / max(1.0, trials)
 
     def summary(self) -> str:
         """One line: share done, model-epochs, trainings, best so far, time left."""
-        done, total = self.done_epochs, self.total_epochs
+        done = self.done_epochs
+        total = self.total_epochs
         parts = [
             f"{done / max(1, total):4.0%}  {done}/{total} model-epochs",
             f"{len(self.ended)}/{len(self.plans)} trainings", f"{len(self.running)} running",
         ]
         if self.best is not None:
-            accuracy, config, epoch = self.best
-            parts.append(f"best {self.accuracy} {accuracy:.2%} ({config.label}, epoch {epoch})")
+            best = self.best
+            parts.append(f"best {self.accuracy} {best.accuracy:.2%} ({best.config.label}, epoch {best.epoch})")
         eta = self.eta_seconds()
-        return ", ".join(parts) + (f", about {clock(eta)} left" if eta is not None and done < total else "")
+        if eta is not None and done < total:
+            parts.append(f"about {clock(eta)} left")
+        return ", ".join(parts)
 
 
 def _epoch_seconds(means: dict[tuple[str, int], float], config: TrainingConfig) -> float:
-    """Seconds of an epoch: of its kind where seen, else guessed from the nearest kind.
+    """Seconds of an epoch: the mean of its model and batch size where seen, else guessed from the nearest pair."""
+    kind = (config.model, config.batch_size)
+    if kind in means:
+        return means[kind]
+    nearest = min(means, key=lambda seen: abs(_log_cost(*seen) - _log_cost(*kind)))
+    return means[nearest] * 2 ** (_log_cost(*kind) - _log_cost(*nearest))
+
+
+def _log_cost(model: str, batch_size: int) -> float:
+    """The base-2 logarithm of an epoch's relative cost.
 
     By the benchmark of steps, each model costs about twice the one before, and a step as much as 28 pictures more.
     """
-    def rank(kind: tuple[str, int]) -> float:
-        return MODEL_NAMES.index(kind[0]) + math.log2(1 + 28 / kind[1])
-
-    kind = (config.model, config.batch_size)
-    nearest = min(means, key=lambda seen: (seen != kind, abs(rank(seen) - rank(kind))))
-    return means[nearest] if nearest == kind else means[nearest] * 2 ** (rank(kind) - rank(nearest))
+    return MODEL_NAMES.index(model) + math.log2(1 + 28 / batch_size)
 
 
 def clock(seconds: float) -> str:

@@ -12,8 +12,16 @@ from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import from_mapping
 from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key
-from tune_mnist.study.files import Corrupt, make_folder, read_json, remove_leftovers, write_atomic, write_json
-from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord, warn_and_set_aside
+from tune_mnist.study.files import (
+    Corrupt,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    warn_and_set_aside,
+    write_atomic,
+    write_json,
+)
+from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
 
 PROBE_BYTES = 2**20  # about what an epoch of a small model writes
 
@@ -67,24 +75,28 @@ class Study:
         Raises:
             UserError: the study was made under another protocol or on other data.
         """
-        told: dict[str, Any] = {"specs": [], "runs": []}
         path = self.folder / "study.json"
+        content: dict[str, Any] = {"specs": [], "runs": []}
         if path.exists():
             try:
-                told = read_json(path)
+                content = read_json(path)
             except Corrupt as problem:
                 warn_and_set_aside(path, str(problem))
         for name in ("protocol", "data_sha256"):
-            here, there = getattr(context, name), told.get(name, getattr(context, name))
-            if here != there:
+            value = getattr(context, name)
+            recorded = content.setdefault(name, value)
+            if recorded != value:
                 raise UserError(
-                    f"study {self.name} has {name} {there}, but this run has {here}: choose another --name"
+                    f"study {self.name} has {name} {recorded}, but this run has {value}: choose another --name"
                 )
-        as_json = [] if spec is None else [json.loads(json.dumps(dataclasses.asdict(spec), default=str))]
-        told |= {"protocol": context.protocol, "data_sha256": context.data_sha256}
-        told |= {"context": dataclasses.asdict(context), "runs": told["runs"] + ([] if about is None else [about])}
-        told["specs"] += [made for made in as_json if made not in told["specs"]]
-        write_json(path, told)
+        content["context"] = dataclasses.asdict(context)
+        if spec is not None:
+            as_json = json.loads(json.dumps(dataclasses.asdict(spec), default=str))
+            if as_json not in content["specs"]:
+                content["specs"].append(as_json)
+        if about is not None:
+            content["runs"].append(about)
+        write_json(path, content)
 
     def specs(self) -> list[StudySpec]:
         """Every spec that the study was asked for, the first one first."""

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tune_mnist.spec.errors import Damaged
 from tune_mnist.spec.training import Context, TrainingConfig
 from tune_mnist.study.files import (
     Corrupt,
     checksum,
     make_folder,
     read_json,
+    remove,
     remove_leftovers,
-    set_aside,
-    write_atomic,
+    warn_and_set_aside,
     write_json,
-    writing,
 )
+from tune_mnist.study.states import SealedStates, number_of
 
 Status = Literal["complete", "unfinished", "diverged", "failed"]
 KEPT_STATES = 2
@@ -59,16 +57,10 @@ class Progress:
     def add(self, row: dict[str, Any], timing: dict[str, Any], state: bytes) -> None:
         """Take in one more epoch, the one after `state_epoch`, with the state that follows it."""
         self.rows[self.state_epoch : self.state_epoch + 1] = [row]
-        self.timings = sorted([t for t in self.timings if t["epoch"] != row["epoch"]] + [timing], key=_epoch)
-        self.state, self.state_epoch = state, row["epoch"]
-
-
-def _epoch(row: dict[str, Any]) -> int:
-    return int(row["epoch"])
-
-
-def _state_epoch(path: Path) -> int:
-    return int(path.name[6:11])
+        timings = {known["epoch"]: known for known in self.timings} | {row["epoch"]: timing}
+        self.timings = [timings[epoch] for epoch in sorted(timings)]
+        self.state = state
+        self.state_epoch = row["epoch"]
 
 
 def diverged(rows: Iterable[dict[str, Any]]) -> bool:
@@ -87,6 +79,7 @@ class TrainingFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.states = SealedStates(folder, "state", 5, self.key.encode(), checksum)
 
     @property
     def key(self) -> str:
@@ -104,7 +97,7 @@ class TrainingFolder:
         """If the training was ever begun, write again what can be without training, and set damaged states aside."""
         if self.folder.is_dir():
             self.describe(config, context)
-            for _ in self._intact_states():
+            for _ in self.states.intact(self._warn_and_set_aside):
                 pass
 
     def describe(self, config: TrainingConfig, context: Context) -> None:
@@ -118,11 +111,14 @@ class TrainingFolder:
 
         `until` is the last epoch whose state will do.
         """
-        rows, timings = self._rows("history.json"), self._rows("timings.json")
-        if not with_state:
-            return Progress(rows, timings)
-        state_epoch, state = self._newest_state(len(rows) if until is None else min(until, len(rows)))
-        return Progress(rows, timings, state, state_epoch)
+        rows = self._rows("history.json")
+        timings = self._rows("timings.json")
+        if with_state:
+            last = len(rows) if until is None else min(until, len(rows))
+            for epoch, state in self.states.intact(self._warn_and_set_aside):
+                if epoch <= last:
+                    return Progress(rows, timings, state, epoch)
+        return Progress(rows, timings)
 
     def save(self, progress: Progress, keep: Collection[int] = ()) -> None:
         """Write the rows and timings, then the state, then drop all states but the newest and those of `keep`."""
@@ -130,37 +126,30 @@ class TrainingFolder:
         self._write("timings.json", {"epochs": progress.timings})
         if progress.state is None:
             return
-        write_atomic(self.folder / self.state_name(progress.state_epoch, progress.state), progress.state)
-        known = [path for path in self._states() if _state_epoch(path) <= progress.state_epoch]
-        kept = {*known[:KEPT_STATES], *(path for path in known if _state_epoch(path) in keep)}
-        for path in set(self._states()) - kept:  # the old, and those whose rows were lost
-            path.unlink(missing_ok=True)
+        self.states.write(progress.state_epoch, progress.state)
+        paths = self.states.paths()
+        with_rows = [path for path in paths if number_of(path) <= progress.state_epoch]
+        kept = {*with_rows[:KEPT_STATES], *(path for path in with_rows if number_of(path) in keep)}
+        remove(set(paths) - kept)  # the old, and those whose rows were lost
 
     def reject(self, progress: Progress, until: int | None = None) -> Progress:
         """Set aside the state of `progress`, which is none of the training's; return where that leaves it."""
         if progress.state is not None:
-            name = self.state_name(progress.state_epoch, progress.state)
+            name = self.states.name(progress.state_epoch, progress.state)
             self._warn_and_set_aside(self.folder / name, f"{name} is not a state of this training")
         return self.progress(with_state=True, until=until)
 
-    def state_name(self, epoch: int, state: bytes) -> str:
-        """The name of the file that holds `state`: it seals the content."""
-        return f"state-{epoch:05}-{checksum(state, self.key.encode())}.pt"
-
     def finish(self, keep: Collection[int] = ()) -> None:
         """Keep the newest state, from which a longer budget can go on, and those of epochs `keep`; forget failures."""
-        for old in self._states()[1:]:
-            if _state_epoch(old) not in keep:
-                old.unlink(missing_ok=True)
-        (self.folder / "failure.json").unlink(missing_ok=True)
+        remove(path for path in self.states.paths()[1:] if number_of(path) not in keep)
+        remove([self.folder / "failure.json"])
 
     def tidy(self, epochs: int) -> None:
         """Keep the newest state alone, if the training has diverged or has at least `epochs` epochs."""
-        spare = self._states()[1:]
-        rows = self._rows("history.json") if spare else []
+        older = self.states.paths()[1:]
+        rows = self._rows("history.json") if older else []
         if len(rows) >= epochs or diverged(rows):
-            for old in spare:
-                old.unlink(missing_ok=True)
+            remove(older)
 
     def fail(self, error: str, traceback: str) -> None:
         """Record that the training ended with an error: one line, and the traceback."""
@@ -210,30 +199,5 @@ class TrainingFolder:
         content = self._read(name)
         return content["epochs"] if content else []
 
-    def _states(self) -> list[Path]:
-        return sorted(self.folder.glob("state-[0-9][0-9][0-9][0-9][0-9]-*.pt"), reverse=True)
-
-    def _newest_state(self, rows: int) -> tuple[int, bytes | None]:
-        return next(((epoch, data) for epoch, data in self._intact_states() if epoch <= rows), (0, None))
-
-    def _intact_states(self) -> Iterator[tuple[int, bytes]]:
-        """The states and their epochs, the newest first; damaged ones are set aside on the way."""
-        for path in self._states():
-            try:
-                epoch, data = _state_epoch(path), path.read_bytes()
-            except FileNotFoundError:  # a killed driver's last worker may still be tidying up
-                continue
-            if self.state_name(epoch, data) == path.name:
-                yield epoch, data
-            else:
-                self._warn_and_set_aside(path, f"{path.name} does not match its checksum")
-
     def _warn_and_set_aside(self, path: Path, problem: str) -> None:
         warn_and_set_aside(path, f"training {self.key}: {problem}")
-
-
-def warn_and_set_aside(path: Path, problem: str) -> None:
-    """Keep a damaged file under another name and say so."""
-    with writing(path):
-        aside = set_aside(path)
-    warnings.warn(f"{problem}; kept as {aside.name}", Damaged, stacklevel=2)

@@ -256,13 +256,9 @@ def _epochs(trainings: list[_Training], varying: list[str], metrics: list[str]) 
 def _timings(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
     seconds = ("train_seconds", "eval_seconds")
     rows = [
-        {
-            **dataclasses.asdict(training.config),
-            "epochs": len(training.rows("epochs")),
-            **{name: math.fsum(row[name] for row in training.rows("timings")) for name in seconds},
-        }
-        for training in trainings
-        if training.rows("epochs")
+        {**dataclasses.asdict(training.config), "epochs": len(epochs)}
+        | {name: math.fsum(row[name] for row in training.rows("timings")) for name in seconds}
+        for training in trainings if (epochs := training.rows("epochs"))
     ]
     return _frame(rows, [*SWEPT, *varying, "epochs", *seconds], list(seconds))
 

@@ -1,11 +1,14 @@
-"""Numbers and cells of tables as people read them."""
+"""Numbers, cells and tables as people read them."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from rich.console import Console
+from rich.table import Table
 
 
 def cell_name(row: Mapping[str, Any]) -> str:
@@ -39,3 +42,20 @@ def p_value(p: float) -> str:
 def interval(low: float, high: float) -> str:
     """A 95% interval in percent, or nothing if it is not known."""
     return f"{100 * low:.2f} – {100 * high:.2f}%" if pd.notna(low) else ""
+
+
+def print_table(frame: pd.DataFrame, title: str) -> None:
+    """Print a table to stdout, shares as percent and empty cells as dashes."""
+    table = Table(*map(str, frame.columns), title=title, title_justify="left", box=None)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_cell(name, value) for name, value in zip(frame.columns, row, strict=True)))
+    Console(width=None if sys.stdout.isatty() else 240, markup=False).print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if pd.isna(value):
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    share = name.endswith(("accuracy", "precision", "recall", "f1")) or name in ("mean", "std", "ci_low", "ci_high")
+    return f"{value:.2%}" if share else f"{value:.4g}"

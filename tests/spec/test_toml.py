@@ -1,0 +1,111 @@
+"""Tests of specs and configs read from TOML and JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from support.specs import CONFIG, cells, grid_of
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.toml import from_mapping, read_spec
+from tune_mnist.spec.training import Recipe, TrainingConfig
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("models = [", r"is not valid TOML: .*line 1.*: correct the file"),
+        ("seeds = 1\nlr = [0.1\nepochs = [1]\n", r"is not valid TOML: .*line 3"),
+        ("seeds = 1\n\nlr 0.1\n", r"is not valid TOML: .*line 3"),
+        ("seeds = 1\nseeds = 2\n", r"is not valid TOML: .*line 2"),
+        ("a = " + "[" * 20_000, r"is not valid TOML"),
+        ("epoch = [1]", r"unknown key `epoch`: did you mean `epochs`\?"),
+        ("zzz = 1", "unknown key `zzz`: known are models, lr, .*dropout"),
+        ("dropout = 0.5", r"unknown key `dropout`: did you mean `recipe\.dropout`\?"),
+        ("[recipe]\nlr = 0.5", r"unknown key `recipe\.lr`: did you mean `lr`\?"),
+        ("[recipe]\ndropuot = 0.5", r"unknown key `recipe\.dropuot`: did you mean `dropout`\?"),
+        ('lr = ["0.1"]', r"`lr\.0`: .*but got '0\.1': correct the value"),
+        ("lr = [true]", r"`lr\.0`: .*but got True"),
+        ("lr = 0.1", "`lr`: .*but got 0.1"),
+        ('models = "CNN"', "`models`: .*but got 'CNN'"),
+        ("batch_size = [16.0]", r"`batch_size\.0`: .*but got 16\.0"),
+        ("epochs = [2024-01-01]", r"`epochs\.0`: .*but got '2024-01-01'"),
+        ('seeds = "2"', "`seeds`: .*but got '2'"),
+        ("independent_epochs = 1", "`independent_epochs`: .*but got 1"),
+        ('protocol = "both"', "`protocol`: .*holdout.*but got 'both'"),
+        ("[[recipe]]\ndropout = 0.5", "`recipe`: .*object.*but got"),
+        ('[recipe]\nschedule = "step"', r"`recipe\.schedule`: .*but got 'step'"),
+        ("lr = [nan]", "0 < lr < inf.* nan"),
+        ("lr = [inf]", "0 < lr < inf.* inf"),
+        ("lr = []", "lr has at least one value"),
+        ("epochs = [1, 1]", "epochs has no value twice"),
+        ("[recipe]\ndropout = 1", "0 <= dropout < 1.* 1.0"),
+    ],
+)
+def test_a_bad_toml_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=problem) as caught:
+        read_spec(path)
+    assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 500
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*none\.toml: No such file.*name an existing TOML file"):
+        read_spec(tmp_path / "none.toml")
+    with pytest.raises(UserError, match="cannot read .*: Is a directory"):
+        read_spec(tmp_path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"binary\.toml is not UTF-8 text"):
+        read_spec(tmp_path / "binary.toml")
+
+
+GRIDS = [path for path in sorted((ROOT / "experiments").glob("*.toml")) if path.stem != "search"]
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_every_experiment_that_is_a_grid_can_be_read(path: Path) -> None:
+    spec = read_spec(path)
+    assert sorted(cells(spec)) == sorted(grid_of(spec))
+
+
+@pytest.mark.parametrize("name", ["report", "smoke", "cnn"])
+def test_the_experiments_read(name: str) -> None:
+    spec = read_spec(ROOT / "experiments" / f"{name}.toml")
+    cells = sum(len(training.budgets) for training in spec.trainings())
+    assert (len(spec.trainings()), cells) == {"report": (48, 192), "smoke": (4, 8), "cnn": (6, 18)}[name]
+    assert name != "report" or spec == StudySpec()
+
+
+def test_the_reports_experiment_spells_out_the_default() -> None:
+    assert read_spec(ROOT / "experiments" / "report.toml") == StudySpec()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        StudySpec(),
+        StudySpec(lr=(1e-5, 1 / 3), seeds=3, data=Path("some") / "where", independent_epochs=True),
+        StudySpec(models=("CNN",), recipe=Recipe(dropout=0.1, schedule="cosine", warmup_epochs=0.5, precision="bf16")),
+    ],
+)
+def test_a_spec_survives_json(spec: StudySpec) -> None:
+    assert from_mapping(StudySpec, asdict(spec), "a dict") == spec
+    assert from_mapping(StudySpec, json.loads(json.dumps(asdict(spec), default=str)), "JSON") == spec
+    for plan in spec.trainings():
+        assert from_mapping(TrainingConfig, asdict(plan.config), "a dict") == plan.config
+
+
+def test_a_damaged_config_is_refused() -> None:
+    values = asdict(CONFIG)
+    with pytest.raises(UserError, match=r"config\.json: unknown key `rate`"):
+        from_mapping(TrainingConfig, values | {"rate": 1}, "config.json")
+    del values["model"]
+    with pytest.raises(UserError, match=r"config\.json: `model`: Field required"):
+        from_mapping(TrainingConfig, values, "config.json")

@@ -1,0 +1,116 @@
+"""The conductor of a grid: check, lock, run what is missing, score the winners, write the results."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.tracking import Tracking
+from tune_mnist.shell.about import about_run
+from tune_mnist.spec.study import STORAGE, StudySpec
+from tune_mnist.spec.training import Context, PlannedTraining, training_key
+from tune_mnist.study.lock import refuse_if_held
+from tune_mnist.study.study import Study
+
+if TYPE_CHECKING:
+    from ray.tune import ResultGrid
+    from rich.console import Console
+
+    from tune_mnist.tables.analyse import Tables
+
+
+@dataclass(frozen=True)
+class GridResult:
+    """The outcome of a grid: its study's folder and tables, and Ray's results of the trials that ran now."""
+
+    folder: Path
+    tables: Tables
+    result_grid: ResultGrid | None
+    """None if the study already held every training."""
+
+
+def run_grid(
+    spec: StudySpec | None = None, *, name: str = "grid", storage: Path = STORAGE,
+    resources: Resources | None = None, tracking: Tracking | None = None, fresh: bool = False, download: bool = False,
+    console: Console | None = None,
+) -> GridResult:
+    """Train what the study STORAGE/NAME lacks of a grid, score the winners, write tables, figures and page.
+
+    The arguments are those of `python -m tune_mnist.grid`; progress goes to `console` (stderr).
+
+    Raises:
+        UserError: bad input, before anything is written and before Ray starts.
+        KeyboardInterrupt: stopped by a signal, with how to go on as its text.
+    """
+    folder, spec, tracking = Path(storage) / name, spec or StudySpec(), tracking or Tracking()
+    refuse_if_held(folder)  # before the heavy imports: a refusal should be quick
+    from rich.console import Console
+
+    console = console or Console(stderr=True)
+    tracking.check()
+    experiment = check_experiment(spec, resources or Resources(), download=download)
+    with open_study(folder, fresh=fresh) as study:
+        tables, results = run_experiment(experiment, study, console, tracking)
+    return GridResult(study.folder, tables, results)
+
+
+def run_experiment(
+    experiment: Experiment, study: Study, console: Console, tracking: Tracking
+) -> tuple[Tables, ResultGrid | None]:
+    """Run in the opened `study` what it lacks, score its winners, and write its tables and figures.
+
+    Returns:
+        The study's tables, and Ray's results of the trials that ran now, None if there were none.
+    """
+    context, resources = experiment.context, experiment.resources
+    study.add(experiment.spec, context, about_run())
+    missing = missing_trainings(study, experiment.spec.trainings(), context, console)
+    if not missing and not unscored(study):
+        return finished(experiment, study), None
+    results = None
+    with ThreadPoolExecutor(1) as beside:
+        with session(experiment, study, console) as data:
+            if missing:
+                from tune_mnist.running.runner import run_trainings
+
+                results = run_trainings(missing, data, context, study, resources, console, tracking)
+            from tune_mnist.reporting.publish import cell_figures
+            from tune_mnist.tables.of_study import tables_of
+
+            tables = tables_of(study)
+            drawing = beside.submit(cell_figures, tables)  # while winners are scored
+            score(experiment, study, data, console, tables)
+            writing_results = beside.submit(finished, experiment, study, drawing)  # while Ray shuts down
+        return writing_results.result(), results
+
+
+def finished(experiment: Experiment, study: Study, drawing: Future[dict[str, bytes]] | None = None) -> Tables:
+    """Tidy the study up, write its tables and figures, of which some may be drawn already, and return the tables."""
+    from tune_mnist.reporting.publish import write_results
+    from tune_mnist.tables.of_study import tables_of
+
+    study.tidy()
+    tables = tables_of(study)
+    write_results(study, tables, drawn=drawing.result() if drawing else None, dataset=experiment.dataset)
+    return tables
+
+
+def missing_trainings(
+    study: Study, plans: Sequence[PlannedTraining], context: Context, console: Console
+) -> list[PlannedTraining]:
+    """The planned trainings that are neither complete nor diverged; says how many there are of each kind."""
+    for plan in plans:
+        study.training(training_key(plan.config, context)).repair(plan.config, context)
+    records = study.records(plans, context)
+    undone = [record.status in ("unfinished", "failed") for record in records]
+    begun = Counter(bool(record.epochs) for record, is_undone in zip(records, undone, strict=True) if is_undone)
+    line = f"{len(plans) - sum(undone)} done, {begun[True]} to go on with, {begun[False]} to start"
+    say(console, f"{study.name}: {len(plans)} trainings: {line}")
+    return list(itertools.compress(plans, undone))

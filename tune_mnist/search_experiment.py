@@ -1,0 +1,109 @@
+"""The conductor of a search: check, lock, run the trials that are missing, score the winners, write the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.tracking import Tracking
+from tune_mnist.shell.about import about_run
+from tune_mnist.spec.search import SearchSpec
+from tune_mnist.spec.study import STORAGE
+from tune_mnist.study.files import write_atomic
+from tune_mnist.study.lock import refuse_if_held
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from tune_mnist.searching.trials import BegunTrial, Trials
+    from tune_mnist.tables.analyse import Tables
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The outcome of a search: its folder, the tables of its trainings, its trials and, if asked for, Pareto front."""
+
+    folder: Path
+    tables: Tables
+    trials: pd.DataFrame
+    pareto: pd.DataFrame | None
+
+
+def run_search(
+    spec: SearchSpec | None = None, *, name: str = "search", storage: Path = STORAGE,
+    resources: Resources | None = None, tracking: Tracking | None = None, warm_start: Sequence[Path] = (),
+    optuna_storage: str | None = None, fresh: bool = False, download: bool = False, console: Console | None = None,
+) -> SearchResult:
+    """Run the trials that the search STORAGE/NAME lacks, score the winners, write tables, figures and page.
+
+    The arguments are those of `python -m tune_mnist.search`; progress goes to `console` (stderr).
+
+    Raises:
+        UserError: bad input, before anything is written and before Ray starts.
+        KeyboardInterrupt: stopped by a signal, with how to go on as its text.
+    """
+    folder, spec, tracking = Path(storage) / name, spec or SearchSpec(), tracking or Tracking()
+    refuse_if_held(folder)  # before the heavy imports: a refusal should be quick
+    from rich.console import Console
+
+    from tune_mnist.searching.backend import check_storage_url, make_sampler
+    from tune_mnist.searching.trials import Trials
+    from tune_mnist.searching.warm_start import add_sources, check_sources
+
+    console = console or Console(stderr=True)
+    tracking.check()
+    make_sampler(spec, 0)  # its package may be missing
+    if optuna_storage is not None:
+        check_storage_url(optuna_storage)
+    experiment = check_experiment(spec.data_spec(), resources or Resources(), download=download)
+    sources = check_sources(warm_start, experiment.context)
+    with open_study(folder, fresh=fresh) as study:
+        trials = Trials(study, spec, experiment.context, optuna_storage)
+        study.add(None, experiment.context, about_run())
+        add_sources(trials, sources, console)
+        say(console, f"{study.name}: {trials.progress()}")
+        run_missing_trials(experiment, trials, console, tracking)
+        from tune_mnist.reporting.publish import write_results
+        from tune_mnist.tables.of_study import tables_of
+
+        tables = tables_of(study)
+        write_results(study, tables)
+        return SearchResult(study.folder, tables, *write_search(trials))
+
+
+def run_missing_trials(experiment: Experiment, trials: Trials, console: Console, tracking: Tracking) -> None:
+    """Run the trials that a search lacks, and score its winners; Ray starts only if there is something to do."""
+    try:
+        first: BegunTrial | None = trials.next()
+        if first is None and not unscored(trials.study):
+            return
+        with session(experiment, trials.study, console) as data:
+            if first is not None:
+                from tune_mnist.searching.searcher import run_search_trials
+
+                run_search_trials(
+                    trials, first, data, experiment.context, experiment.resources, console, tracking
+                )
+            score(experiment, trials.study, data, console)
+    finally:
+        trials.clear_running()
+
+
+def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Write trials.csv, with several objectives pareto.csv, and Optuna's figures; return the two tables."""
+    from tune_mnist.searching.figures import search_figures
+    from tune_mnist.searching.tables import pareto_table, trials_table
+
+    folder, table = trials.study.folder, trials_table(trials)
+    pareto = pareto_table(trials, table) if len(trials.spec.goals) > 1 else None
+    for name, frame in (("trials", table), ("pareto", pareto)):
+        if frame is not None:
+            write_atomic(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    for name, png in search_figures(trials):
+        write_atomic(folder / "figures" / f"{name}.png", png)
+    return table, pareto
