@@ -20,13 +20,13 @@ from tune_mnist.reporting.verdicts import (
     any_of,
     contrary,
     in_words,
-    tested,
+    leads,
     verdict_of,
 )
 from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX, Recipe
 from tune_mnist.tables.cells import Cells, complete, versus
 from tune_mnist.tables.difference import Difference, combined, over_seeds
-from tune_mnist.tables.text import p_value, percent
+from tune_mnist.tables.text import p_value
 
 FLOOR = math.log(math.e + 9) - 1  # cross entropy of a sure and right softmax that is softmaxed again
 NEAR = 0.02  # nats that still count as near 1.48
@@ -68,7 +68,6 @@ def c9(evidence: Evidence) -> Verdict:
     first, last = (np.exp([logs.mean().iloc[place] for logs in (ours, theirs)]) for place in (0, -1))
     lower = sum(step.value > 0 for step in steps)
     far = _lower(theirs.iloc[:, -1].to_numpy(), ours.iloc[:, -1].to_numpy())
-    accuracy = versus(cnn, best, compared=("head",))
     statements = [
         Statement(
             "its training loss falls faster", all_of([above(step) for step in steps]),
@@ -80,7 +79,7 @@ def c9(evidence: Evidence) -> Verdict:
             f"{last[0]:.4f} after {cnn['epochs']} epochs against {last[1]:.4f} after {best['epochs']}, each at its own "
             f"end, p {p_value(far.p(math.log(2))) or 'not known'}",
         ),
-        tested("it is the more accurate", accuracy, _means(cnn, best)),
+        leads("it is the more accurate", cnn, evidence.grid(), compared=("head",)),
     ]
     numbers = {"CNN": cnn["mean"], "fully connected": best["mean"]}
     numbers |= {"CNN loss": float(last[0]), "fully connected loss": float(last[1])}
@@ -89,10 +88,6 @@ def c9(evidence: Evidence) -> Verdict:
 
 def _lower(theirs: np.ndarray, ours: np.ndarray) -> Difference:
     return combined([1, -1], [theirs, ours], "Welch's t test over seeds")
-
-
-def _means(cell: Cells, other: Cells) -> str:
-    return f" ({percent(cell['mean'])} against {percent(other['mean'])})"
 
 
 def _about_losses(evidence: Evidence) -> str:

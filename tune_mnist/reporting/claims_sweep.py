@@ -13,17 +13,17 @@ from tune_mnist.reporting.verdicts import (
     Evidence,
     Statement,
     Verdict,
-    Weight,
     above,
     all_of,
     any_of,
     contrary,
     in_words,
+    leads,
     tested,
     verdict_of,
 )
 from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
-from tune_mnist.tables.cells import Cells, best_p_of, contrast, on_other_pictures, plain_epochs, versus
+from tune_mnist.tables.cells import Cells, contrast, on_other_pictures, plain_epochs, versus
 from tune_mnist.tables.difference import LEVEL, Difference, combined
 from tune_mnist.tables.text import cell_name, p_value, percent, points
 
@@ -261,7 +261,7 @@ def c6(evidence: Evidence) -> Verdict:
         others = cells.without(claimed)
         if not (len(claimed) and len(others)):
             raise evidence.lacking(what)
-        statements.append(_best_is_in(f"{model} is best there", cells, claimed, others))
+        statements.append(leads(f"{model} is best there", claimed, others))
         used += [claimed.first(), others.first()]
     return verdict_of(statements, used, why=_near_equals(evidence))
 
@@ -275,22 +275,9 @@ def c7(evidence: Evidence) -> Verdict:
     if not (len(claimed) and len(others)):
         raise evidence.lacking(f"the cell {cell_name(cell)} and others")
     place = int((others.rows["mean"] > claimed["mean"]).sum()) + 1
-    best = _best_is_in(f"it is the best: ours places it {place}. of {len(grid)}", grid, claimed, others)
+    best = leads(f"it is the best: ours places it {place}. of {len(grid)}", claimed, others)
     numbers = {"claimed": claimed["mean"], "best other": others["mean"], "place": float(place)}
     return verdict_of([best], [claimed, others.first()], numbers=numbers, why=_near_equals(evidence))
-
-
-def _best_is_in(text: str, cells: Cells, claimed: Cells, others: Cells) -> Statement:
-    """Whether the best of the cells is among those claimed, by which of them may be the best."""
-    p = pd.Series(best_p_of(cells), cells.rows.index)
-    weight = Weight(p[others.rows.index].max(), p[claimed.rows.index].max()) if p.notna().all() else UNKNOWN
-    other = f"{percent(others['mean'])} of {cell_name(others.rows.iloc[0])}"
-    names = f"{percent(claimed['mean'])} against {other}"
-    may_be = p > LEVEL
-    ours, theirs = (int(may_be[part.rows.index].sum()) for part in (claimed, others))
-    counts = f"{ours} of the claimed and {theirs} others"
-    detail = f"{names}; {counts} may be the best" if p.notna().all() else f"{names}, of one seed"
-    return Statement(text, weight, f"comparisons of {len(cells)} cells with the best (Hsu 1984)", detail)
 
 
 def _near_equals(evidence: Evidence) -> str:

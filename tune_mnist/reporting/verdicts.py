@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from tune_mnist.spec.training import FULLY_CONNECTED, Protocol
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.cells import Cells, plain
+from tune_mnist.tables.cells import Cells, best_p_of, plain
 from tune_mnist.tables.difference import LEVEL, Difference
-from tune_mnist.tables.text import p_value, points
+from tune_mnist.tables.text import p_value, percent, points
 
 GRID = "experiments/report.toml"
 Outcome = Literal["confirmed", "refuted", "undecided"]
@@ -166,6 +168,17 @@ def in_words(difference: Difference, bar: float = 0.0) -> str:
 def tested(text: str, difference: Difference, more: str = "") -> Statement:
     """The statement that a difference is above 0."""
     return Statement(text, above(difference), difference.test, f"{in_words(difference)}{more}")
+
+
+def leads(text: str, claimed: Cells, others: Cells, *, compared: Collection[str] = ()) -> Statement:
+    """The statement that the best of all is among the claimed: whether any other may be it, and any of them."""
+    ours, theirs = best_p_of([claimed, others], compared=compared)
+    both = f"{percent(claimed['mean'])} against {percent(others['mean'])} of {others.names()[0]}"
+    test = f"comparisons of {len(claimed) + len(others)} cells with the best (Hsu 1984)"
+    if np.isnan(ours).any():
+        return Statement(text, UNKNOWN, test, f"{both}, of one seed")
+    counts = f"{int((ours > LEVEL).sum())} of the claimed and {int((theirs > LEVEL).sum())} others may be the best"
+    return Statement(text, Weight(float(theirs.max()), float(ours.max())), test, f"{both}; {counts}")
 
 
 def verdict_of(statements: Sequence[Statement], used: Iterable[Cells] = (), **more: Any) -> Verdict:

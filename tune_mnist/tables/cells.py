@@ -171,10 +171,21 @@ def on_other_pictures(cells: Cells) -> list[Difference]:
     return accuracies
 
 
-def best_p_of(cells: Cells) -> np.ndarray:
-    """For each of the cells p, float (cells,), that it is the best of them: see `leaders.may_be_best`."""
-    columns = cells.tables.cell_columns
-    return may_be_best(accuracies_of(cells.samples()), training_keys(cells.rows[columns], columns), cells.tables.noise)
+def best_p_of(groups: Sequence[Cells], *, compared: Collection[str] = ()) -> list[np.ndarray]:
+    """For each of the groups' cells p, float (cells,), that it is the best of all: see `leaders.may_be_best`.
+
+    Raises:
+        ValueError: the groups are not alike in protocol, data, head or recipe but for the settings `compared`.
+    """
+    samples: list[Sample] = []
+    trainings: list[Hashable] = []
+    for cells in groups:
+        check_alike(groups[0], cells, compared)
+        columns = cells.tables.cell_columns
+        samples += cells.samples()
+        trainings += [(id(cells.tables), training) for training in training_keys(cells.rows[columns], columns)]
+    p = may_be_best(accuracies_of(samples), trainings)
+    return np.split(p, np.cumsum([len(cells) for cells in groups])[:-1])
 
 
 def check_alike(first: Cells, second: Cells, compared: Collection[str] = ()) -> None:
