@@ -46,7 +46,7 @@ def against_third(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: 
         return Ties(difference, p, equivalent)
     error, df = joint(found.relative_error, found.df, found.relative_error[:3][-1], found.df[:3][-1])
     behind = found.log_error - found.log_error[:3][-1]
-    p[3:] = range_p(math.sqrt(2) * np.maximum(behind[3:], 0) / error[3:], len(p), df[3:])
+    p[3:] = range_p(math.sqrt(2) * np.maximum(_ratio(behind[3:], error[3:]), 0), len(p), df[3:])
     tied = np.flatnonzero(p > LEVEL)
     points, df = joint(found.error, found.df, found.error[:3][-1], found.df[:3][-1])
     equivalent[tied] = holm(equivalence_p(difference[tied], points[tied], df[tied]))
@@ -66,7 +66,7 @@ def may_be_best(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: No
     ahead = []
     for log_error, own, own_df in zip(found.log_error, found.relative_error, found.df, strict=True):
         error, df = joint(found.relative_error, found.df, own, own_df)
-        t = (log_error - found.log_error) / error  # how far each other is ahead, and 0 the cell itself
+        t = _ratio(log_error - found.log_error, error)  # how far each other is ahead, and 0 the cell itself
         ahead.append((t.max(), df[t.argmax()]))
     t, df = np.array(ahead).T
     return best_p(t, len(t), df)
@@ -74,7 +74,7 @@ def may_be_best(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: No
 
 def equivalence_p(difference: np.ndarray, error: np.ndarray, df: np.ndarray, margin: float = MARGIN) -> np.ndarray:
     """p of the two one-sided t tests (Schuirmann 1987) that differences are within ± `margin`; all float (n,)."""
-    return student.sf((margin - np.abs(difference)) / error, df)
+    return student.sf(_ratio(margin - np.abs(difference), error), df)
 
 
 def smallest_gap(error: float, noise: Noise, *, seeds: int, cells: int, power: float = POWER) -> float:
@@ -100,3 +100,9 @@ def seeds_needed(gap: float, error: float, noise: Noise, *, cells: int = 2, most
         enough = smallest_gap(error, noise, seeds=int(seeds[middle]), cells=cells) <= gap
         low, high = (low, middle) if enough else (middle + 1, high)
     return int(seeds[low]) if low < len(seeds) else None
+
+
+def _ratio(difference: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """A difference in standard errors, where these are 0 very many or none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(difference / error, nan=0.0, posinf=1e9, neginf=-1e9)
