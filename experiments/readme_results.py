@@ -25,7 +25,9 @@ from tune_mnist.tables.standings import BEST
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 FIGURE = "heatmap_lr_batch_size"
-STUDIES = ("holdout", "report", "eased", "augmented", "eased_holdout", "cnn", "cnn_holdout")
+STUDIES = (
+    "holdout", "report", "eased", "eased_holdout", "augmented", "augmented_holdout", "cnn", "cnn_holdout",
+)
 
 
 def results(studies: list[Path], root: Path) -> str:

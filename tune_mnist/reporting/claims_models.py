@@ -59,8 +59,7 @@ def c9(evidence: Evidence) -> Verdict:
     """The CNN's training loss falls faster and ends far lower than the fully connected best's, and the CNN is the more
     accurate.
     """
-    name = {"as_reported": "cnn", "set_right": "cnn_holdout"}[evidence.column]
-    flags = f"experiments/cnn.toml --lr 0.001 --batch-size 128 --name {name}"
+    flags = f"experiments/cnn.toml --lr 0.001 --batch-size 128 --name {_study('cnn', evidence)}"
     best = evidence.grid().first()
     cnn = evidence.find("the CNN", flags, model="CNN").first()
     ours, theirs = (np.log(cells.by_epoch("train_loss")) for cells in (cnn, best))
@@ -84,6 +83,11 @@ def c9(evidence: Evidence) -> Verdict:
     numbers = {"CNN": cnn["mean"], "fully connected": best["mean"]}
     numbers |= {"CNN loss": float(last[0]), "fully connected loss": float(last[1])}
     return verdict_of(statements, [cnn, best], numbers=numbers, why=_about_losses(evidence))
+
+
+def _study(name: str, evidence: Evidence) -> str:
+    """What a further study is called: a study is of one protocol."""
+    return name if evidence.column == "as_reported" else f"{name}_holdout"
 
 
 def _lower(theirs: np.ndarray, ours: np.ndarray) -> Difference:
@@ -174,8 +178,7 @@ def _eased(evidence: Evidence, cell: Cells) -> tuple[Statement, list[Cells], str
         helped = _with_help(evidence, cell, list(settings))
         if helped is None:
             flags = " ".join(f"--{setting} {value:g}" for setting, value in settings.items())
-            study = "eased" if evidence.column == "as_reported" else "eased_holdout"
-            study = "augmented" if (evidence.column, name) == ("as_reported", "rotation and shift") else study
+            study = _study("eased" if name == "dropout" else "augmented", evidence)
             asked = f"{GRID} --models ComplexNN --lr 0.001 --batch-size 32 {flags} --name {study}"
             missing = missing or evidence.lacking("", asked).command
             weights.append(UNKNOWN)
