@@ -1,4 +1,4 @@
-"""The predict command: the digit on each picture, how sure that is, and what else it might be."""
+"""The predict command: the digits on each picture, how sure they are, and what else they might be."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from tune_mnist.deploy.answers import STDIN
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
 
-DESCRIPTION = """Tell the digit on each picture: the most probable, its probability and the runner-up.
+DESCRIPTION = """Tell the digits on each picture: the most probable, its probability and the runner-up.
 
-Pictures may be of any size and colours, dark on light or light on dark, and need not be centred.
+Pictures may be of any size and colours, dark on light or light on dark, and need not be centred. Several digits are
+read from the left, line by line. A digit of less than 60%, or unlike any of MNIST's, is told to be unsure.
 Exit status: 0 all answered, 1 some could not be, 2 bad input or no model."""
 
 
@@ -26,9 +27,11 @@ class PredictArgs:
     model: Path | None = None
     """Folder of a trained model, as retrain writes it; the one that comes with the package if not given."""
     json: bool = False
-    """Print one JSON object a line: path, digit, probability, runner_up, its probability; or path and error."""
+    """Print one JSON object a line: path and digits, each with its place; a single one's values also beside path."""
+    single: bool = False
+    """Expect one digit on each picture: several are an error."""
     figure: Path | None = None
-    """File to draw each picture, the network's view of it and the probabilities into."""
+    """File to draw each picture, the network's view of its digits and the probabilities into."""
 
     def __post_init__(self) -> None:
         require(len(self.images) > 0, "a picture is named", "none", "name picture files, folders, or - for stdin")
@@ -36,18 +39,20 @@ class PredictArgs:
 
 
 def _predict(args: PredictArgs) -> int:
-    from tune_mnist.deploy.answers import answer, check_figure, draw, find_sources, print_answers
+    from tune_mnist.deploy.answers import answer_sources, find_sources, print_answers
     from tune_mnist.deploy.trained import PRETRAINED, load_trained
 
     if args.figure is not None:
+        from tune_mnist.deploy.answer_figure import check_figure, draw  # matplotlib, for figures alone
+
         check_figure(args.figure)
     trained = load_trained(args.model or PRETRAINED)
     sources = list(find_sources(args.images))
-    answers = answer(sources, trained)
+    answers = answer_sources(sources, trained, single=args.single)
     print_answers(answers, as_json=args.json)
     if args.figure is not None:
         draw(sources, answers, args.figure)
-    return int(any(found.error for found in answers))
+    return int(any(answer.error for answer in answers))
 
 
 main = command("predict", PredictArgs, _predict, DESCRIPTION)

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from support.pictures import digits, saved
-from tune_mnist.deploy.answers import _file, answer, draw_answers, predict_files
+from tune_mnist.deploy.answer_figure import draw_answers
+from tune_mnist.deploy.answers import _file, answer_sources, predict_files
 from tune_mnist.deploy.trained import PRETRAINED, load_trained
 from tune_mnist.predict import main
 
@@ -24,11 +25,11 @@ COUNT = 60
 def test_digits_as_real_files_are_read(kind: str, tmp_path: Path) -> None:
     labelled = [(saved(picture, kind, tmp_path / f"{n}"), label) for n, (picture, label) in enumerate(digits(COUNT))]
     answers = predict_files([path for path, _ in labelled])
-    right = sum(one.digit == label for one, (_, label) in zip(answers, labelled, strict=True))
+    right = sum(answer.digit == label for answer, (_, label) in zip(answers, labelled, strict=True))
     assert right >= 0.95 * COUNT, f"{right} of {COUNT}"
-    for one in answers:
-        assert sum(one.probabilities) == pytest.approx(1, abs=1e-5)
-        assert one.view is not None and one.view.shape == (28, 28)
+    for digit in (digit for answer in answers for digit in answer.digits):
+        assert sum(digit.probabilities) == pytest.approx(1, abs=1e-5)
+        assert digit.view.shape == (28, 28)
 
 
 def test_what_is_no_digit_is_told_in_a_line_and_the_rest_is_answered(
@@ -63,7 +64,7 @@ def test_stdin_and_a_figure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["16-bit", "transparent", "palette", "off-centre"])
 def test_the_figure_shows_the_picture_itself(kind: str, tmp_path: Path) -> None:
     source = _file(saved(digits(1)[0][0], kind, tmp_path / "one"))
-    shown = draw_answers([(source, answer([source], load_trained(PRETRAINED))[0])]).axes[0].images[0]
+    shown = draw_answers([(source, answer_sources([source], load_trained(PRETRAINED))[0])]).axes[0].images[0]
     seen = np.asarray(shown.to_rgba(np.asarray(shown.get_array())))[..., :3]
     assert seen.min() < 0.3 * seen.max()
 

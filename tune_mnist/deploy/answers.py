@@ -1,27 +1,26 @@
-"""Picture files to answers: the digit on each, how sure that is, and what else it might be; printed and drawn."""
+"""Picture files to answers: the digits on each, how sure they are, and what else they might be; printed."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.errors import UserError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from tune_mnist.deploy.pictures import Picture
+    from tune_mnist.deploy.reading import Digit
     from tune_mnist.deploy.trained import Trained
-    from tune_mnist.training.idx import Bytes
 
 
 STDIN = Path("-")
-MOST_DRAWN = 24
+NO_DIGIT = "no digit found: give a picture of a digit that stands out from its paper"
 
 
 @dataclass(frozen=True)
@@ -34,32 +33,34 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a picture shows: ten probabilities and the network's view uint8 (28, 28), or why there is no answer."""
+    """The digits in a picture, line by line, each from the left; or why there are none."""
 
     path: str
-    probabilities: tuple[float, ...] = ()
-    view: Bytes | None = field(default=None, repr=False)
+    digits: tuple[Digit, ...] = ()
+    """Their boxes are in the pixels of the upright picture."""
     error: str = ""
-
-    @cached_property
-    def ranking(self) -> list[int]:
-        """Digits from the most to the least probable; empty after an error."""
-        return sorted(range(len(self.probabilities)), key=lambda digit: -self.probabilities[digit])
 
     @property
     def digit(self) -> int | None:
-        """The most probable digit, None after an error."""
-        return self.ranking[0] if self.ranking else None
+        """The most probable digit of a picture of one; None after an error or with several."""
+        return self.digits[0].ranking[0] if len(self.digits) == 1 else None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values: path, digit, probability, runner_up, runner_up_probability; or path and error."""
+        """Plain JSON values: path and error, or path and digits, of which a single one's values stand beside it too."""
         if self.error:
             return {"path": self.path, "error": self.error}
-        first, second = self.ranking[:2]
-        return {
-            "path": self.path, "digit": first, "probability": self.probabilities[first],
-            "runner_up": second, "runner_up_probability": self.probabilities[second],
-        }
+        digits = [digit_as_json(digit) for digit in self.digits]
+        return {"path": self.path, **(digits[0] if len(digits) == 1 else {}), "digits": digits}
+
+
+def digit_as_json(digit: Digit) -> dict[str, Any]:
+    """Plain JSON values: digit, probability, runner_up, runner_up_probability, sure, line from 1, and box."""
+    first, second = digit.ranking[:2]
+    return {
+        "digit": first, "probability": digit.probabilities[first],
+        "runner_up": second, "runner_up_probability": digit.probabilities[second],
+        "sure": digit.sure, "line": digit.line + 1, "box": [round(value) for value in digit.box],
+    }
 
 
 def predict_files(paths: Iterable[Path], trained: Trained | None = None) -> list[Answer]:
@@ -69,30 +70,50 @@ def predict_files(paths: Iterable[Path], trained: Trained | None = None) -> list
     """
     from tune_mnist.deploy.trained import PRETRAINED, load_trained
 
-    return answer([_file(path) for path in paths], trained or load_trained(PRETRAINED))
+    return answer_sources([_file(path) for path in paths], trained or load_trained(PRETRAINED))
 
 
-def answer(sources: Sequence[Source], trained: Trained, **limits: int) -> list[Answer]:
-    """The answers to `sources`, in order; `limits` are those of `open_picture`."""
-    import numpy as np
+def answer_sources(
+    sources: Sequence[Source], trained: Trained, *, single: bool = False, **limits: int
+) -> list[Answer]:
+    """The answers to `sources`, in order; `limits` are those of `open_picture`.
 
-    views = [_view(source, limits) for source in sources]
-    seen = [view for view in views if not isinstance(view, UserError)]
-    rows = iter(trained.probabilities(np.stack(seen)).tolist() if seen else [])
+    With `single` a picture of several digits is an error.
+    """
+    from tune_mnist.deploy.pictures import colourfulness, grey_levels
+    from tune_mnist.deploy.reading import read_digits
+
+    pictures = [_opened(source, limits) for source in sources]
+    readable = [picture for picture in pictures if not isinstance(picture, UserError)]
+    read = read_digits([grey_levels(picture.pixels) for picture in readable], trained)
+    for number, picture in enumerate(readable):
+        if not read[number] and (colour := colourfulness(picture.pixels)) is not None:
+            read[number] = read_digits([colour], trained)[0]
+    found = iter(read)
     return [
-        Answer(source.path, error=str(view)) if isinstance(view, UserError) else Answer(source.path, next(rows), view)
-        for source, view in zip(sources, views, strict=True)
+        Answer(source.path, error=str(picture)) if isinstance(picture, UserError)
+        else _answer(source.path, picture, next(found), single)
+        for source, picture in zip(sources, pictures, strict=True)
     ]
 
 
-def _view(source: Source, limits: dict[str, int]) -> Bytes | UserError:
-    from tune_mnist.deploy.digits import to_digit
-    from tune_mnist.deploy.pictures import grey_levels, open_picture
+def _opened(source: Source, limits: dict[str, int]) -> Picture | UserError:
+    from tune_mnist.deploy.pictures import open_picture
 
     try:
-        return to_digit(grey_levels(open_picture(source.read(), **limits)))
+        return open_picture(source.read(), **limits)
     except UserError as error:
         return error
+
+
+def _answer(path: str, picture: Picture, digits: list[Digit], single: bool) -> Answer:
+    if not digits:
+        return Answer(path, error=NO_DIGIT)
+    if single and len(digits) > 1:
+        return Answer(path, error=f"{len(digits)} digits found: give a picture of one, or leave out --single")
+    scale = picture.width / picture.pixels.width
+    whole = [replace(digit, box=digit.box.scaled(scale)) for digit in digits]
+    return Answer(path, tuple(whole))
 
 
 def find_sources(named: Iterable[Path]) -> Iterator[Source]:
@@ -150,65 +171,22 @@ def _failing(reason: str) -> Callable[[], bytes]:
 
 def print_answers(answers: Sequence[Answer], *, as_json: bool = False) -> None:
     """Print a line, or a JSON object, for each answer; in words, errors go to stderr."""
-    for one in answers:
+    for answer in answers:
         if as_json:
-            print(json.dumps(one.as_json()))
-        elif one.error:
-            print(f"error: {one.path}: {one.error}", file=sys.stderr)
+            print(json.dumps(answer.as_json()))
+        elif answer.error:
+            print(f"error: {answer.path}: {answer.error}", file=sys.stderr)
         else:
-            print(_line(one))
+            print(f"{answer.path}: {in_words(answer)}")
 
 
-def _line(one: Answer) -> str:
-    first, second = one.ranking[:2]
-    p, q = one.probabilities[first], one.probabilities[second]
-    return f"{one.path}: {first} ({p:.1%}), or else {second} ({q:.1%})"
-
-
-def check_figure(path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    known = FigureCanvasAgg.get_supported_filetypes()
-    require(path.suffix[1:].lower() in known, f"figure ends in one of .{', .'.join(known)}", path, "change --figure")
-    require(path.parent.is_dir(), "the figure's folder exists", path.parent, "make it or change --figure")
-
-
-def draw(sources: Sequence[Source], answers: Sequence[Answer], path: Path) -> None:
-    import io
-
-    from tune_mnist.figures.canvas import DPI, styled
-    from tune_mnist.study.files import write_atomic
-
-    pairs = [pair for pair in zip(sources, answers, strict=True) if not pair[1].error]
-    if len(pairs) > MOST_DRAWN:
-        print(f"{path} shows the first {MOST_DRAWN} of {len(pairs)} pictures", file=sys.stderr)
-    if not pairs:
-        print(f"{path} is not drawn: no picture was answered", file=sys.stderr)
-        return
-    buffer = io.BytesIO()
-    with styled():
-        figure = draw_answers(pairs[:MOST_DRAWN])
-        figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=DPI)
-    write_atomic(path, buffer.getvalue())
-
-
-def draw_answers(pairs: Sequence[tuple[Source, Answer]]) -> Figure:
-    """A row for each picture: itself, the network's view of it and the probabilities; called under `styled`."""
-    import numpy as np
-
-    from tune_mnist.deploy.pictures import open_picture
-    from tune_mnist.figures.canvas import make_panels
-
-    figure, panels = make_panels(len(pairs), 3, 1.1, sharey=False)
-    for row, (source, one) in zip(panels, pairs, strict=True):
-        shown = np.asarray(open_picture(source.read()))
-        row[0].imshow(shown, cmap="gray", vmin=0, vmax=1 if shown.dtype.kind == "f" else 255)
-        row[0].set_title(Path(one.path).name, loc="left")
-        row[1].imshow(one.view, cmap="gray", vmin=0, vmax=255)
-        row[1].set_title("the network's view", loc="left")
-        row[2].bar(range(10), one.probabilities, color=["C0" if digit == one.digit else ".7" for digit in range(10)])
-        row[2].set(xticks=range(10), ylim=(0, 1), title=_line(one).removeprefix(f"{one.path}: "))
-        for axes in row[:2]:
-            axes.set(xticks=[], yticks=[])
-    figure.set_layout_engine("constrained")
-    return figure
+def in_words(answer: Answer) -> str:
+    """The digits as they are read, an unsure one with a question mark, and of the least sure what else it may be."""
+    doubtful = min(answer.digits, key=lambda digit: (digit.sure, digit.probability))
+    first, second = doubtful.ranking[:2]
+    p, q = doubtful.probabilities[first], doubtful.probabilities[second]
+    if len(answer.digits) == 1:
+        return f"{'' if doubtful.sure else 'unsure: '}{first} ({p:.1%}), or else {second} ({q:.1%})"
+    lines = [list(line) for _, line in itertools.groupby(answer.digits, key=lambda digit: digit.line)]
+    read = " / ".join(" ".join(f"{d.ranking[0]}{'' if d.sure else '?'}" for d in line) for line in lines)
+    return f"{read} (least sure: {first} {p:.1%}, or else {second} {q:.1%})"

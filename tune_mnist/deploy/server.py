@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import logging
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,19 @@ from ray import serve
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from tune_mnist.deploy.answers import Answer, Source, answer
+from tune_mnist.deploy.answers import Answer, Source, answer_sources, digit_as_json
 from tune_mnist.deploy.trained import load_trained
 
 PAGE = Path(__file__).parent / "serve.html"
-MOST_BYTES = 2**20
-"""Of a request's body; at most `MOST_AT_ONCE` are in memory."""
-MOST_PIXELS = 2**22
+MOST_BYTES = 2**25
+"""Of a request's body."""
+MOST_BYTES_READ = 2**27
+"""Of a body that is too large, before the connection is closed: one that is closed at once has no answer."""
+TOO_LARGE = f"a picture of at most {MOST_BYTES} bytes is read"
+MOST_BYTES_AT_ONCE = 2**28
+"""Of all bodies that are in memory."""
+MOST_PIXELS = 2**24
+"""That are decoded; of a JPEG a fraction is, so that it may have up to `pictures.MOST_PIXELS`."""
 REQUEST_SECONDS = 30.0
 MOST_AT_ONCE = 256
 MOST_WAITING = 2048
@@ -53,14 +60,15 @@ def application(model: Path) -> serve.Application:
 
 
 class DigitReader:
-    """`GET /` is the page; `POST /predict` takes a picture file as its body and answers in JSON."""
+    """`GET /` is the page; `POST /predict` takes a picture file, as its body or a form's, and answers in JSON."""
 
     def __init__(self, model: Path) -> None:
         self.trained = load_trained(model)
         self.page = PAGE.read_text(encoding="utf-8")
+        self.held = 0  # bytes of bodies in memory
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one request; status 200, or 400, 404, 405 or 413 with `error`."""
+        """Answer one request; status 200, or 400, 404, 405, 413 or 503 with `error`."""
         known = {"/": "GET", "/predict": "POST"}
         method = known.get(request.url.path)
         if method is None:
@@ -69,11 +77,43 @@ class DigitReader:
             return _error(405, f"use {method} here", Allow=method)
         if method == "GET":
             return HTMLResponse(self.page, headers=HEADERS)
-        body = await _body(request)
-        if body is None:
-            return _error(413, f"a picture of at most {MOST_BYTES} bytes is read", Connection="close")
-        found = await self.read(body)
-        return _error(400, found.error) if found.error else JSONResponse(as_json(found), headers=HEADERS)
+        body = bytearray()
+        try:
+            return await self._receive(request, body) or await self._answered(request, bytes(body))
+        finally:
+            self.held -= len(body)
+
+    async def _receive(self, request: Request, body: bytearray) -> Response | None:
+        """Read the request's body into `body`; a refusal if it is too large, the rest of which is thrown away."""
+        announced = request.headers.get("content-length", "0")
+        size = int(announced) if announced.isdecimal() else MOST_BYTES_READ + 1
+        refusal = _error(413, TOO_LARGE, Connection="close") if size > MOST_BYTES else None
+        read = 0
+        with contextlib.suppress(ClientDisconnect):  # nobody is there to read the answer
+            if size > MOST_BYTES_READ:
+                return refusal
+            async for chunk in request.stream():
+                read += len(chunk)
+                if read > MOST_BYTES_READ:
+                    return refusal
+                if read > MOST_BYTES:
+                    refusal = _error(413, TOO_LARGE, Connection="close")
+                elif self.held + len(chunk) > MOST_BYTES_AT_ONCE:
+                    return _error(503, "too many pictures at once: try again", Connection="close")
+                elif refusal is None:
+                    body += chunk
+                    self.held += len(chunk)
+        return refusal
+
+    async def _answered(self, request: Request, body: bytes) -> Response:
+        content_type = request.headers.get("content-type", "")
+        if content_type.lower().startswith("multipart/form-data"):
+            picture = form_file(body, content_type)
+            if picture is None:
+                return _error(400, "a form without a file: send a file's content, as curl -F file=@photo.jpg does")
+            body = picture
+        answer = await self.read(body)
+        return _error(400, answer.error) if answer.error else JSONResponse(as_json(answer), headers=HEADERS)
 
     @serve.batch(max_batch_size=MOST_IN_BATCH, batch_wait_timeout_s=BATCH_WAIT_SECONDS)
     async def read(self, bodies: list[bytes]) -> list[Answer]:
@@ -81,34 +121,36 @@ class DigitReader:
         return await asyncio.to_thread(self._answers, bodies)
 
     def _answers(self, bodies: list[bytes]) -> list[Answer]:
-        return answer([_source(body) for body in bodies], self.trained, most_pixels=MOST_PIXELS)
+        return answer_sources([_source(body) for body in bodies], self.trained, most_pixels=MOST_PIXELS)
 
 
-def as_json(found: Answer) -> dict[str, Any]:
-    """An answer as plain JSON values: what predict prints but its path, all probabilities, and the view in base64."""
-    assert found.view is not None
-    said = found.as_json()
-    del said["path"]
-    view = base64.b64encode(found.view.tobytes()).decode()
-    return {**said, "probabilities": list(found.probabilities), "view": view}
+def as_json(answer: Answer) -> dict[str, Any]:
+    """What predict prints but the path; each digit with all its probabilities and its view in base64."""
+    digits = [
+        digit_as_json(digit) | {
+            "probabilities": list(digit.probabilities), "view": base64.b64encode(digit.view.tobytes()).decode(),
+        }
+        for digit in answer.digits
+    ]
+    return {**(digits[0] if len(digits) == 1 else {}), "digits": digits}
+
+
+def form_file(body: bytes, content_type: str) -> bytes | None:
+    """The content of the first file in a form of multipart/form-data (RFC 7578); None if there is none."""
+    header = Message()
+    header["Content-Type"] = content_type
+    boundary = header.get_boundary()
+    if not boundary:
+        return None
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode())[1:]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        if b"filename" in head.lower():
+            return content
+    return None
 
 
 def _source(body: bytes) -> Source:
     return Source("", lambda: body)
-
-
-async def _body(request: Request) -> bytes | None:
-    """The request's body, None if it is too large, of which no more is then read."""
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced) > MOST_BYTES:
-        return None
-    body = bytearray()
-    with contextlib.suppress(ClientDisconnect):  # nobody is there to read the answer
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST_BYTES:
-                return None
-    return bytes(body)
 
 
 def _error(status: int, reason: str, **headers: str) -> JSONResponse:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+STARTING = "starting, which takes up to half a minute"
 OPEN_TO_ALL = "warning: whoever reaches this machine on that port can use it; nothing asks who they are"
 # A replica listens on every network; before https://github.com/ray-project/ray/pull/65189 to anyone, token or not.
 LEAST_RAY = "2.60"
@@ -52,12 +53,14 @@ def serving(model: Path | None, host: str, port: int, console: Console) -> Itera
     Raises:
         UserError: no model, no Ray Serve, or the address cannot be listened on; before Ray starts.
     """
+    _check_ray()
+    port = _free_port(host, port)
+    print(STARTING, file=sys.stderr, flush=True)  # before torch and Ray are imported, which takes seconds
+
     from tune_mnist.deploy.trained import PRETRAINED, load_trained
 
     folder = (model or PRETRAINED).resolve()
     load_trained(folder)
-    _check_ray()
-    port = _free_port(host, port)
 
     from tune_mnist.running.resources import Resources
     from tune_mnist.running.session import ray_session
@@ -81,10 +84,10 @@ def _check_ray() -> None:
 
 def _free_port(host: str, port: int) -> int:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(found[0]) as listener:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(found[4])
+            listener.bind(address)
             return int(listener.getsockname()[1])
     except OSError as error:
         raise UserError(f"cannot listen on {host}:{port}: {error.strerror}: change --host or --port") from None

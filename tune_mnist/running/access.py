@@ -45,12 +45,12 @@ def make_token() -> None:
     with writing(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            descriptor, made = tempfile.mkstemp(dir=path.parent)  # of mode 0600
+            descriptor, new = tempfile.mkstemp(dir=path.parent)  # of mode 0600
             with open(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
             with contextlib.suppress(FileExistsError):  # another run was faster
-                os.link(made, path)
-            os.unlink(made)
+                os.link(new, path)
+            os.unlink(new)
         path.chmod(0o600)
 
 

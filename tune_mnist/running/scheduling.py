@@ -15,12 +15,12 @@ PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 @contextlib.contextmanager
 def starting_together(count: int) -> Iterator[None]:
     """Let Tune start so many workers at a time: for a searcher it starts one after the other."""
-    ours = PENDING not in os.environ
+    unset = PENDING not in os.environ
     os.environ.setdefault(PENDING, str(max(1, count)))
     try:
         yield
     finally:
-        if ours:
+        if unset:
             del os.environ[PENDING]
 
 
@@ -37,8 +37,9 @@ class InOrder(FIFOScheduler):
         if not controller._pending_trials:
             return super().choose_trial_to_run(tune_controller)
         without_slot = {None, *controller._actor_manager.pending_actors}
-        found = [trial for trial in controller._pending_trials if controller._trial_to_actor.get(trial) in without_slot]
-        return min(found, key=number, default=None)
+        trials = controller._pending_trials
+        without_worker = [trial for trial in trials if controller._trial_to_actor.get(trial) in without_slot]
+        return min(without_worker, key=number, default=None)
 
 
 def number(trial: Any) -> int:
