@@ -1,7 +1,7 @@
 """Simulations behind the statistics: how often they err, what they see, and what their intervals cover.
 
-    python experiments/statistics.py            # every table, into experiments/statistics.csv (tens of minutes)
-    python experiments/statistics.py --quick    # few repetitions, printed only
+    python experiments/simulations.py            # every table, into experiments/simulations.csv (tens of minutes)
+    python experiments/simulations.py --quick    # few repetitions, printed only
 
 Each row is one made situation, of which the truth is known, repeated. A seed changes a network's error rate by a
 factor whose logarithm is normal; its deviation differs from training to training as `noise` says (none: 8.3% for all;
@@ -20,26 +20,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path = [path for path in sys.path if Path(path or ".").resolve() != Path(__file__).resolve().parent]  # `statistics`
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from scipy.stats import norm  # noqa: E402
-
-from tune_mnist.reporting import claims_models, claims_sweep  # noqa: E402
-from tune_mnist.reporting.verdicts import Claim, Evidence  # noqa: E402
-from tune_mnist.spec.study import StudySpec  # noqa: E402
-from tune_mnist.spec.training import Recipe, TrainingConfig  # noqa: E402
-from tune_mnist.study.training_folder import TrainingRecord  # noqa: E402
-from tune_mnist.tables.analyse import Tables, analyse  # noqa: E402
-from tune_mnist.tables.intervals import accuracy_interval, wilson  # noqa: E402
-from tune_mnist.tables.leaders import LEVEL, against_third, may_be_best  # noqa: E402
-from tune_mnist.tables.significance import Score  # noqa: E402
+from tune_mnist.reporting import claims_models, claims_sweep
+from tune_mnist.reporting.verdicts import Claim, Evidence
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.tables.analyse import Tables, analyse
+from tune_mnist.tables.intervals import accuracy_interval, wilson
+from tune_mnist.tables.leaders import LEVEL, against_third, may_be_best
+from tune_mnist.tables.significance import Score
 
 DEVIATION = 0.083  # of log(1 - accuracy) from seed to seed, as in the curated runs
 NOISE = {"none": 0.0, "mild": 0.3, "strong": 0.5}
