@@ -24,7 +24,7 @@ import numpy as np
 from tune_mnist.spec.toml import read_spec
 from tune_mnist.spec.training import PlannedTraining
 from tune_mnist.study.files import read_json, write_json
-from tune_mnist.tables.significance import Noise, Sample, Score, compare
+from tune_mnist.tables.difference import over_seeds
 from tune_mnist.training.batches import make_pictures
 from tune_mnist.training.dataset import load_dataset, training_data
 from tune_mnist.training.loop import Training, fit
@@ -84,18 +84,20 @@ def train(name: str, plan: PlannedTraining, path: Path) -> str:
 
 def print_table(folder: Path) -> None:
     """Validation accuracy per variant over its finished seeds, and the paired difference to the recipe's."""
-    found: dict[str, Sample] = {name: {} for name in VARIANTS}
+    found: dict[str, dict[int, float]] = {name: {} for name in VARIANTS}
     for name, plan, path in trainings(folder):
         if path.exists():
             accuracy = read_json(path)["epochs"][-1]["evaluation"]["accuracy"]
-            found[name] = {**found[name], plan.config.seed: Score(accuracy, None)}
+            found[name][plan.config.seed] = accuracy
     print(f"{'variant':<28}{'n':>2}{'mean':>9}{'std':>8}   difference to the recipe (95%, paired)")
     for name, sample in found.items():
-        values = [score.accuracy for score in sample.values()]
+        values = list(sample.values())
         if len(values) < 2:
             continue
-        one = compare(sample, found["the recipe"], Noise())
-        told = f"{one['difference']:+.2%} ({one['ci_low']:+.2%} to {one['ci_high']:+.2%})"
+        recipe = found["the recipe"]
+        one = over_seeds(np.array([sample[seed] - recipe[seed] for seed in sorted(sample.keys() & recipe.keys())]))
+        low, high = one.interval()
+        told = f"{one.value:+.2%} ({low:+.2%} to {high:+.2%})"
         told = "" if name == "the recipe" else told
         print(f"{name:<28}{len(values):>2}{np.mean(values):>9.2%}{np.std(values, ddof=1):>8.2%}   {told}".rstrip())
 

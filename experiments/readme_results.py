@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tune_mnist.reporting.judge import judge
+from tune_mnist.reporting.judge import Judgement, judge
+from tune_mnist.reporting.verdicts import TITLES
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.study import Study
 from tune_mnist.tables.of_study import tables_of
@@ -24,6 +25,9 @@ from tune_mnist.tables.standings import BEST
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 FIGURE = "heatmap_lr_batch_size"
+STUDIES = (
+    "holdout", "report", "eased", "eased_holdout", "augmented", "augmented_holdout", "cnn", "cnn_holdout",
+)
 
 
 def results(studies: list[Path], root: Path) -> str:
@@ -33,7 +37,7 @@ def results(studies: list[Path], root: Path) -> str:
     where = Path(os.path.relpath(first, root)).as_posix()
     best = tables.top3[tables.top3["standing"] == BEST]
     ties = len(tables.top3) - len(best)
-    told = [f"{verdict.claim} {verdict.verdict}" for verdict in judge(tables, further)]
+    judgements = judge(tables, further)
     names = "".join(f" {Path(os.path.relpath(other, root)).as_posix()}" for other in others)
     return "\n".join([
         f"![Accuracy by learning rate and batch size]({where}/figures/{FIGURE}.png)",
@@ -43,9 +47,20 @@ def results(studies: list[Path], root: Path) -> str:
         f"{len(tables.summary)} cells, {_counted(int(tables.summary['n'].max()), 'seed')} each; "
         f"{_counted(ties, 'more cell')} not distinguishable from the third. {tables.method}",
         "",
-        f"The report's claims: {', '.join(told)}. Why: `python -m tune_mnist.claims {where}{names}`, or the page "
+        *_verdicts(judgements),
+        "",
+        f"Why, and by which tests: `python -m tune_mnist.claims {where}{names}`, or the page "
         f"[{where}/report.html]({where}/report.html).",
     ])
+
+
+def _verdicts(judgements: list[Judgement]) -> list[str]:
+    """The claims' verdicts as a Markdown table, a row per claim and a column per way to judge it."""
+    lines = [f"| the report's claim | {' | '.join(TITLES.values())} |", "| --- | --- | --- |"]
+    for judgement in judgements:
+        verdicts = [verdict.verdict for verdict in judgement.columns.values()]
+        lines.append(f"| {judgement.claim}: {judgement.text} | {' | '.join(verdicts)} |")
+    return lines
 
 
 def _table(best: pd.DataFrame) -> list[str]:
@@ -90,7 +105,7 @@ def main() -> int:
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the README is not up to date")
     args = parser.parse_args()
-    curated = [ROOT / "ray_results" / name for name in ("holdout", "report", "eased", "cnn")]
+    curated = [ROOT / "ray_results" / name for name in STUDIES]
     studies = args.studies or [folder for folder in curated if (folder / "study.json").exists()]
     if not studies:
         print("error: no curated run in ray_results: name a study", file=sys.stderr)

@@ -17,12 +17,12 @@ class ClaimsArgs(ReportArgs):
 
 
 def _claims(args: ClaimsArgs) -> int:
-    from tune_mnist.reporting.judge import judge, print_verdicts
+    from tune_mnist.reporting.judge import judge, print_judgements
     from tune_mnist.study.study import Study
     from tune_mnist.tables.of_study import tables_of
 
     tables, *others = (tables_of(Study(folder)) for folder in args.studies)
-    print_verdicts(judge(tables, others), tables.method, as_json=args.json)
+    print_judgements(judge(tables, others), tables.method, as_json=args.json)
     return 0
 
 

@@ -235,7 +235,8 @@ def test_under_report_the_metrics_are_test_metrics_and_top_three_have_no_second_
     tables = analyse([one], [record(one.config, [], epochs=(row,), timings=())], "report")
     assert tables.results["test_accuracy"].tolist() == [0.5]
     assert list(tables.top3) == ["rank", "model", "lr", "batch_size", "epochs", "n", "mean", "std", "ci_low", "ci_high",
-                                 "train_loss", "test_loss", "standing", "difference", "p_adjusted"]
+                                 "train_loss", "test_loss", "standing", "difference", "p_adjusted",
+                                 "p_equivalent"]
 
 
 def test_settings_are_columns_only_where_they_differ() -> None:

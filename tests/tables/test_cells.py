@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 from support.studies import made_tables
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Recipe, TrainingConfig
-from tune_mnist.tables.cells import complete, contrast, plain, plain_epochs, versus
+from tune_mnist.tables.cells import best_p_of, complete, contrast, plain, plain_epochs, versus
+from tune_mnist.tables.significance import accuracies_of
 
 SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-4, 1e-3), batch_size=(16, 32, 64), epochs=(1, 3), seeds=3)
 
@@ -40,7 +42,9 @@ def test_a_cell_s_epochs_are_those_up_to_its_budget_of_all_its_seeds() -> None:
         assert sorted(zip(rows["seed"], rows["epoch"], strict=True)) == [
             (seed, epoch) for seed in range(3) for epoch in range(1, budget + 1)
         ]
-    assert list(cells.where(epochs=3).by_epoch("train_loss")) == pytest.approx([0.4, 0.2, 0.4 / 3])
+    losses = cells.where(epochs=3).by_epoch("train_loss")
+    assert losses.shape == (3, 3) and list(losses.loc[1]) == pytest.approx([0.4, 0.2, 0.4 / 3])
+    assert cells.where(epochs=3).at_end("train_loss") == pytest.approx([0.4 / 3] * 3)
 
 
 def test_plain_cells_are_those_of_the_report_s_recipe() -> None:
@@ -52,35 +56,61 @@ def test_plain_cells_are_those_of_the_report_s_recipe() -> None:
     assert len(longest) == 3 * 2 * 2 * 3 * 3
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_a_contrast_is_the_difference_of_mean_accuracies(seeds: int) -> None:
-    cells = complete(made_tables(replace(SPEC, seeds=seeds), by_batch))
-    small, large = cells.where(batch_size=[16, 32]), cells.where(batch_size=64)
-    tested = contrast(small, large)
-    back = contrast(large, small)
-    assert tested["difference"] == pytest.approx(small.rows["mean"].mean() - large.rows["mean"].mean())
-    assert tested["difference"] == pytest.approx(0.015, abs=0.001)
-    assert tested["ci_low"] < tested["difference"] < tested["ci_high"] and tested["p"] < 0.05
-    assert (back["difference"], back["p"]) == pytest.approx((-tested["difference"], tested["p"]))
+def test_a_contrast_is_the_difference_of_mean_accuracies_by_welch_s_test_over_trainings() -> None:
+    cells = complete(made_tables(SPEC, by_batch)).where(model="SimpleNN", lr=1e-3)
+    small, large = cells.where(batch_size=16), cells.where(batch_size=64)
+    found, back = contrast([(1, small), (-1, large)]), contrast([(1, large), (-1, small)])
+    assert found.value == pytest.approx(small.rows["mean"].mean() - large.rows["mean"].mean())
+    trainings = [accuracies_of(group.samples()).mean(axis=0) for group in (small, large)]  # over both budgets
+    assert found.p() == pytest.approx(ttest_ind(*trainings, equal_var=False).pvalue) and found.p() < 0.05
+    assert (back.value, back.p()) == pytest.approx((-found.value, found.p()))
 
 
-def test_what_shares_no_seed_or_has_no_predictions_is_not_tested() -> None:
+def test_one_seed_cannot_be_contrasted() -> None:
     cells = complete(made_tables(replace(SPEC, seeds=1), by_batch))
-    other = complete(made_tables(replace(SPEC, seeds=1), by_batch))
-    shifted = {cell: {7: sample[0]} for cell, sample in other.tables.samples.items()}
-    apart = replace(other, tables=replace(other.tables, samples=shifted))
-    assert all(math.isnan(value) for value in contrast(cells, apart).values())
-    unknown = {
-        cell: {seed: score._replace(correct=None) for seed, score in sample.items()}
-        for cell, sample in other.tables.samples.items()
-    }
-    blind = replace(other, tables=replace(other.tables, samples=unknown))
-    tested = contrast(cells.where(batch_size=16), blind.where(batch_size=64))
-    assert tested["difference"] == pytest.approx(0.02, abs=0.001) and np.isnan(tested["p"])
+    tested = contrast([(1, cells.where(batch_size=16)), (-1, cells.where(batch_size=64))])
+    assert tested.value == pytest.approx(0.02, abs=0.001) and math.isnan(tested.p())
+    assert math.isnan(versus(cells.where(batch_size=16), cells.where(batch_size=64)).p())
 
 
 def test_versus_compares_the_best_of_each() -> None:
     cells = complete(made_tables(SPEC, by_batch))
     tested = versus(cells.where(batch_size=16), cells.where(batch_size=64))
     expected = cells.where(batch_size=16)["mean"] - cells.where(batch_size=64)["mean"]
-    assert tested["difference"] == pytest.approx(expected) and tested["test"] == "t"
+    assert tested.value == pytest.approx(expected) and tested.test.startswith("Welch")
+
+
+def test_two_budgets_of_one_training_far_from_the_leaders_are_paired_by_seed() -> None:
+    def slow(config: TrainingConfig, epoch: int) -> float:
+        return (0.6 if config.lr == 1e-4 else 0.98) + 0.03 * epoch * (config.lr == 1e-4) + 0.005 * config.seed
+
+    cells = complete(made_tables(SPEC, slow)).where(model="SimpleNN", lr=1e-4, batch_size=16)
+    step = versus(cells.where(epochs=3), cells.where(epochs=1))
+    assert step.test.startswith("paired") and step.value == pytest.approx(0.06) and step.p() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"protocol": "report", "head": "logits"}, "protocol"), ({"head": "softmax"}, "head"),
+        ({"recipe": Recipe(dropout=0.2)}, "dropout"),
+    ],
+)
+def test_cells_that_are_not_alike_are_refused_unless_that_is_what_is_compared(
+    changed: dict[str, Any], name: str
+) -> None:
+    first, second = (complete(made_tables(spec, by_batch)) for spec in (SPEC, replace(SPEC, **changed)))
+    with pytest.raises(ValueError, match=f"differ in {name} cannot be compared"):
+        versus(first, second)
+    with pytest.raises(ValueError, match=f"differ in {name} cannot be compared"):
+        contrast([(1, first), (-1, second)])
+    with pytest.raises(ValueError, match=f"differ in {name} cannot be compared"):
+        best_p_of([first, second])
+    assert versus(first, second, compared=[name]).value == pytest.approx(0, abs=0.002)
+
+
+def test_cells_of_other_data_are_refused() -> None:
+    cells = complete(made_tables(SPEC, by_batch))
+    other = complete(replace(cells.tables, data_sha256="0" * 64))
+    with pytest.raises(ValueError, match="differ in data cannot be compared"):
+        versus(cells, other)

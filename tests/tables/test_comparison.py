@@ -28,7 +28,7 @@ def better_at_once(config: TrainingConfig, epoch: int) -> float:
     return steady(other, epoch) + (0.01 if config.lr == 1e-3 else 0)
 
 
-@pytest.mark.parametrize(("seeds", "method"), [(1, "McNemar"), (3, "paired t tests")])
+@pytest.mark.parametrize(("seeds", "method"), [(1, "McNemar"), (3, "Welch's t tests over seeds, ")])
 def test_the_rate_that_differs_is_found_and_no_other(seeds: int, method: str) -> None:
     spec = replace(SPEC, seeds=seeds)
     first, second = made_tables(spec, steady), made_tables(spec, better_at_once)
@@ -59,8 +59,12 @@ def test_only_shared_cells_and_seeds_are_compared() -> None:
 
 def test_other_pictures_are_compared_unpaired() -> None:
     tables = made_tables(SPEC, steady)
-    comparison = compare_studies(tables, made_tables(replace(SPEC, protocol="report"), steady), same_pictures=False)
-    assert "Fisher" in comparison.method and not comparison.cells["beyond_noise"].any()
+    found = compare_studies(tables, made_tables(replace(SPEC, protocol="report"), steady), same_pictures=False)
+    assert "over seeds and pictures" in found.method and not found.cells["beyond_noise"].any()
+    one_seed = replace(SPEC, seeds=1)
+    tables, report = made_tables(one_seed, steady), made_tables(replace(one_seed, protocol="report"), steady)
+    networks = compare_studies(tables, report, same_pictures=False)
+    assert "Fisher" in networks.method and not networks.cells["beyond_noise"].any()
 
 
 def test_the_command_says_how_many_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

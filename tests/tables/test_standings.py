@@ -9,7 +9,7 @@ import pytest
 from support.studies import made_tables
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.tables.standings import BEST, TIED
+from tune_mnist.tables.standings import BEST, EQUIVALENT, TIED
 
 FOUR = StudySpec(models=("SimpleNN",), lr=(1e-4, 2e-4, 3e-4, 4e-4, 5e-4), batch_size=(16,), epochs=(1,))
 
@@ -19,11 +19,12 @@ def by_lr(config: TrainingConfig, epoch: int) -> float:
     return (0.95 if config.lr == 5e-4 else 0.98) + (0.0005 * ((config.seed * 7 + round(config.lr * 1e5)) % 5 - 2))
 
 
-@pytest.mark.parametrize(("seeds", "method"), [(1, "McNemar"), (3, "paired t tests over the same seeds")])
+@pytest.mark.parametrize(("seeds", "method"), [(1, "McNemar"), (3, "Tukey and Kramer")])
 def test_the_fourth_ties_and_the_worse_fifth_does_not(seeds: int, method: str) -> None:
     spec = replace(FOUR, seeds=seeds)
     tables = made_tables(spec, by_lr)
-    assert list(tables.top3["standing"]) == [BEST, BEST, BEST, TIED]
+    fourth = EQUIVALENT if seeds == 3 else TIED  # by hundredths of a point from seed to seed
+    assert list(tables.top3["standing"]) == [BEST, BEST, BEST, fourth]
     assert 5e-4 not in set(tables.top3["lr"])
     assert tables.top3["p_adjusted"].isna().tolist() == [True, True, True, False]
     assert tables.top3["difference"].iloc[3] <= 0

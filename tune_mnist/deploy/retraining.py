@@ -154,7 +154,7 @@ def test_metrics(outputs: Tensor, labels: np.ndarray) -> dict[str, Any]:
     """Loss, accuracy, macro and per-class precision, recall and F1, and the confusion matrix (true, predicted).
 
     `outputs` float32 (n, 10) as the model's head gives them, `labels` int64 (n,). A class that is never
-    predicted has precision 0.
+    predicted has precision 0; the macro averages are over the classes that occur, as a truth or as a prediction.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -162,10 +162,11 @@ def test_metrics(outputs: Tensor, labels: np.ndarray) -> dict[str, Any]:
     classes = list(range(CLASSES))
     *scores, pictures = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
     by_class = dict(zip(("precision", "recall", "f1"), scores, strict=True))  # each (10,)
+    occurring = np.isin(classes, np.concatenate([labels, predicted]))
     return {
         "loss": float(F.cross_entropy(outputs, torch.from_numpy(labels))),
         "accuracy": float((predicted == labels).mean()),
-        **{name: float(values.mean()) for name, values in by_class.items()},
+        **{name: float(values[occurring].mean()) for name, values in by_class.items()},
         "per_class": [
             {"digit": digit, **{name: float(values[digit]) for name, values in by_class.items()},
              "pictures": int(pictures[digit])}

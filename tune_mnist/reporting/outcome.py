@@ -68,7 +68,7 @@ def some_failed(tables: Tables) -> bool:
 
 
 def _print_tables(folder: Path, tables: Tables) -> None:
-    best = tables.top3.head(3).drop(columns=["standing", "difference", "p_adjusted"], errors="ignore")
+    best = tables.top3.head(3).drop(columns=["standing", "difference", "p_adjusted", "p_equivalent"], errors="ignore")
     if best.empty:
         print(f"No cell of {len(tables.results)} has a result: no training came through")
     else:

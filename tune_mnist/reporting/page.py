@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +14,15 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
 
-from tune_mnist.reporting.judge import json_of, judge
+from tune_mnist.reporting.judge import Judgement, json_of, judge
+from tune_mnist.reporting.verdicts import ABOUT, RULE
+from tune_mnist.reporting.verdicts import TITLES as COLUMNS
 from tune_mnist.spec.errors import flag_of
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX, Recipe
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, split_name
+from tune_mnist.tables.of_study import test_set_uses
 from tune_mnist.tables.optimism import optimism
 from tune_mnist.tables.slices import Heatmap, costs, floor, heatmap, nearest
 from tune_mnist.tables.standings import BEST
@@ -47,10 +52,11 @@ def content(
         "counts": tables.summary["status"].value_counts().to_dict(),
         "varying": [column for column in tables.cell_columns if column not in ("model", "lr", "batch_size", "epochs")],
         "best": leaders[0] if leaders else None, "leaders": leaders,
-        "ties": int((tables.top3["standing"] != BEST).sum()),
+        "ties": int((tables.top3["standing"] != BEST).sum()), "known": not math.isnan(tables.noise.variance),
         "scored": [row for row in leaders[:3] if pd.notna(row.get("test_accuracy"))], "optimism": optimism(tables),
         "rivals": _rivals([(study.name, tables), *others]),
-        "claims": [json_of(verdict) for verdict in judge(tables, [other for _, other in others])],
+        "test_set": test_set_uses(study, tables),
+        "claims": _claims(judge(tables, [other for _, other in others])), "about": ABOUT, "rule": RULE,
         "heatmaps": _heatmaps(tables.summary), "cost": shown.pop("cost", None), "figures": shown,
         "rows": tables.summary.to_dict("records"), "held_out_loss": f"{PREFIX[tables.protocol]}_loss",
         "failed": tables.failed.to_dict("records"), "commands": [command(spec, study.name) for spec in specs],
@@ -81,6 +87,15 @@ def _figure(name: str, png: bytes) -> dict[str, Any]:
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return {"title": TITLES[name], "uri": uri, "width": width, "height": height}
+
+
+def _claims(judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """The judgements, and of each column its title and how many claims came to each verdict."""
+    counts = {
+        title: Counter(judgement.columns[column].verdict for judgement in judgements)
+        for column, title in COLUMNS.items()
+    }
+    return {"judgements": [json_of(judgement) for judgement in judgements], "columns": COLUMNS, "counts": counts}
 
 
 def _rivals(studies: Sequence[tuple[str, Tables]]) -> list[dict[str, Any]]:

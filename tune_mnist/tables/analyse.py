@@ -6,15 +6,30 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
-from tune_mnist.tables.significance import interval_of, score
-from tune_mnist.tables.standings import BEST, CellKey, Samples, cell_keys, leaders, ranked, samples_of, summarise
+from tune_mnist.tables.intervals import interval_of
+from tune_mnist.tables.noise import Estimates, Noise, estimate, learn_noise
+from tune_mnist.tables.significance import accuracies_of, score
+from tune_mnist.tables.standings import (
+    BEST,
+    CellKey,
+    Samples,
+    cell_keys,
+    leaders,
+    of_rows,
+    ranked,
+    samples_of,
+    summarise,
+    training_keys,
+)
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
 TEST_COLUMNS = [*(f"test_{metric}" for metric in METRICS), "test_ci_low", "test_ci_high"]
@@ -54,6 +69,8 @@ class Tables:
     """The settings that all trainings share."""
     samples: Samples = field(default_factory=dict, repr=False)
     """The accuracies and predictions of each complete cell by seed; a cell is its row of `cell_columns`."""
+    data_sha256: str = ""
+    """The SHA-256 of the pictures trained and evaluated on."""
 
     @property
     def cell_columns(self) -> list[str]:
@@ -65,12 +82,29 @@ class Tables:
         """The summary's complete cells, best first."""
         return self.summary[self.summary["status"] == "complete"]
 
+    @cached_property
+    def noise(self) -> Noise:
+        """The seeds' noise, learnt from the cells near the leaders."""
+        return learn_noise(*self._accuracies) if len(self.complete) else Noise()
+
+    @cached_property
+    def estimates(self) -> Estimates:
+        """What the seeds say of the accuracy of each of the `complete` cells."""
+        return estimate(*self._accuracies, self.noise)
+
+    @property
+    def _accuracies(self) -> tuple[np.ndarray, list[CellKey]]:
+        """The complete cells' accuracies, float (cells, seeds), and their trainings."""
+        samples = of_rows(self.complete[self.cell_columns], self.samples)
+        return accuracies_of(samples), training_keys(self.complete, self.cell_columns)
+
 
 def analyse(
     planned: Sequence[PlannedTraining],
     records: Iterable[TrainingRecord],
     protocol: Protocol,
     test_scores: TestScores | None = None,
+    data_sha256: str = "",
 ) -> Tables:
     """Tabulate what the `records` say about the `planned` cells; neither's order matters.
 
@@ -103,6 +137,7 @@ def analyse(
         settings={name: getattr(trainings[0].config, name) for name in SETTINGS if name not in varying}
         if trainings else {},
         samples=samples,
+        data_sha256=data_sha256,
     )
 
 
@@ -204,7 +239,7 @@ def _mean_score(scores: list[Mapping[str, Any]]) -> dict[str, float]:
 def _top3(best: pd.DataFrame, by: list[str], scores: dict[CellKey, dict[str, float]] | None) -> pd.DataFrame:
     """The columns of top3.csv, the three best with their mean test `scores`, if there are to be any."""
     columns = ["rank", *by, "n", "mean", "std", "ci_low", "ci_high", *best.filter(like="_loss"), "standing"]
-    top3 = best[[*columns, "difference", "p_adjusted"]]
+    top3 = best[[*columns, "difference", "p_adjusted", "p_equivalent"]]
     if scores is None:
         return top3
     # Of the others a smaller grid may have scored some, which must not show: the test set is for the three.

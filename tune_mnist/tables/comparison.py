@@ -14,9 +14,10 @@ from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.cells import complete, noise_of
+from tune_mnist.tables.cells import Cells, complete, on_other_pictures, on_these_pictures
+from tune_mnist.tables.difference import LEVEL, Difference
 from tune_mnist.tables.of_study import tables_of
-from tune_mnist.tables.significance import LEVEL, Sample, adjusted, compare
+from tune_mnist.tables.significance import adjusted, compare_networks
 from tune_mnist.tables.text import cell_name, p_value, percent, points
 
 CELL = ["model", "lr", "batch_size", "epochs"]
@@ -28,8 +29,8 @@ class Comparison:
 
     cells: pd.DataFrame
     """One row per shared cell: model, lr, batch_size, epochs, first and second (mean accuracies over the seeds
-    compared), difference (second less first) with ci_low and ci_high, p, p_adjusted, beyond_noise; those beyond noise
-    first, then by size."""
+    compared), difference (second less first) with ci_low and ci_high, p, p_adjusted, beyond_noise; those beyond
+    noise first, then by size."""
     only_first: int
     only_second: int
     method: str
@@ -47,12 +48,12 @@ def compare_studies(first: Tables, second: Tables, *, same_pictures: bool) -> Co
     """
     firsts, seconds = _best(first), _best(second)
     shared = [cell for cell in firsts if cell in seconds]
-    pairs = [(firsts[cell], seconds[cell]) for cell in shared]
-    if same_pictures:
-        pairs = [_over_same_seeds(*pair) for pair in pairs]
-    noise = max((noise_of(tables) for tables in (first, second)), key=lambda noise: noise.variance)  # the noisier's
-    compared = adjusted([compare(after, before, noise, same_pictures=same_pictures) for before, after in pairs])
-    means = [(*cell, *(_mean(sample) for sample in pair)) for cell, pair in zip(shared, pairs, strict=True)]
+    pairs = [_accuracies(firsts[cell], seconds[cell], same_pictures) for cell in shared]
+    compared = adjusted([
+        _compare(seconds[cell], firsts[cell], after, before, same_pictures)
+        for cell, (before, after) in zip(shared, pairs, strict=True)
+    ])
+    means = [(*cell, *(accuracy.value for accuracy in pair)) for cell, pair in zip(shared, pairs, strict=True)]
     cells = pd.concat([pd.DataFrame(means, columns=[*CELL, "first", "second"]), compared], axis=1)
     cells["beyond_noise"] = cells["p_adjusted"] < LEVEL
     order = cells.assign(size=-cells["difference"].abs(), within_noise=~cells["beyond_noise"])
@@ -62,34 +63,55 @@ def compare_studies(first: Tables, second: Tables, *, same_pictures: bool) -> Co
 
 
 METHODS = {
-    "t": "paired t tests over the seeds in common, moderated (Smyth 2004), with Holm's correction at 5%",
+    "t": "Welch's t tests over seeds, their noise moderated by that of the leaders (Smyth 2004), with Holm's "
+         "correction at 5%",
+    "t over pictures": "different pictures: Welch's t tests over seeds and pictures, the seeds' noise moderated by "
+                       "that of the leaders (Smyth 2004), with Holm's correction at 5%",
     "McNemar": "one seed: exact McNemar tests on the same pictures, with Holm's correction at 5%; they tell these "
                "networks apart, not what another seed would do",
-    "Fisher": "different pictures: Fisher's exact tests on the mean number of pictures right, with Holm's correction "
-              "at 5%",
+    "Fisher": "one seed, on different pictures: Fisher's exact tests on the numbers of pictures right, with Holm's "
+              "correction at 5%; they tell these networks apart, not what another seed would do",
     "": "no cell could be tested: neither seeds nor predictions in common",
 }
 
 
-def _best(tables: Tables) -> dict[tuple[Any, ...], Sample]:
-    """Of each (model, lr, batch_size, epochs) the best complete cell's scores."""
+def _best(tables: Tables) -> dict[tuple[Any, ...], Cells]:
+    """Of each (model, lr, batch_size, epochs) the best complete cell."""
     cells = complete(tables)
-    best: dict[tuple[Any, ...], Sample] = {}
-    for cell, sample in zip(cells.rows[CELL].itertuples(index=False, name=None), cells.samples(), strict=True):
-        best.setdefault(cell, sample)
+    best: dict[tuple[Any, ...], Cells] = {}
+    for place, cell in enumerate(cells.rows[CELL].itertuples(index=False, name=None)):
+        best.setdefault(cell, Cells(tables, cells.rows.iloc[[place]]))
     return best
 
 
-def _over_same_seeds(first: Sample, second: Sample) -> tuple[Sample, Sample]:
-    """Both samples' scores at the seeds they share, or all of them if they share none."""
-    shared = first.keys() & second.keys()
-    if not shared:
-        return first, second
-    return {seed: first[seed] for seed in shared}, {seed: second[seed] for seed in shared}
+def _accuracies(first: Cells, second: Cells, same_pictures: bool) -> tuple[Difference, Difference]:
+    """Both cells' accuracies as other seeds, and on different pictures other pictures, would have them.
+
+    On the same pictures by the seeds that they share, or by all of them if they share none.
+    """
+    if not same_pictures:
+        return on_other_pictures(first)[0], on_other_pictures(second)[0]
+    samples = first.samples()[0], second.samples()[0]
+    shared = sorted(samples[0].keys() & samples[1].keys())
+    accuracies = []
+    for cells, sample in zip((first, second), samples, strict=True):
+        whole, seeds = on_these_pictures(cells)[0], shared or sorted(sample)
+        mean = math.fsum(sample[seed].accuracy for seed in seeds) / len(seeds)
+        accuracies.append(Difference(mean, whole.error * math.sqrt(len(sample) / len(seeds)), whole.df))
+    return accuracies[0], accuracies[1]
 
 
-def _mean(sample: Sample) -> float:
-    return math.fsum(score.accuracy for score in sample.values()) / len(sample)
+def _compare(
+    first: Cells, second: Cells, one: Difference, other: Difference, same_pictures: bool
+) -> dict[str, Any]:
+    """Compare two cells, first less second, by their accuracies over seeds if both have several, or as two networks."""
+    if math.isnan(one.error) or math.isnan(other.error):
+        return compare_networks(first.samples()[0], second.samples()[0], same_pictures=same_pictures)
+    difference = one.less(other, "t" if same_pictures else "t over pictures")
+    low, high = difference.interval()
+    return {
+        "difference": difference.value, "ci_low": low, "ci_high": high, "p": difference.p(), "test": difference.test,
+    }
 
 
 def compare_folders(first: Study, second: Study) -> Comparison:

@@ -25,7 +25,7 @@ def tables_of(study: Study) -> Tables:
         for epochs in plan.budgets:
             if (score := folder.score(epochs)) is not None:
                 scores[plan.config, epochs] = score
-    return analyse(planned, study.records(planned, context), context.protocol, scores)
+    return analyse(planned, study.records(planned, context), context.protocol, scores, context.data_sha256)
 
 
 def load_study(folder: Path | str) -> Tables:
@@ -62,3 +62,22 @@ def winners_to_score(study: Study, tables: Tables | None = None) -> list[Cell]:
         (config, epochs) for _, row in winners.iterrows() for config, epochs in trainings_of_cell(study, tables, row)
         if study.training(training_key(config, context)).score(epochs) is None
     ]
+
+
+def test_set_uses(study: Study, tables: Tables) -> list[str]:
+    """How often the test set was scored and for what, in words, counted in the study's files."""
+    uses = []
+    scored = [path for path in sorted(study.folder.glob("trainings/*/test-*.json")) if path.is_file()]
+    networks = len(scored)
+    if tables.protocol == "report":
+        uses.append(
+            f"{len(tables.epochs):,} times to choose by, once after each epoch of each training (the protocol report "
+            "evaluates on it)"
+        )
+        if networks:
+            uses.append(f"{networks} times more for the winner's predictions, a network each")
+    elif networks:
+        uses.append(f"{networks} times for the three best, a network each, after they were chosen on validation")
+    if (study.folder / "best" / "metrics.json").is_file():
+        uses.append("once for the winner retrained on all training pictures")
+    return uses or ["never"]

@@ -14,9 +14,10 @@ SPLITS = 400
 
 @dataclass(frozen=True)
 class Optimism:
-    """By how much, in accuracy, a choice among `cells` made on `pictures` of them overrates what it chose."""
+    """By how much, in accuracy, a choice among `cells` by half of the `seeds` on `pictures` overrates what it chose."""
 
     cells: int
+    seeds: int
     pictures: int
     mean: float
     low: float
@@ -27,26 +28,35 @@ class Optimism:
 def optimism(tables: Tables, splits: int = SPLITS) -> Optimism | None:
     """Estimate by random halves, with a fixed seed, from the predictions; None if fewer than two cells have them.
 
-    A network's accuracies on two random halves differ by 0 on average; that of the chosen one does not.
+    In each, half of the pictures and, with two seeds or more, half of the seeds choose the best cell; the other seeds
+    score it on the other pictures. A cell's accuracies on the two differ by 0 on average; that of the chosen one does
+    not. One seed leaves out what luck with the seed adds.
     """
-    shares: list[np.ndarray] = []  # of each cell, for each picture: the share of its seeds that are right
+    right: list[np.ndarray] = []  # of each cell: which pictures each seed has right, (seeds, pictures)
     for sample in complete(tables).samples():
-        correct = [score.correct for score in sample.values() if score.correct is not None]
-        if correct and len(correct) == len(sample):
-            shares.append(np.stack(correct).mean(axis=0, dtype=np.float32))
-    lengths = {len(share) for share in shares}
-    if len(shares) < 2 or len(lengths) != 1:
+        correct = [sample[seed].correct for seed in sorted(sample)]
+        known = [flags for flags in correct if flags is not None]
+        if known and len(known) == len(correct):
+            right.append(np.stack(known))
+    if len(right) < 2 or len({flags.shape for flags in right}) != 1:
         return None
-    (pictures,) = lengths
+    seeds, pictures = right[0].shape
     half = pictures // 2
-    order = np.random.default_rng(0).random((splits, pictures)).argsort(axis=1)
+    chance = np.random.default_rng(0)
+    order = chance.random((splits, pictures)).argsort(axis=1)
     in_half = np.zeros((splits, pictures), np.float32)
     np.put_along_axis(in_half, order[:, :half], 1.0, axis=1)
-    right = np.stack(shares)  # (cells, pictures)
-    right_in_half = right @ in_half.T  # (cells, splits)
-    accuracy_outside = (right.sum(axis=1, keepdims=True) - right_in_half) / (pictures - half)
-    chosen = right_in_half.argmax(axis=0)  # (splits,)
+    choosing = chance.random((splits, seeds)).argsort(axis=1) < max(1, seeds // 2)  # (splits, seeds)
+    scoring = ~choosing if seeds > 1 else choosing
+    inside = np.empty((len(right), splits))  # each cell's accuracy to choose by
+    outside = np.empty((len(right), splits))
+    for cell, flags in enumerate(right):
+        in_each = flags.astype(np.float32) @ in_half.T  # (seeds, splits)
+        out_each = flags.sum(axis=1, keepdims=True) - in_each
+        inside[cell] = (in_each.T * choosing).sum(axis=1) / choosing.sum(axis=1) / half
+        outside[cell] = (out_each.T * scoring).sum(axis=1) / scoring.sum(axis=1) / (pictures - half)
+    chosen = inside.argmax(axis=0)  # (splits,)
     split = np.arange(splits)
-    flattered = right_in_half[chosen, split] / half - accuracy_outside[chosen, split]
+    flattered = inside[chosen, split] - outside[chosen, split]
     low, high = np.quantile(flattered, [0.025, 0.975])
-    return Optimism(len(shares), half, float(flattered.mean()), float(low), float(high))
+    return Optimism(len(right), seeds, half, float(flattered.mean()), float(low), float(high))

@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.tables.significance import LEVEL, Noise, Sample, Score, adjusted, alike, estimate_noise, interval_of
+from tune_mnist.tables.difference import LEVEL
+from tune_mnist.tables.intervals import interval_of
+from tune_mnist.tables.leaders import MARGIN, against_third, smallest_gap
+from tune_mnist.tables.noise import NEAR, Noise, learn_noise
+from tune_mnist.tables.significance import Sample, Score, accuracies_of, adjusted, compare_networks
+from tune_mnist.tables.text import percent
 
 STANDING = {"complete": 0, "diverged": 1}  # any other status stands last
 BEST = "best three"
 TIED = "not distinguishable from the third"
+EQUIVALENT = f"within {100 * MARGIN:g} points of the third"
 
 CellKey = tuple[Any, ...]
 """A cell's model, lr, batch_size, epochs and varying settings; a missing value is None, as NaN equals nothing."""
@@ -59,40 +65,60 @@ def summarise(cells: pd.DataFrame, by: list[str], prefix: str, samples: Samples)
 def leaders(summary: pd.DataFrame, by: list[str], samples: Samples) -> tuple[pd.DataFrame, str]:
     """The three best complete cells, then all that are not distinguishable from the third; and by what method.
 
-    Distinguishable is, over seeds, a cell of another mean or of a larger spread than the seeds usually give.
-
-    Adds `standing`, `difference` (from the third, in accuracy) and `p_adjusted`, empty where nothing was compared.
+    Adds `standing`, `difference` (from the third, in accuracy), `p_adjusted` (that of a cell as good as the third, any
+    of the study's being looked at) and `p_equivalent` (that of a cell `MARGIN` off), empty where nothing was compared.
     """
     complete = summary[summary["status"] == "complete"].reset_index(drop=True)
     ordered = of_rows(complete[by], samples)
-    noise = estimate_noise(ordered)
-    compared = adjusted([alike(sample, ordered[2], noise) for sample in ordered[3:]])[["difference", "p_adjusted"]]
-    compared.index += 3
-    best = complete.join(compared, how="left").assign(standing=BEST).astype({"difference": float, "p_adjusted": float})
+    accuracies = accuracies_of(ordered)
+    noise = learn_noise(accuracies, training_keys(complete, by)) if len(complete) else Noise()
+    if math.isnan(noise.variance):
+        compared = adjusted([compare_networks(sample, ordered[2]) for sample in ordered[3:]])
+        compared["p_equivalent"] = np.nan
+        compared.index += 3
+    else:
+        ties = against_third(accuracies, training_keys(complete, by), noise)
+        values = {"difference": ties.difference, "p_adjusted": ties.p, "p_equivalent": ties.equivalent_p}
+        compared = pd.DataFrame(values).iloc[3:]
+    added = ["difference", "p_adjusted", "p_equivalent"]
+    best = complete.join(compared[added], how="left").assign(standing=BEST).astype(dict.fromkeys(added, float))
     best.loc[3:, "standing"] = TIED
-    tied = best["p_adjusted"] > LEVEL
-    return best[tied | (best.index < 3)].reset_index(drop=True), method(ordered, noise)
+    best.loc[best["p_equivalent"] < LEVEL, "standing"] = EQUIVALENT
+    kept = (best["p_adjusted"] > LEVEL) | (best.index < 3)
+    return best[kept].reset_index(drop=True), method(accuracies, noise)
 
 
-def method(samples: Sequence[Sample], noise: Noise) -> str:
-    """How the intervals and comparisons of these cells were made, and what they can tell."""
-    seeds = max((len(sample) for sample in samples), default=0)
-    if seeds < 2:
+def method(accuracies: np.ndarray, noise: Noise) -> str:
+    """How the intervals and comparisons of these cells, best first, were made, and what they can tell."""
+    seeds = accuracies.shape[1]
+    if math.isnan(noise.variance):
         return (
-            "One seed: intervals are Wilson's over the pictures (95%), comparisons exact McNemar tests on the same "
-            "pictures with Holm's correction at 5%. They tell these networks apart; whether another seed would rank "
-            "the configurations the same way, one seed cannot tell."
+            "One seed: intervals (95%) are Wilson's, for these networks on other pictures. Which configuration is the "
+            "better, one seed cannot tell: another seed may differ as much as another configuration. Named beside the "
+            "three are only those whose very networks McNemar's exact test on the same pictures, with Holm's "
+            "correction at 5%, does not tell from the third's; more may be as good. Ask for --seeds 3."
         )
-    known, spread = "each cell's own variance alone", ""
-    if noise.df:
-        worth = "" if math.isinf(noise.df) else f", worth {noise.df:.1f} degrees of freedom"
-        points = 100 * math.sqrt(noise.variance)
-        known = f"a seed-to-seed deviation of {points:.2f} points shared by the better half of the cells{worth}"
-        spread = ", and F tests of their spread against that"
-    return (
-        f"{seeds} seeds: intervals are Student's t over seeds (95%), comparisons paired t tests over the same seeds, "
-        f"moderated by {known} (Smyth 2004){spread}, with Holm's correction at 5%."
+    trainings = len(noise.by_training)
+    text = (
+        f"{seeds} seeds: intervals (95%) are for other seeds and other pictures alike. Another seed changes an error "
+        f"rate by {percent(math.sqrt(noise.variance))} of itself (standard deviation), as learnt from the {trainings} "
+        f"{'training' if trainings == 1 else 'trainings'} with at most {NEAR:g} times the third's error; a training's "
+        "cells, at several epochs, are not independent and count as one witness. "
     )
+    if len(accuracies) < 4:
+        return text.strip()
+    gap = smallest_gap(1 - float(np.nanmean(accuracies[2])), noise, seeds=seeds, cells=len(accuracies))
+    return text + (
+        f"Each cell is held against the third by the range of {len(accuracies)} equal cells (Tukey and Kramer), which "
+        f"keeps the chance of any wrong exclusion at 5%. A cell {100 * gap:.2f} points worse than the third would be "
+        "told from it in 4 of 5 such studies; what is not told apart may differ by less than that. Equivalent means "
+        f"within {100 * MARGIN:g} points by two one-sided tests (Schuirmann 1987), with Holm's correction at 5%."
+    )
+
+
+def training_keys(cells: pd.DataFrame, by: list[str]) -> list[CellKey]:
+    """The training of each cell: its key but for the epochs; `by` names the columns that tell cells apart."""
+    return cell_keys(cells[[name for name in by if name not in ("epochs", "budget")]])
 
 
 def samples_of(cells: pd.DataFrame, by: list[str], scores: Sequence[Score]) -> Samples:

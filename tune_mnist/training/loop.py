@@ -194,12 +194,15 @@ def evaluate(outputs: Tensor, labels: np.ndarray) -> Evaluation:
 def macro_averages(confusion: Tensor) -> tuple[float, float, float]:
     """Macro precision, recall and F1 of a confusion matrix, integers (true class, predicted class).
 
-    As scikit-learn's precision_recall_fscore_support with zero_division=0: a class that is never
-    predicted has precision 0.
+    As scikit-learn's precision_recall_fscore_support with zero_division=0: the means are over the classes that occur,
+    as a truth or as a prediction; one that is never predicted has precision 0. Without any picture they are 0.
     """
+    occurring = confusion.sum(0) + confusion.sum(1) > 0
+    if not occurring.any():
+        return 0.0, 0.0, 0.0
     hits = confusion.diagonal().double()
     predicted, actual = confusion.sum(0).double(), confusion.sum(1).double()
-    precision = (hits / predicted.clamp(min=1)).mean()
-    recall = (hits / actual.clamp(min=1)).mean()
-    f1 = (2 * hits / (predicted + actual).clamp(min=1)).mean()
-    return float(precision), float(recall), float(f1)
+    precision = hits / predicted.clamp(min=1)
+    recall = hits / actual.clamp(min=1)
+    f1 = 2 * hits / (predicted + actual).clamp(min=1)
+    return float(precision[occurring].mean()), float(recall[occurring].mean()), float(f1[occurring].mean())

@@ -1,0 +1,41 @@
+"""Write everything that is published of the curated runs again: their tables, two pages, and the README's results.
+
+    python experiments/curated.py
+
+To be run after any change of what the tables, pages or verdicts say. Nothing is trained; what the claims lack, and the
+command that trains it, the pages say.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import readme_results
+
+from tune_mnist.reporting.publish import write_results
+from tune_mnist.study.files import write_atomic
+from tune_mnist.study.study import Study
+from tune_mnist.tables.analyse import write_tables
+from tune_mnist.tables.of_study import tables_of
+
+PAGES = ("holdout", "report")  # these two have figures and a page too, each with all the others as further studies
+
+
+def main() -> int:
+    folders = [readme_results.ROOT / "ray_results" / name for name in readme_results.STUDIES]
+    studies = [Study(folder) for folder in folders if (folder / "study.json").exists()]
+    tables = {study.name: tables_of(study) for study in studies}
+    for study in studies:
+        others = [(name, other) for name, other in tables.items() if name != study.name]
+        if study.name in PAGES:
+            write_results(study, tables[study.name], others)
+        else:
+            write_tables(tables[study.name], study.folder, write_atomic)
+        print(Path("ray_results") / study.name, flush=True)
+    sys.argv = sys.argv[:1]
+    return readme_results.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

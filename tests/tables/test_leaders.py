@@ -1,0 +1,75 @@
+"""Ties, bests and what a study can see, on cells whose truth is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import studentized_range, t
+
+from tune_mnist.tables.leaders import against_third, equivalence_p, may_be_best, seeds_needed, smallest_gap
+from tune_mnist.tables.noise import Noise, learn_noise
+
+
+def study(chance: np.random.Generator, means: np.ndarray, seeds: int, deviation: float = 0.08) -> np.ndarray:
+    drawn = 1 - (1 - means)[:, None] * np.exp(deviation * chance.normal(size=(len(means), seeds)))
+    return drawn[np.argsort(-drawn.mean(axis=1))]
+
+
+def test_the_p_of_a_tie_is_scipy_s_studentised_range() -> None:
+    accuracies = study(np.random.default_rng(0), np.linspace(0.98, 0.96, 12), 3)
+    trainings = list(range(12))
+    noise = learn_noise(accuracies, trainings)
+    found = against_third(accuracies, trainings)
+    assert np.isnan(found.p[:3]).all() and math.isinf(noise.prior_df)
+    log_errors = np.log(1 - accuracies.mean(axis=1))
+    q = (log_errors[3:] - log_errors[2]) / math.sqrt(noise.variance / 3)
+    near = np.isin(np.arange(3, 12), np.array([*noise.by_training]))
+    assert near.sum() > 4
+    assert found.p[3:][near] == pytest.approx(studentized_range.sf(q, 12, 2 * noise.df)[near], abs=1e-3)
+    assert found.difference[5] == pytest.approx(accuracies[5].mean() - accuracies[2].mean())
+
+
+def test_equal_cells_without_any_noise_tie_and_others_do_not() -> None:
+    accuracies = np.repeat([[0.98], [0.98], [0.98], [0.98], [0.97]], 3, axis=1)
+    found = against_third(accuracies, list(range(5)))
+    assert found.p[3:] == pytest.approx([1, 0]) and found.equivalent_p[3] == 0
+
+
+def test_one_seed_compares_nothing() -> None:
+    accuracies = np.linspace(0.98, 0.9, 6)[:, None]
+    assert np.isnan(against_third(accuracies, list(range(6))).p).all()
+    assert np.isnan(may_be_best(accuracies, list(range(6)))).all()
+
+
+def test_the_set_of_possible_bests_holds_the_best_and_leaves_out_the_rest() -> None:
+    chance = np.random.default_rng(3)
+    means = np.array([0.98, 0.9795, 0.97, 0.95, 0.9])
+    p = may_be_best(1 - (1 - means)[:, None] * np.exp(0.05 * chance.normal(size=(5, 5))), list(range(5)))
+    assert p[:2].min() > 0.05 and p[2:].max() < 0.05 and p[0] > 0.5
+
+
+def test_equivalence_is_two_one_sided_t_tests() -> None:
+    difference, error, df = np.array([0.001, -0.004, 0.02]), np.full(3, 0.001), np.full(3, 10.0)
+    expected = [max(t.sf((d + 0.005) / 0.001, 10), t.sf((0.005 - d) / 0.001, 10)) for d in difference]
+    assert equivalence_p(difference, error, df) == pytest.approx(expected)
+
+
+def test_a_gap_of_the_smallest_size_is_seen_four_times_in_five_and_more_seeds_see_less() -> None:
+    noise = Noise(0.08**2, math.inf, 200.0, {})
+    gap = smallest_gap(0.02, noise, seeds=3, cells=12)
+    chance = np.random.default_rng(4)
+    seen = []
+    for _ in range(200):
+        means = np.concatenate([np.full(5, 0.98), [0.98 - gap], np.full(6, 0.9)])  # the third is the median of five
+        accuracies = 1 - (1 - means)[:, None] * np.exp(0.08 * chance.normal(size=(12, 3)))
+        order = np.argsort(-accuracies.mean(axis=1))
+        p = against_third(accuracies[order], order.tolist(), noise).p
+        seen.append(p[order == 5][0] < 0.05)
+    assert 0.72 < np.mean(seen) < 0.88
+    needed = seeds_needed(0.005, 0.02, noise, cells=40)
+    assert needed is not None and needed > 3
+    assert smallest_gap(0.02, noise, seeds=needed, cells=40) <= 0.005
+    assert smallest_gap(0.02, noise, seeds=needed - 1, cells=40) > 0.005
+    assert seeds_needed(1e-6, 0.02, noise) is None

@@ -1,0 +1,108 @@
+"""The cells that lead: which may be as good as the third, which as the best, and what a study could have seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import t as student
+
+from tune_mnist.tables.difference import LEVEL, joint
+from tune_mnist.tables.multiplicity import best_p, holm, range_p
+from tune_mnist.tables.noise import Noise, estimate, learn_noise
+
+POWER = 0.8
+MARGIN = 0.005  # accuracies less than half a point apart are as good as equal
+
+
+@dataclass(frozen=True)
+class Ties:
+    """Cells ranked best first against the third; arrays are float (cells,), NaN where nothing can be compared."""
+
+    difference: np.ndarray
+    """A cell's accuracy less the third's."""
+    p: np.ndarray
+    """That so large a difference arises among as many equal cells."""
+    equivalent_p: np.ndarray
+    """That the difference seems to be within `MARGIN` where it is not, by Holm over the cells with `p` above 5%."""
+
+
+def against_third(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise | None = None) -> Ties:
+    """Compare each cell after the third with the third, by Tukey and Kramer's studentised range.
+
+    Accuracies are float (cells, seeds), the best cell first, NaN where it lacks a seed; `trainings` says which
+    training a cell is of. The third was taken for its rank, and any of the others may be looked at, so that the
+    difference of two is held against the range of all: the chance that any cell as good as the third is told apart
+    stays at 5%.
+    """
+    noise = learn_noise(accuracies, trainings) if noise is None else noise
+    found = estimate(accuracies, trainings, noise, alike=True)
+    difference = found.mean - found.mean[:3][-1]
+    p, equivalent = np.full(len(difference), np.nan), np.full(len(difference), np.nan)
+    if math.isnan(noise.variance):
+        return Ties(difference, p, equivalent)
+    error, df = joint(found.relative_error, found.df, found.relative_error[:3][-1], found.df[:3][-1])
+    behind = found.log_error - found.log_error[:3][-1]
+    p[3:] = range_p(math.sqrt(2) * np.maximum(_ratio(behind[3:], error[3:]), 0), len(p), df[3:])
+    tied = np.flatnonzero(p > LEVEL)
+    points, df = joint(found.error, found.df, found.error[:3][-1], found.df[:3][-1])
+    equivalent[tied] = holm(equivalence_p(difference[tied], points[tied], df[tied]))
+    return Ties(difference, p, equivalent)
+
+
+def may_be_best(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise | None = None) -> np.ndarray:
+    """p, float (cells,), that a cell is the best of all, by comparisons with the best (Hsu 1984); NaN with one seed.
+
+    Those with p above 5% contain the best with a probability of 95% at least. Arguments are `against_third`'s, in any
+    order.
+    """
+    noise = learn_noise(accuracies, trainings) if noise is None else noise
+    found = estimate(accuracies, trainings, noise, alike=True)
+    if math.isnan(noise.variance) or len(accuracies) < 2:
+        return np.full(len(accuracies), np.nan)
+    ahead = []
+    for log_error, own, own_df in zip(found.log_error, found.relative_error, found.df, strict=True):
+        error, df = joint(found.relative_error, found.df, own, own_df)
+        t = _ratio(log_error - found.log_error, error)  # how far each other is ahead, and 0 the cell itself
+        ahead.append((t.max(), df[t.argmax()]))
+    t, df = np.array(ahead).T
+    return best_p(t, len(t), df)
+
+
+def equivalence_p(difference: np.ndarray, error: np.ndarray, df: np.ndarray, margin: float = MARGIN) -> np.ndarray:
+    """p of the two one-sided t tests (Schuirmann 1987) that differences are within ± `margin`; all float (n,)."""
+    return student.sf(_ratio(margin - np.abs(difference), error), df)
+
+
+def smallest_gap(error: float, noise: Noise, *, seeds: int, cells: int, power: float = POWER) -> float:
+    """How far below the third, whose error rate is `error`, a cell must be to be told apart with this `power`.
+
+    `seeds` of each, among as many `cells`.
+    """
+    variance, df = noise.leaders
+    critical = brentq(lambda q: float(range_p(np.array([q]), cells, np.array([2 * df]))[0]) - LEVEL, 0.1, 1000)
+    needed = (critical / math.sqrt(2) + student.ppf(power, 2 * df)) * math.sqrt(2 * variance / seeds)
+    return error * math.expm1(needed)
+
+
+def seeds_needed(gap: float, error: float, noise: Noise, *, cells: int = 2, most: int = 1000) -> int | None:
+    """How many seeds of each cell see a `gap` in accuracy with 80% power; None if `most` do not.
+
+    `noise` is taken to be known as well as now, which is cautious: more seeds also tell it better.
+    """
+    seeds = np.arange(2, most + 1)
+    low, high = 0, len(seeds)
+    while low < high:
+        middle = (low + high) // 2
+        enough = smallest_gap(error, noise, seeds=int(seeds[middle]), cells=cells) <= gap
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return int(seeds[low]) if low < len(seeds) else None
+
+
+def _ratio(difference: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """A difference in standard errors, where these are 0 very many or none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(difference / error, nan=0.0, posinf=1e9, neginf=-1e9)
