@@ -52,7 +52,7 @@ def test_the_pairs_of_the_leaders_have_the_gaps_of_the_top_three() -> None:
     means = tables.top3["mean"].to_numpy()
     assert len(means) > 4
     told = seeds_to_tell(tables)
-    first, second, third, fourth, last = *means[:4], means[-1]
+    first, second, third, fourth, last = (means[place] for place in (0, 1, 2, 3, -1))
     gaps = [first - second, first - third, second - third, third - fourth, third - last]
     np.testing.assert_allclose(told["gap"], gaps)
     assert (told["among_all"].fillna(1001) >= told["alone"].fillna(1001)).all()
