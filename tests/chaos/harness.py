@@ -42,7 +42,8 @@ class Run:
     def __init__(self, words: list[str], folder: Path, chaos: Mapping[str, Any], env: Mapping[str, str]) -> None:
         self.mark = uuid.uuid4().hex
         path = os.pathsep.join([str(HERE / "faults"), os.environ.get("PYTHONPATH", "")])
-        more = {"CHAOS": json.dumps(dict(chaos)), "CHAOS_MARK": self.mark, "PYTHONPATH": path.rstrip(os.pathsep)}
+        disturbance = json.dumps({"figures": False, **chaos})
+        more = {"CHAOS": disturbance, "CHAOS_MARK": self.mark, "PYTHONPATH": path.rstrip(os.pathsep)}
         self.outputs = Path(tempfile.mkdtemp(dir=folder, prefix="output-"))
         self.started = time.monotonic()
         with open(self.outputs / "stdout", "xb") as out, open(self.outputs / "stderr", "xb") as err:

@@ -190,7 +190,7 @@ def _path(ordered: Sequence[Cells]) -> str:
 
 def _tests(steps: Sequence[Difference]) -> str:
     names = " or ".join(dict.fromkeys(step.test for step in steps))
-    return f"{names or 't tests'} against {points(STEP)} points, with Bonferroni's correction"
+    return f"{names or 't tests'}, each against {100 * STEP:g} points, with Bonferroni's correction"
 
 
 def c4(evidence: Evidence) -> Verdict:

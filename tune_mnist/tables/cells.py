@@ -124,7 +124,7 @@ def versus(first: Cells, second: Cells, *, compared: Collection[str] = ()) -> Di
         ours, theirs = first.samples()[0], second.samples()[0]
         paired = [ours[seed].accuracy - theirs[seed].accuracy for seed in sorted(ours.keys() & theirs.keys())]
         return over_seeds(np.array(paired), "paired t test over the seeds of one training")
-    return one.less(other, "Welch's t test over seeds, their noise moderated by the leaders'")
+    return one.less(other, "Welch's t test over seeds, their noise moderated by that of the leaders")
 
 
 def contrast(groups: Sequence[tuple[float, Cells]], *, compared: Collection[str] = ()) -> Difference:

@@ -6,6 +6,7 @@ The environment's CHAOS holds a JSON object with any of
   faults   what befalls the trainings of a label: raise, memory, hog, nan, die, hang; with "-once": only once
   tune     arguments of Ray's TuneConfig to override
   reverse  whether trainings are handed out in reverse order
+  figures  false: none is drawn, which takes longer than all these small trainings
 """
 
 from __future__ import annotations
@@ -135,9 +136,15 @@ def patch_runner(module: ModuleType) -> None:
     module.tune.TuneConfig = lambda **kwargs: make(**{**kwargs, **CHAOS.get("tune", {})})
 
 
+def patch_publish(module: ModuleType) -> None:
+    if not CHAOS.get("figures", True):
+        module.cell_figures = lambda tables: {}  # type: ignore[attr-defined]
+        module._further_figures = lambda *args: iter(())  # type: ignore[attr-defined]
+
+
 PATCHES = {
     "tune_mnist.training.loop": patch_training, "tune_mnist.study.training_folder": patch_store,
-    "tune_mnist.running.runner": patch_runner,
+    "tune_mnist.running.runner": patch_runner, "tune_mnist.reporting.publish": patch_publish,
 }
 
 
