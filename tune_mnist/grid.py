@@ -8,16 +8,42 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from tune_mnist.running.arguments import RunArgs
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.tracking import Tracking
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
-from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.search import SearchSpec
+from tune_mnist.spec.study import STORAGE, Download, StudySpec, check_storage_name, check_study_name
 from tune_mnist.spec.toml import read_spec
 
 DESCRIPTION = """Train every cell of a grid on Ray Tune; write its tables, the top three and figures.
 
 With no arguments: the report's 192 cells on MNIST. A file ending in .toml gives another grid, and
 flags override it. The same command again goes on where it stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArgs:
+    """What grid and search let a user say alike: which study, where, and on what."""
+
+    spec: StudySpec | SearchSpec  # first, as --help shows groups in the order of fields
+    name: str
+    """The study's name; its results land in STORAGE/NAME."""
+    storage: Path = STORAGE
+    """Folder of the studies."""
+    fresh: bool = False
+    """Start anew; an earlier study of this name is moved aside, not deleted."""
+    download: Download = False
+    json: bool = False
+    """Print the outcome as one JSON object."""
+    resources: Resources = field(default_factory=Resources)
+    """What each trial gets, on which machines, and how often it is tried."""
+    tracking: Tracking = field(default_factory=Tracking)
+    """Where else the epochs go, besides the study's folder."""
+
+    def __post_init__(self) -> None:
+        check_study_name(self.name)
+        check_storage_name(self.storage)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from tune_mnist.running.arguments import RunArgs
+from tune_mnist.grid import RunArgs
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.search import SearchSpec, read_search

@@ -38,7 +38,7 @@ def test_heatmap_cells_are_the_summary_s_means_in_one_scale_for_all_panels() -> 
     figure = accuracy_heatmap(summary, "holdout", "lr", 10)
     limits = set()
     for model, axes in zip(SPEC.models, figure.axes, strict=False):
-        (mesh,) = (one for one in axes.collections if isinstance(one, QuadMesh))
+        (mesh,) = (drawn for drawn in axes.collections if isinstance(drawn, QuadMesh))
         table = by_lr_and_batch_size(summary, model)
         np.testing.assert_array_equal(np.asarray(mesh.get_array()), table)
         assert [text.get_text() for text in axes.texts] == [f"{100 * mean:.2f}" for mean in table.to_numpy().ravel()]

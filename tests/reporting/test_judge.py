@@ -125,7 +125,8 @@ def test_an_empty_study_decides_nothing() -> None:
 
 
 def test_one_seed_is_judged_by_picture() -> None:
-    verdicts = {one.claim: one for one in judge(made_tables(replace(GRID, seeds=1), as_reported, loss_as_reported))}
+    tables = made_tables(replace(GRID, seeds=1), as_reported, loss_as_reported)
+    verdicts = {verdict.claim: verdict for verdict in judge(tables)}
     assert verdicts["C1"].verdict == "confirmed"
     assert verdicts["C4"].parts[0].outcome == "confirmed"
 
@@ -143,11 +144,11 @@ def test_the_command_prints_every_verdict_and_its_json_is_strict(
     spec = replace(GRID, models=("SimpleNN",), lr=(1e-4,), epochs=(2,), seeds=1)
     folder = made_study(tmp_path / "study", spec).folder
     assert claims.main([str(folder)]) == 0
-    told = capsys.readouterr().out
-    assert all(f"C{number} " in told for number in range(1, 11)) and "McNemar" in told
+    printed = capsys.readouterr().out
+    assert all(f"C{number} " in printed for number in range(1, 11)) and "McNemar" in printed
     assert claims.main([str(folder), "--json"]) == 0
     verdicts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert [one["claim"] for one in verdicts] == [f"C{number}" for number in range(1, 11)]
+    assert [verdict["claim"] for verdict in verdicts] == [f"C{number}" for number in range(1, 11)]
     assert json.dumps(json_of(world("as reported")[1]), allow_nan=False)
 
 

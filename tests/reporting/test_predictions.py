@@ -19,12 +19,12 @@ SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-4, 1e-3), batch_size=(
 def test_the_winner_s_mistakes_are_those_of_its_kept_predictions(tmp_path: Path) -> None:
     labels = mnist().test_labels
     study = made_study(tmp_path / "study", SPEC, scored=3, test_labels=labels)
-    found = winner_predictions(study, tables_of(study))
-    assert found is not None
-    np.testing.assert_array_equal(found.confusion(), confusion_matrix(labels, found.predicted))
-    worst = found.surest_mistakes(5)
-    assert (found.labels[worst] != found.predicted[worst]).all()
-    assert (np.diff(found.sureness[worst]) <= 0).all()
+    predictions = winner_predictions(study, tables_of(study))
+    assert predictions is not None
+    np.testing.assert_array_equal(predictions.confusion(), confusion_matrix(labels, predictions.predicted))
+    worst = predictions.surest_mistakes(5)
+    assert (predictions.labels[worst] != predictions.predicted[worst]).all()
+    assert (np.diff(predictions.sureness[worst]) <= 0).all()
 
 
 def test_without_kept_predictions_there_is_no_confusion(tmp_path: Path) -> None:

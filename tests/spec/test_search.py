@@ -33,7 +33,7 @@ def test_bad_toml_is_told(toml: str, told: str, tmp_path: Path) -> None:
 def test_the_example_is_a_search_and_toml_reads_like_flags() -> None:
     spec = read_search(ROOT / "experiments" / "search.toml")
     assert spec.space.lr == Range(1e-4, 1e-1) and spec.stopping == "asha" and spec.goals == ("val_accuracy",)
-    assert space_of({"lr": 1e-3, "dropout": [0.0, 0.5]}, "x") == Space(lr=(1e-3,), dropout=(0.0, 0.5))
+    assert space_of({"lr": 1e-3, "dropout": [0.0, 0.5]}) == Space(lr=(1e-3,), dropout=(0.0, 0.5))
 
 
 @pytest.mark.parametrize(("values", "problem"), [

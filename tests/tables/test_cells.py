@@ -56,11 +56,12 @@ def test_plain_cells_are_those_of_the_report_s_recipe() -> None:
 def test_a_contrast_is_the_difference_of_mean_accuracies(seeds: int) -> None:
     cells = complete(made_tables(replace(SPEC, seeds=seeds), by_batch))
     small, large = cells.where(batch_size=[16, 32]), cells.where(batch_size=64)
-    found, back = contrast(small, large), contrast(large, small)
-    assert found["difference"] == pytest.approx(small.rows["mean"].mean() - large.rows["mean"].mean())
-    assert found["difference"] == pytest.approx(0.015, abs=0.001)
-    assert found["ci_low"] < found["difference"] < found["ci_high"] and found["p"] < 0.05
-    assert (back["difference"], back["p"]) == pytest.approx((-found["difference"], found["p"]))
+    tested = contrast(small, large)
+    back = contrast(large, small)
+    assert tested["difference"] == pytest.approx(small.rows["mean"].mean() - large.rows["mean"].mean())
+    assert tested["difference"] == pytest.approx(0.015, abs=0.001)
+    assert tested["ci_low"] < tested["difference"] < tested["ci_high"] and tested["p"] < 0.05
+    assert (back["difference"], back["p"]) == pytest.approx((-tested["difference"], tested["p"]))
 
 
 def test_what_shares_no_seed_or_has_no_predictions_is_not_tested() -> None:

@@ -32,43 +32,43 @@ def better_at_once(config: TrainingConfig, epoch: int) -> float:
 def test_the_rate_that_differs_is_found_and_no_other(seeds: int, method: str) -> None:
     spec = replace(SPEC, seeds=seeds)
     first, second = made_tables(spec, steady), made_tables(spec, better_at_once)
-    found = compare_studies(first, second, same_pictures=True)
-    differing = found.cells[found.cells["beyond_noise"]]
+    comparison = compare_studies(first, second, same_pictures=True)
+    differing = comparison.cells[comparison.cells["beyond_noise"]]
     assert set(differing["lr"]) == {1e-3}
     assert len(differing) == 6 or seeds == 1
     assert differing["difference"].to_numpy() == pytest.approx(0.01, abs=0.004)
-    assert found.cells["beyond_noise"].is_monotonic_decreasing
-    by_hand = (found.cells["second"] - found.cells["first"]).to_numpy()
-    assert by_hand == pytest.approx(found.cells["difference"].to_numpy())
-    assert method in found.method
+    assert comparison.cells["beyond_noise"].is_monotonic_decreasing
+    by_hand = (comparison.cells["second"] - comparison.cells["first"]).to_numpy()
+    assert by_hand == pytest.approx(comparison.cells["difference"].to_numpy())
+    assert method in comparison.method
 
 
 def test_a_study_does_not_differ_from_itself() -> None:
     tables = made_tables(SPEC, steady)
-    found = compare_studies(tables, tables, same_pictures=True)
-    assert (found.cells["difference"] == 0).all() and not found.cells["beyond_noise"].any()
+    comparison = compare_studies(tables, tables, same_pictures=True)
+    assert (comparison.cells["difference"] == 0).all() and not comparison.cells["beyond_noise"].any()
 
 
 def test_only_shared_cells_and_seeds_are_compared() -> None:
     first, second = made_tables(SPEC, steady), made_tables(replace(SPEC, lr=(1e-3, 5e-3), seeds=2), steady)
-    found = compare_studies(first, second, same_pictures=True)
-    assert set(found.cells["lr"]) == {1e-3}
-    assert (found.only_first, found.only_second) == (12, 6)
-    assert (found.cells["difference"] == 0).all()
+    comparison = compare_studies(first, second, same_pictures=True)
+    assert set(comparison.cells["lr"]) == {1e-3}
+    assert (comparison.only_first, comparison.only_second) == (12, 6)
+    assert (comparison.cells["difference"] == 0).all()
 
 
 def test_other_pictures_are_compared_unpaired() -> None:
     tables = made_tables(SPEC, steady)
-    found = compare_studies(tables, made_tables(replace(SPEC, protocol="report"), steady), same_pictures=False)
-    assert "Fisher" in found.method and not found.cells["beyond_noise"].any()
+    comparison = compare_studies(tables, made_tables(replace(SPEC, protocol="report"), steady), same_pictures=False)
+    assert "Fisher" in comparison.method and not comparison.cells["beyond_noise"].any()
 
 
 def test_the_command_says_how_many_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = made_study(tmp_path / "first", SPEC, steady).folder
     second = made_study(tmp_path / "second", SPEC, better_at_once).folder
     assert compare.main([str(first), str(second)]) == 0
-    told = capsys.readouterr().out
-    assert "6 of 18 shared cells differ beyond noise" in told and "Holm" in told
+    printed = capsys.readouterr().out
+    assert "6 of 18 shared cells differ beyond noise" in printed and "Holm" in printed
     assert compare.main([str(first), str(second), "--json"]) == 0
     cells = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["cells"]
     assert len(cells) == 18 and cells[0]["lr"] == 1e-3

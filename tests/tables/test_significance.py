@@ -70,18 +70,18 @@ def test_holm_of_a_known_family() -> None:
 def test_without_known_noise_the_paired_t_test_is_scipy_s() -> None:
     first, second = np.array([0.981, 0.979, 0.982]), np.array([0.978, 0.979, 0.977])
     expected = ttest_rel(first, second)
-    found = paired_t(first - second, Noise())
-    assert found["p"] == pytest.approx(expected.pvalue)
+    tested = paired_t(first - second, Noise())
+    assert tested["p"] == pytest.approx(expected.pvalue)
     low, high = expected.confidence_interval()
-    assert (found["ci_low"], found["ci_high"]) == pytest.approx((low, high))
+    assert (tested["ci_low"], tested["ci_high"]) == pytest.approx((low, high))
 
 
 def test_known_noise_moves_the_variance_towards_it_by_degrees_of_freedom() -> None:
     differences = np.array([0.01, 0.02, 0.03])
     own, known = 1e-4, 4e-4
-    found = paired_t(differences, Noise(known, 6.0))
+    tested = paired_t(differences, Noise(known, 6.0))
     error = math.sqrt((2 * own + 6 * known) / 8 / 3)
-    assert found["ci_high"] - found["difference"] == pytest.approx(2.306004 * error)  # t(0.975; 2 + 6)
+    assert tested["ci_high"] - tested["difference"] == pytest.approx(2.306004 * error)  # t(0.975; 2 + 6)
 
 
 def test_noise_is_recovered_from_cells_that_share_it() -> None:
@@ -107,10 +107,10 @@ def test_true_ties_are_called_ties_and_a_point_is_found(seeds: int, uneven: floa
         order = np.argsort(-drawn.mean(1))
         cells = [sample(*row) for row in drawn[order]]
         noise = estimate_noise(cells)
-        found = adjusted([alike(cell, cells[2], noise) for cell in cells[3:]])["p_adjusted"].to_numpy()
+        tested = adjusted([alike(cell, cells[2], noise) for cell in cells[3:]])["p_adjusted"].to_numpy()
         truth = means[order][3:]
-        ties.append((found[truth == 0.98] > 0.05).mean())
-        points.append(found[np.isclose(truth, 0.97)] < 0.05)
+        ties.append((tested[truth == 0.98] > 0.05).mean())
+        points.append(tested[np.isclose(truth, 0.97)] < 0.05)
     assert np.mean(ties) >= 0.95
     assert np.mean(points) >= (0.95 if seeds == 5 else 0.85)
 
@@ -142,7 +142,7 @@ def test_which_test_is_used() -> None:
 
 def test_what_could_not_be_tested_takes_no_part_in_the_correction() -> None:
     pairs = [(sample(0.9), sample(0.8)), (sample(0.9, 0.91), sample(0.8, 0.82))]
-    found = adjusted([compare(*pair, Noise()) for pair in pairs])
-    assert math.isnan(found["p_adjusted"][0])
-    assert found["p_adjusted"][1] == found["p"][1]
+    tested = adjusted([compare(*pair, Noise()) for pair in pairs])
+    assert math.isnan(tested["p_adjusted"][0])
+    assert tested["p_adjusted"][1] == tested["p"][1]
     assert adjusted([]).empty

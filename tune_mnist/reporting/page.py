@@ -19,7 +19,7 @@ from tune_mnist.reporting.verdicts import ABOUT, RULE
 from tune_mnist.reporting.verdicts import TITLES as COLUMNS
 from tune_mnist.spec.errors import flag_of
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import PREFIX, Protocol, Recipe
+from tune_mnist.spec.training import PREFIX, Recipe
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, split_name
 from tune_mnist.tables.of_study import test_set_uses
@@ -100,23 +100,15 @@ def _claims(judgements: Sequence[Judgement]) -> dict[str, Any]:
 
 def _rivals(studies: Sequence[tuple[str, Tables]]) -> list[dict[str, Any]]:
     """The winners of studies of both protocols on the test set, if there are both."""
-    rows = [_on_test(name, tables) for name, tables in studies if not tables.top3.empty]
-    known = [row for row in rows if row is not None]
-    return known if len({row["protocol"] for row in known}) > 1 else []
-
-
-def _on_test(name: str, tables: Tables) -> dict[str, Any] | None:
-    """A study's winner on the test set, or None if it was not tested."""
-    row = tables.top3.iloc[0]
-    columns = {"report": ["mean", "ci_low", "ci_high"], "holdout": ["test_accuracy", "test_ci_low", "test_ci_high"]}
-    accuracy, low, high = row.reindex(columns[tables.protocol])
-    if pd.isna(accuracy):
-        return None
-    how: dict[Protocol, str] = {"report": "chosen on the test set", "holdout": "chosen on validation, tested once"}
-    return {
-        "study": name, "protocol": tables.protocol, "how": how[tables.protocol], "winner": row,
-        "accuracy": accuracy, "low": low, "high": high,
-    }
+    columns = {"report": ("mean", "ci_low", "ci_high"), "holdout": ("test_accuracy", "test_ci_low", "test_ci_high")}
+    rivals = []
+    for name, tables in studies:
+        for winner in tables.top3.head(1).to_dict("records"):
+            accuracy, low, high = (winner.get(column) for column in columns[tables.protocol])
+            rival = {"study": name, "protocol": tables.protocol, "winner": winner}
+            rivals.append({**rival, "accuracy": accuracy, "low": low, "high": high})
+    tested = [rival for rival in rivals if pd.notna(rival["accuracy"])]
+    return tested if len({rival["protocol"] for rival in tested}) > 1 else []
 
 
 def _heatmaps(summary: pd.DataFrame) -> list[dict[str, Any]]:

@@ -6,13 +6,13 @@ import dataclasses
 import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from tune_mnist.spec.errors import UserError, require
 from tune_mnist.spec.space import Space, space_of
 from tune_mnist.spec.study import DataFolder, DatasetChoice, HeadChoice, ProtocolChoice, StudySpec
 from tune_mnist.spec.toml import from_mapping, read_toml
-from tune_mnist.spec.training import PREFIX, STRICT, PlannedTraining, Recipe, coerce_fields
+from tune_mnist.spec.training import PREFIX, PlannedTraining, Recipe, Strict, coerce_fields
 
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Scheduler = Literal["asha", "median", "none"]
@@ -25,10 +25,8 @@ MINIMIZED = ("train_loss", *OF_TRAINING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSettings:
+class SearchSettings(Strict):
     """How a search goes, apart from its space."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     trials: int = 40
     """Trials in all, finished in whatever way; raised later, the search goes on. Warm-start trials come on top."""
@@ -113,8 +111,9 @@ class SearchSpec(SearchSettings):
         if self.sampler == "grid":
             require(not ranges, "the grid sampler has no ranges", ", ".join(ranges), "list their values instead")
         if self.sampler == "cmaes":
-            goals, remedy = ", ".join(self.goals), "add one, or take --sampler tpe"
+            goals = ", ".join(self.goals)
             require(len(self.goals) == 1, "the cmaes sampler has one objective", goals, "take --sampler tpe")
+            remedy = "add one, or take --sampler tpe"
             require(len(ranges) > 1, "the cmaes sampler has two ranges or more", ", ".join(ranges) or "none", remedy)
 
     def training(self, settings: dict[str, Any]) -> StudySpec:
@@ -150,12 +149,11 @@ def read_search(path: Path) -> SearchSpec:
     space = values.pop("space", {})
     require(isinstance(space, dict), "space is a table", repr(space), "write [space]")
     for name in values:
-        inside = name in {f.name for f in dataclasses.fields(Space)}
-        require(not inside, "the space's parameters are in its table", f"`{name}` above it", "move it under [space]")
-    settings = from_mapping(SearchSettings, values, str(path))
-    made = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    searched = space_of(space, str(path))
+        above = name in {field.name for field in dataclasses.fields(Space)}
+        require(not above, "the space's parameters are in its table", f"`{name}` above it", "move it under [space]")
+    read = from_mapping(SearchSettings, values, str(path))
+    settings = {field.name: getattr(read, field.name) for field in dataclasses.fields(read)}
     try:
-        return SearchSpec(space=searched, **made)
+        return SearchSpec(space=space_of(space), **settings)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from tune_mnist.spec.errors import UserError, flag_of, require, require_distinct
+from tune_mnist.spec.errors import flag_of, require, require_distinct
+from tune_mnist.spec.toml import nearest_key
 from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig, as_in_training
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class Range:
 
     def __post_init__(self) -> None:
         require(self.low <= self.high, "low <= high", f"{self.low}:{self.high}", "exchange them")
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
 
 
 def domain_of_words(words: list[str]) -> Domain:
@@ -80,12 +83,6 @@ class Parameter(NamedTuple):
     def varies(self) -> bool:
         """Whether there is more than one value to draw."""
         return len(self.values) != 1
-
-    def contains(self, value: Any) -> bool:
-        """Whether `value` may be drawn."""
-        if isinstance(self.domain, Range):
-            return self.domain.low <= value <= self.domain.high
-        return value in self.domain
 
     def distribution(self) -> BaseDistribution:
         """The domain in Optuna's terms."""
@@ -160,7 +157,8 @@ class Space:
         """The parameter of each setting of `model`, the model itself first."""
         parameters = {}
         for field in dataclasses.fields(self):
-            name, domain = _singular(field.name), getattr(self, field.name)
+            name = "model" if field.name == "models" else field.name
+            domain = getattr(self, field.name)
             if not name.startswith("cnn_") or (model == "CNN" and domain):
                 parameters[name.removeprefix("cnn_")] = Parameter(name, domain)
         return parameters
@@ -185,7 +183,7 @@ class Space:
         others = {field.name for field in dataclasses.fields(TrainingConfig)} - parameters.keys()
         if any(getattr(config, name) != getattr(plain, name) for name in others):
             return None
-        if not all(parameter.contains(getattr(config, setting)) for setting, parameter in parameters.items()):
+        if not all(getattr(config, setting) in parameter.domain for setting, parameter in parameters.items()):
             return None
         drawn = {setting: parameter for setting, parameter in parameters.items() if parameter.varies}
         return Draw(
@@ -214,22 +212,17 @@ class Space:
         return count
 
 
-def space_of(values: Mapping[str, Any], source: str) -> Space:
+def space_of(values: Mapping[str, Any]) -> Space:
     """A space from a TOML table: numbers, lists of values and tables {low = …, high = …}.
 
     Raises:
         UserError: an unknown parameter (with the nearest known one), or a domain that is none.
     """
-    known = [field.name for field in dataclasses.fields(Space)]
+    known = {field.name for field in dataclasses.fields(Space)}
     for name in values:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
-        require(name in known, "each parameter of a space is known", f"`{name}`", hint)
-    try:
-        domains: dict[str, Any] = {name: _domain_of_toml(name, value) for name, value in values.items()}
-        return Space(**domains)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from None
+        require(name in known, "each parameter of a space is known", f"`{name}`", nearest_key(Space, name))
+    domains: dict[str, Any] = {name: _domain_of_toml(name, value) for name, value in values.items()}
+    return Space(**domains)
 
 
 def _domain_of_toml(name: str, value: Any) -> Domain:
@@ -259,12 +252,7 @@ def _checked_value(name: str, value: Any) -> Any:
     """`value` as a training has it."""
     _refuse_grid_search(name, value)
     require(name in TEXTS or _is_number(value), f"{name} has numbers", repr(value), f"change {flag_of(name)}")
-    return as_in_training(_singular(name).removeprefix("cnn_"), value)
-
-
-def _singular(name: str) -> str:
-    """The parameter that a field of a space is the domain of."""
-    return "model" if name == "models" else name
+    return as_in_training(name.removeprefix("cnn_"), value)
 
 
 def _refuse_grid_search(name: str, value: Any) -> None:

@@ -7,18 +7,18 @@ import itertools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from typing_extensions import Doc
 
 from tune_mnist.spec.errors import flag_of, require, require_distinct
 from tune_mnist.spec.training import (
     FULLY_CONNECTED,
-    STRICT,
     Head,
     PlannedTraining,
     Protocol,
     Recipe,
+    Strict,
     TrainingConfig,
     as_in_training,
     coerce_fields,
@@ -46,10 +46,8 @@ Download = Annotated[bool, Doc("Let torchvision download the data set of --datas
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudySpec:
+class StudySpec(Strict):
     """A grid study; the defaults are the report's 192 cells."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     models: tuple[str, ...] = FULLY_CONNECTED
     """Models to train."""
@@ -79,7 +77,7 @@ class StudySpec:
                 if name == "epochs":
                     require(value >= 1, "epochs >= 1", value, "raise --epochs")
                 else:
-                    as_in_training("model" if name == "models" else name, value)
+                    as_in_training(name, value)
             require_distinct(name, values)
         require(self.seeds >= 1, "seeds >= 1", self.seeds, "raise --seeds")
 

@@ -60,17 +60,8 @@ def from_mapping(cls: type[T], values: dict[str, Any], source: str) -> T:
         raise UserError(f"{source}: {_first_problem(cls, error.errors()[0])}") from None
 
 
-def _first_problem(cls: type, problem: Any) -> str:
-    """What pydantic's first complaint about a `cls` means to a user, with a remedy."""
-    key = ".".join(str(name) for name in problem["loc"])
-    if problem["type"] == "unexpected_keyword_argument":
-        return f"unknown key `{key}`: {_nearest_key(cls, key)}"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    return f"`{key}`: {problem['msg']}, but got {problem['input']!r}: correct the value"
-
-
-def _nearest_key(cls: type, key: str) -> str:
+def nearest_key(cls: type, key: str) -> str:
+    """The remedy for an unknown key of a `cls`, dots between tables: the nearest known one, or all of them."""
     table, dot, name = key.rpartition(".")
     known = {field.name: field.name for field in dataclasses.fields(cls)}
     if "recipe" in known:
@@ -79,3 +70,13 @@ def _nearest_key(cls: type, key: str) -> str:
     if not near:
         return f"known are {', '.join(known.values())}"
     return f"did you mean `{known[near[0]].removeprefix(table + dot)}`?"
+
+
+def _first_problem(cls: type, problem: Any) -> str:
+    """What pydantic's first complaint about a `cls` means to a user, with a remedy."""
+    key = ".".join(str(name) for name in problem["loc"])
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"unknown key `{key}`: {nearest_key(cls, key)}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"`{key}`: {problem['msg']}, but got {problem['input']!r}: correct the value"

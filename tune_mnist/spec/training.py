@@ -1,4 +1,4 @@
-"""What may be asked for: a training's config and a study's spec, checked when made."""
+"""A training's config and context, checked when made, the key of its result, and how trials of Ray spell them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ ENGINE_VERSION = 2
 Protocol = Literal["holdout", "report"]
 Head = Literal["logits", "softmax"]
 
-# Strict JSON mode: lists become tuples and ints floats, but "1" is no number and true no int.
-STRICT = {"extra": "forbid", "strict": True}
+
+class Strict:
+    """Read by pydantic in strict JSON mode: lists become tuples and ints floats, but "1" is no number, true no int."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Strict):
     """How a training is done, apart from what the grid sweeps. The defaults are the report's."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     dropout: float = 0.0
     """Probability of zeroing a hidden activation, in [0, 1)."""
@@ -135,8 +136,9 @@ class Context:
         coerce_fields(self)
 
 
-def as_in_training(setting: str, value: Any) -> Any:
-    """`value` with the type that a training's config gives to the setting; `UserError` if it is out of its limits."""
+def as_in_training(name: str, value: Any) -> Any:
+    """A spec's value of `name` with the type that a training's config gives it; `UserError` if out of its limits."""
+    setting = "model" if name == "models" else name
     config = TrainingConfig(**{"model": "CNN", "lr": 1e-3, "batch_size": 32, setting: value})
     return getattr(config, setting)
 

@@ -29,15 +29,11 @@ Samples = Mapping[CellKey, Sample]
 
 def ranked(frame: pd.DataFrame, accuracy: str, loss: str) -> pd.DataFrame:
     """Best first, with a `rank` from 1. The frame's own order breaks the last ties."""
-    order = pd.DataFrame(
-        {
-            "standing": frame["status"].map(STANDING).fillna(len(STANDING)),
-            "error": -frame[accuracy].round(12),  # equal means may differ in their last bit
-            "loss": frame[loss],
-            "epochs": frame["epochs"],
-        }
-    )
-    best_first = frame.loc[order.sort_values(list(order), kind="stable").index].reset_index(drop=True)
+    order = frame.assign(
+        standing=frame["status"].map(STANDING).fillna(len(STANDING)),
+        error=-frame[accuracy].round(12),  # equal means may differ in their last bit
+    ).sort_values(["standing", "error", loss, "epochs"], kind="stable")
+    best_first = frame.loc[order.index].reset_index(drop=True)
     best_first.insert(0, "rank", range(1, len(best_first) + 1))
     return best_first
 
