@@ -15,6 +15,7 @@ import pandas as pd
 
 from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.tables.difference import LEVEL
 from tune_mnist.tables.intervals import interval_of
 from tune_mnist.tables.noise import Estimates, Noise, estimate, learn_noise
 from tune_mnist.tables.significance import accuracies_of, score
@@ -105,11 +106,13 @@ def analyse(
     protocol: Protocol,
     test_scores: TestScores | None = None,
     data_sha256: str = "",
+    level: float = LEVEL,
 ) -> Tables:
     """Tabulate what the `records` say about the `planned` cells; neither's order matters.
 
     A setting besides model, lr, batch_size and seed is a column only where it differs between trainings.
     `test_scores` gives test_loss, test_accuracy, … of (config, budget) under holdout; unused under report.
+    `level` is what this look may spend of the 5% by which cells are told from the third, if seeds are added by looks.
     """
     trainings = _trainings(planned, records)
     loss, accuracy, correct = (f"{PREFIX[protocol]}_{name}" for name in ("loss", "accuracy", "correct"))
@@ -124,7 +127,7 @@ def analyse(
     scores = [score(share, bits) for share, bits in zip(cells[accuracy], cells.pop(correct), strict=True)]
     samples = samples_of(cells, by, scores)
     summary = summarise(cells, by, PREFIX[protocol], samples)
-    best, method = leaders(summary, by, samples)
+    best, method = leaders(summary, by, samples, level)
     return Tables(
         epochs=_epochs(trainings, varying, metrics),
         results=ranked(cells, accuracy, loss),

@@ -77,13 +77,15 @@ def equivalence_p(difference: np.ndarray, error: np.ndarray, df: np.ndarray, mar
     return student.sf((margin - np.abs(difference)) / error, df)
 
 
-def smallest_gap(error: float, noise: Noise, *, seeds: int, cells: int, power: float = POWER) -> float:
+def smallest_gap(
+    error: float, noise: Noise, *, seeds: int, cells: int, power: float = POWER, level: float = LEVEL
+) -> float:
     """How far below the third, whose error rate is `error`, a cell must be to be told apart with this `power`.
 
-    `seeds` of each, among as many `cells`.
+    `seeds` of each, among as many `cells`, held to the `level`.
     """
     variance, df = noise.leaders
-    critical = brentq(lambda q: float(range_p(np.array([q]), cells, np.array([2 * df]))[0]) - LEVEL, 0.1, 1000)
+    critical = brentq(lambda q: float(range_p(np.array([q]), cells, np.array([2 * df]))[0]) - level, 0.1, 1000)
     needed = (critical / math.sqrt(2) + student.ppf(power, 2 * df)) * math.sqrt(2 * variance / seeds)
     return error * math.expm1(needed)
 
