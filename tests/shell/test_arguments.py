@@ -152,6 +152,6 @@ def test_a_required_flag_that_is_missing_is_one_line() -> None:
 def test_colours_and_a_long_value_leave_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    with pytest.raises(UserError, match=r"--max-failures: invalid literal for int\(\) with base 10: ") as caught:
-        grid_args(["--max-failures", "x" * 300])
+    with pytest.raises(UserError, match="--cpus-per-trial: could not convert string to float: ") as caught:
+        grid_args(["--cpus-per-trial", "x" * 300])
     assert not set("\n\x1b│") & set(str(caught.value))

@@ -49,7 +49,7 @@ def made_records(
     spec: StudySpec, accuracy: Accuracy = plausible, train_loss: TrainLoss = falling, *, pictures: int = 2000,
     seconds: float = 1.0, plans: Sequence[PlannedTraining] | None = None,
 ) -> list[TrainingRecord]:
-    """The complete records of `spec`, or of some `plans`; the held-out loss is twice the error, over the head's floor."""
+    """The complete records of `spec`, or of `plans` of it; the held-out loss is twice the error, over the floor."""
     prefix, plans = PREFIX[spec.protocol], spec.trainings() if plans is None else plans
     return [_record(plan, prefix, accuracy, train_loss, pictures, seconds) for plan in plans]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import numbers
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,12 +130,10 @@ class StudySpec(Strict):
 
 
 def _checked_seeds(seeds: int | str) -> int | str:
-    """A number of seeds as an int, auto with the N it stands for; `UserError` for anything else."""
+    """A number of seeds, or auto with the N it stands for; `UserError` for anything else."""
     if not isinstance(seeds, str):
-        whole = isinstance(seeds, numbers.Real) and not isinstance(seeds, bool) and seeds % 1 == 0
-        require(whole, "seeds is a whole number", repr(seeds), "change --seeds")
         require(seeds >= 1, "seeds >= 1", seeds, "raise --seeds")
-        return int(seeds)
+        return seeds
     most = str(MOST_SEEDS) if seeds == "auto" else seeds.removeprefix(AUTO)
     rule = f"seeds is a whole number, auto or auto:N with N >= {FIRST_SEEDS}"
     holds = (AUTO + most == seeds or seeds == "auto") and re.fullmatch("[0-9]{1,4}", most) is not None
