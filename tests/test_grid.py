@@ -83,7 +83,7 @@ def test_from_python_tables_and_result_grid_agree(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_added_seeds_killed_and_resumed_are_those_of_plain_loops(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
-    words = ("--models", "SimpleNN", "--lr", "1e-3", "1e-2", "1.0", "--batch-size", "32", "64", "--seeds", "auto:4")
+    words = ("--models", "SimpleNN", "--lr", "1e-3", "1e-2", "1.0", "--batch-size", "32", "64", "--seeds", "auto:5")
     run = lab.start("killed", *words)
     study = Study(lab.study("killed"))
     run.wait_for(lambda: (study.folder / "study.json").exists() and "rounds" in study.describe())

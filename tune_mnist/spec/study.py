@@ -43,7 +43,7 @@ DataFolder = Annotated[Path | None, Doc(
     "Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."
 )]
 AUTO = "auto:"
-FIRST_SEEDS, MOST_SEEDS = 2, 10
+FIRST_SEEDS, MOST_SEEDS = 3, 10
 """With seeds auto: how many every training has first, and how many at most, unless auto:N says so."""
 Seeds = Annotated[int | str, Doc(
     "Repetitions of each training, with seeds 0, 1, …: a number, or auto[:N], which adds seeds, up to N (default "

@@ -25,12 +25,14 @@ class Contention(NamedTuple):
 
 
 def level_of(seeds: int, first: int, most: int) -> float:
-    """What a look after so many `seeds`, of `first` to `most`, spends of the 5%: each seed brings the same share.
+    """What a look after so many `seeds`, of `first` to `most`, spends of the 5%.
 
-    The linear spending function of Lan and DeMets (Biometrika 70, 1983). Each look is held to its own share, so that
-    by Bonferroni's inequality no law of several looks is needed: all of them together err with 5% at most.
+    By the spending function 5% · (seeds / most)² (Kim and DeMets, Biometrika 74, 1987), which keeps more for later
+    looks, when the noise is better known. Each look is held to its own share, so that by Bonferroni's
+    inequality no law of several looks is needed: all of them together err with 5% at most.
     """
-    return LEVEL * (first if seeds <= first else 1) / most
+    before = seeds - 1 if seeds > first else 0
+    return LEVEL * (seeds**2 - before**2) / most**2
 
 
 def contention(

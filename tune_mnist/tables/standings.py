@@ -114,7 +114,7 @@ def method(accuracies: np.ndarray, noise: Noise, level: float = LEVEL) -> str:
     if level < LEVEL:
         text += (
             f"Seeds were added by looks at the cells: each look is held to its share of the 5%, this one to "
-            f"{percent(level)} (Lan and DeMets 1983), and each p is raised to be held against 5%. "
+            f"{percent(level)} (Kim and DeMets 1987), and each p is raised to be held against 5%. "
         )
     return text + (
         f"Each cell is held against the third by the range of {len(accuracies)} equal cells (Tukey and Kramer), which "
