@@ -6,7 +6,8 @@ import numpy as np
 
 from support.figures import SPEC, caption, made
 from support.studies import made_tables
-from tune_mnist.figures.diagnostics import confusion_matrix, frontier, training_curves
+from tune_mnist.figures.diagnostics import confusion_matrix, frontier, reliability, training_curves
+from tune_mnist.tables.calibration import calibration
 from tune_mnist.tables.slices import best_curves, costs
 
 
@@ -36,3 +37,12 @@ def test_a_confusion_matrix_writes_every_count_that_is_not_a_lack_of_mistakes() 
     assert texts.diagonal().tolist() == [str(count) for count in range(90, 100)]
     assert texts[3, 5] == "7" and (texts != "").sum() == 11
     assert "945 of 952 right" in caption(figure)
+
+
+def test_reliability_draws_the_bins_and_tells_the_error() -> None:
+    shown = calibration(np.repeat([0.9, 0.6], 100), np.arange(200) % 10 < 7)
+    figure = reliability(shown, "Reliability")
+    shares, counts = figure.axes
+    np.testing.assert_allclose(np.asarray(shares.get_lines()[1].get_xydata()), [[0.6, 0.7], [0.9, 0.7]])
+    assert [bar.get_height() for bar in counts.patches] == [100, 100]  # type: ignore[attr-defined]
+    assert "200 predictions; expected calibration error 15.00 points, 15 bins" in caption(figure)

@@ -64,6 +64,9 @@ def test_the_page_is_whole_and_needs_no_network(tmp_path: Path) -> None:
     written = re.sub(r"data:image/png;base64,[\w+/=]+", "", text)
     assert not re.search(r"https?:|//[a-z]|@import|url\(", written)
     assert outline.rows >= 16
+    for about in ("How many seeds would tell these apart", "Which settings matter", "Checklist for repeating it"):
+        assert about in text
+    assert written.count("<li>Of ") == 3  # the summary's
     for said in ("prefers-color-scheme: dark", "@media print", "viewport", "measured once", "C10", "Holm"):
         assert said in text
 
@@ -79,7 +82,8 @@ def test_the_same_study_gives_the_same_bytes_and_another_run_another_footer(tmp_
 
 
 def test_what_comes_from_outside_is_escaped(tmp_path: Path) -> None:
-    hostile = {**ABOUT, "python": "<script>alert(1)</script>", "machine": {"cpu": '"><b>', "cpus": 1}}
+    machine = {**ABOUT["machine"], "cpu": '"><b>'}
+    hostile = {**ABOUT, "python": "<script>alert(1)</script>", "machine": machine}
     text = page(tmp_path / "study", replace(SPEC, data=Path("<i>data</i>")), about=hostile)
     assert "<script>alert" not in text and "<i>data" not in text and "&lt;i&gt;data&lt;/i&gt;" in text
     Outline(text)

@@ -24,7 +24,7 @@ def test_tables_figures_and_page_are_written_where_the_paths_say(tmp_path: Path)
         "epochs.csv", "results.csv", "summary.csv", "top3.csv", "timings.csv", "report.html",
     }
     figures = {path.stem: path for path in paths if path.parent == study.folder / "figures"}
-    assert set(figures) == {*drawn, "confusion_matrix", "worst_confused"} and "cost" in drawn
+    assert set(figures) == {*drawn, "confusion_matrix", "reliability", "worst_confused"} and "cost" in drawn
     assert all(figures[name].read_bytes() == png for name, png in drawn.items())
 
 

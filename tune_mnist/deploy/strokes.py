@@ -25,7 +25,8 @@ MESH = 6  # more places than this where a piece meets the border: a net of lines
 LEAST_SIDE, LEAST_SHARE = 6, 0.025  # a piece's longer side in pixels, and as a share of the picture's
 ROUNDS = 5  # so often at most is what is no stroke taken away, or the threshold raised above the lines that ink crosses
 EDGES = (0, -1, (slice(None), 0), (slice(None), -1))
-FAINT = 0.12  # of the full contrast: ink that is connected with darker ink may fade to this
+FAINT = 0.15  # of the full contrast: ink that is connected with darker ink may fade to this
+FADED = 0.33  # of the full contrast: where ink fades to this or less, this counts as full
 USUAL_SIDE = 32  # pixels a side, at most, on which the usual level is found
 USUAL_REACH = 0.7  # of the shorter side: the window that it is usual in
 AROUND = np.ones((3, 3), bool)
@@ -51,13 +52,14 @@ def find_ink(levels: Array) -> Ink | None:
 
 
 def _paper_is_light(levels: Array, dark: NDArray[np.bool_], light: NDArray[np.bool_]) -> bool:
-    """Whether the light pieces are nearer to the level usual around them, so that they are gaps in dark ink."""
+    """Whether the dark pieces stand out more from the level usual around them; the light ones are then gaps in ink."""
     step = math.ceil(max(levels.shape) / USUAL_SIDE)
     sample = levels[::step, ::step]
     usual = ndimage.median_filter(sample, size=max(1, round(USUAL_REACH * min(sample.shape))))
     usual = usual.repeat(step, 0).repeat(step, 1)[: levels.shape[0], : levels.shape[1]]
     distance = np.abs(np.log(np.maximum(levels, DARKEST) / np.maximum(usual, DARKEST)))
-    return float(distance[light].mean()) < float(distance[dark].mean())
+    # The area counts a little: a few specks may lie within ink, and a sheet around it.
+    return distance[light].mean() * light.sum() ** 0.25 < distance[dark].mean() * dark.sum() ** 0.25
 
 
 def _ink(contrast: Contrast) -> Ink | None:
@@ -146,7 +148,7 @@ def _coverage(values: Array, strokes: NDArray[np.bool_], full: float, noise: flo
     near = ndimage.binary_dilation(faded, AROUND, 2)
     values = np.where(near, values, np.float32(0))
     reach = 2 * math.ceil(stroke_width(strokes.astype(np.float32))) + 1
-    peak = ndimage.maximum_filter(values, reach).clip(faint, full)
+    peak = ndimage.maximum_filter(values, reach).clip(max(faint, FADED * full), full)
     coverage = np.asarray(((values - floor) / (peak - floor)).clip(0, 1), np.float32)
     coverage = np.where(near, coverage, np.float32(0))
     pieces, count = ndimage.label(coverage > INK, AROUND)

@@ -19,8 +19,8 @@ from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick
 from tune_mnist.spec.training import Protocol
 from tune_mnist.tables.analyse import split_name
 from tune_mnist.tables.slices import Heatmap, floor, heatmap, models_in, series
+from tune_mnist.tables.text import NAMES
 
-NAMES = {"lr": "learning rate", "batch_size": "batch size", "epochs": "number of epochs"}
 MARKERS = "osD^vPX*"
 COMPRESSED = 0.18  # share of an axis's height that the values below its floor get
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, styled
 from tune_mnist.spec.training import Protocol
 from tune_mnist.tables.analyse import split_name
+from tune_mnist.tables.calibration import BINS, Calibration
 from tune_mnist.tables.slices import floor, models_in
 from tune_mnist.tables.text import cell_name
 
@@ -135,6 +136,30 @@ def confusion_matrix(confusion: np.ndarray, title: str) -> Figure:
     panel.tick_params(axis="y", rotation=0)
     right = int(confusion.trace())
     caption(figure, title, None, [f"test set: {right:,} of {int(confusion.sum()):,} right", "colour: mistakes"])
+    return figure
+
+
+@styled()
+def reliability(calibration: Calibration, title: str) -> Figure:
+    """The share of predictions that are right against the probability the network gave them, and how many they are."""
+    figure, axes = make_panels(2, 1, 2.2, sharey=False)
+    figure.set_figwidth(figure.get_figwidth() * 0.75)
+    shares, counts = axes[:, 0]
+    shares.plot([0, 1], [0, 1], color=GAP, lw=1, ls="--", label="as sure as it is right")
+    color = sns.color_palette("colorblind")[0]
+    shares.plot(calibration.sureness, calibration.right, color=color, marker="o", label="the network")
+    counts.bar(calibration.sureness, calibration.count, 0.5 / BINS, color=color)
+    counts.set_yscale("log")
+    counts.set_ylim(bottom=0.7)
+    counts.set(xlabel="probability of the predicted class", ylabel="predictions")
+    shares.set(ylabel="share that is right")
+    for panel in axes.flat:
+        panel.set_xlim(0, 1.02)
+        panel.xaxis.set_major_formatter(percent_tick)
+    shares.yaxis.set_major_formatter(percent_tick)
+    legend(figure, shares)
+    error = f"expected calibration error {100 * calibration.ece:.2f} points, {BINS} bins"
+    caption(figure, title, None, [f"test set: {calibration.count.sum():,} predictions", error])
     return figure
 
 

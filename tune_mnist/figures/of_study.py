@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 
-from tune_mnist.figures.accuracy import NAMES, accuracy_heatmap, accuracy_lines
+from tune_mnist.figures.accuracy import accuracy_heatmap, accuracy_lines
 from tune_mnist.figures.diagnostics import cost_figure, training_curves
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.slices import best_curves, costs, nearest
+from tune_mnist.tables.text import NAMES
 
 
 def figures_of(tables: Tables) -> Iterator[tuple[str, Figure]]:

@@ -14,7 +14,10 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
 
+from tune_mnist.reporting.checklist import checklist
 from tune_mnist.reporting.judge import Judgement, json_of, judge
+from tune_mnist.reporting.predictions import Predictions
+from tune_mnist.reporting.summary import summary
 from tune_mnist.reporting.verdicts import ABOUT, RULE
 from tune_mnist.reporting.verdicts import TITLES as COLUMNS
 from tune_mnist.spec.errors import flag_of
@@ -22,8 +25,10 @@ from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX, Recipe
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, split_name
+from tune_mnist.tables.anova import anovas
 from tune_mnist.tables.of_study import test_set_uses
 from tune_mnist.tables.optimism import optimism
+from tune_mnist.tables.planning import seeds_to_tell
 from tune_mnist.tables.slices import Heatmap, costs, floor, heatmap, nearest
 from tune_mnist.tables.standings import BEST
 
@@ -34,18 +39,21 @@ TITLES = {
     "training_curves": "Training and held-out loss by epoch, the overfitting gap marked",
     "fully_connected_and_cnn": "Training loss by epoch of the fully connected best and of the CNN",
     "confusion_matrix": "Confusion matrix of the winner on the test set",
+    "reliability": "How often the winner is right, by the probability that it gives its answer",
     "worst_confused": "Test digits that the winner gets wrong with the most confidence",
     "cost": "Seconds of training against accuracy",
 }
 
 
 def content(
-    study: Study, tables: Tables, figures: Mapping[str, bytes], others: Sequence[tuple[str, Tables]]
+    study: Study, tables: Tables, figures: Mapping[str, bytes], others: Sequence[tuple[str, Tables]],
+    predictions: Predictions | None,
 ) -> dict[str, Any]:
     """All that the template shows of a study; `figures` are PNGs by name, `others` further studies by name."""
     specs = study.specs()
     shown = {name: _figure(name, figures[name]) for name in TITLES if name in figures}
     leaders = tables.top3.to_dict("records")
+    grids, judgements = anovas(tables), judge(tables, [other for _, other in others])
     return {
         "name": study.name, "protocol": tables.protocol, "split": split_name(tables.protocol), "method": tables.method,
         "cells": len(tables.summary), "seeds": int(tables.summary["seeds"].max()),
@@ -56,12 +64,15 @@ def content(
         "scored": [row for row in leaders[:3] if pd.notna(row.get("test_accuracy"))], "optimism": optimism(tables),
         "rivals": _rivals([(study.name, tables), *others]),
         "test_set": test_set_uses(study, tables),
-        "claims": _claims(judge(tables, [other for _, other in others])), "about": ABOUT, "rule": RULE,
+        "summary": summary(tables, grids, judgements), "grids": grids,
+        "to_tell": seeds_to_tell(tables).to_dict("records"),
+        "calibration": predictions and predictions.calibration(), "checklist": checklist(study, tables),
+        "claims": _claims(judgements), "about": ABOUT, "rule": RULE,
         "heatmaps": _heatmaps(tables.summary), "cost": shown.pop("cost", None), "figures": shown,
         "rows": tables.summary.to_dict("records"), "held_out_loss": f"{PREFIX[tables.protocol]}_loss",
         "failed": tables.failed.to_dict("records"), "commands": [command(spec, study.name) for spec in specs],
         "datasets": sorted({str(spec.data or spec.dataset) for spec in specs}), "others": [name for name, _ in others],
-        "trainings": len(tables.timings), "model_epochs": len(tables.epochs), "runs": study.describe()["runs"],
+        "trainings": len(tables.timings), "model_epochs": len(tables.epochs),
         "seconds": _seconds(tables), "total_seconds": float(tables.timings["train_seconds"].sum()),
     }
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from tune_mnist.figures.canvas import pngs
-from tune_mnist.figures.diagnostics import confusion_matrix, training_curves, worst_digits
+from tune_mnist.figures.diagnostics import confusion_matrix, reliability, training_curves, worst_digits
 from tune_mnist.figures.of_study import figures_of
-from tune_mnist.reporting.predictions import winner_predictions
+from tune_mnist.reporting.predictions import Predictions, winner_predictions
 from tune_mnist.reporting.render import TEMPLATE, report_page
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.study import Study
@@ -38,27 +38,28 @@ def write_results(
     folder.mkdir(exist_ok=True)
     paths = write_tables(tables, study.folder, write_atomic)
     figures = cell_figures(tables) if drawn is None else drawn
-    figures |= pngs(_further_figures(study, tables, [other for _, other in others], dataset))
+    predictions = winner_predictions(study, tables, dataset)
+    figures |= pngs(_further_figures(tables, [other for _, other in others], predictions))
     for name, png in figures.items():
         paths.append(folder / f"{name}.png")
         write_atomic(paths[-1], png)
     page = study.folder / TEMPLATE
-    write_atomic(page, report_page(study, tables, figures, others))
+    write_atomic(page, report_page(study, tables, figures, others, predictions))
     return [*paths, page]
 
 
 def _further_figures(
-    study: Study, tables: Tables, others: Sequence[Tables], dataset: Dataset | None
+    tables: Tables, others: Sequence[Tables], predictions: Predictions | None
 ) -> Iterator[tuple[str, Figure]]:
     """The figures that need more than the study's tables: the CNN's, and the winner's predictions."""
     curves = fully_connected_and_cnn(tables, others)
     if curves is not None:
         title = "Training loss by epoch: the fully connected best and the CNN"
         yield "fully_connected_and_cnn", training_curves(curves, None, title)
-    predictions = winner_predictions(study, tables, dataset)
     if predictions is not None:
         winner = cell_name(tables.top3.iloc[0].to_dict())
         yield "confusion_matrix", confusion_matrix(predictions.confusion(), f"Confusion matrix: {winner}")
+        yield "reliability", reliability(predictions.calibration(), f"Reliability: {winner}")
         worst = predictions.surest_mistakes()
         yield "worst_confused", worst_digits(
             predictions.pictures[worst], predictions.labels[worst], predictions.predicted[worst],

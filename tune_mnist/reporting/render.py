@@ -7,17 +7,20 @@ from collections.abc import Mapping, Sequence
 import jinja2
 
 from tune_mnist.reporting.page import content
+from tune_mnist.reporting.predictions import Predictions
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.text import cell_name, interval, nats, p_value, percent, points
+from tune_mnist.tables.text import cell_name, interval, nats, p_value, percent, points, seeds
 
 TEMPLATE = "report.html"
 
 
 def report_page(
-    study: Study, tables: Tables, figures: Mapping[str, bytes], others: Sequence[tuple[str, Tables]] = ()
+    study: Study, tables: Tables, figures: Mapping[str, bytes], others: Sequence[tuple[str, Tables]] = (),
+    predictions: Predictions | None = None,
 ) -> bytes:
-    """The page of a study, UTF-8: `figures` are its PNGs by name, `others` further studies' names and tables.
+    """The page of a study, UTF-8: `figures` are its PNGs by name, `others` further studies' names and tables,
+    `predictions` its winner's of the test set if they are kept.
 
     The same study gives the same bytes; what varies between two runs of one spec is in the footer alone.
     Everything is escaped.
@@ -25,6 +28,7 @@ def report_page(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tune_mnist.reporting", ""), autoescape=True, undefined=jinja2.ChainableUndefined,
     )
-    environment.filters |= {show.__name__: show for show in (cell_name, interval, nats, p_value, percent, points)}
-    page = environment.get_template(TEMPLATE).render(content(study, tables, figures, others))
+    filters = (cell_name, interval, nats, p_value, percent, points, seeds)
+    environment.filters |= {show.__name__: show for show in filters}
+    page = environment.get_template(TEMPLATE).render(content(study, tables, figures, others, predictions))
     return page.encode(errors="backslashreplace")  # a path of the command's may be no text

@@ -167,6 +167,9 @@ def in_words(difference: Difference, bar: float = 0.0) -> str:
 
 def tested(text: str, difference: Difference, more: str = "") -> Statement:
     """The statement that a difference is above 0."""
+    if difference.p() > LEVEL:
+        times = difference.times_the_seeds()
+        more += f"; {f'{times:.0f}' if times < 100 else 'over 100'} times as many seeds would tell, were that the truth"
     return Statement(text, above(difference), difference.test, f"{in_words(difference)}{more}")
 
 

@@ -52,7 +52,8 @@ def raised_limits() -> Iterator[dict[str, int]]:
             remedy = f"raise the limit (ulimit -{flag})"
             require(limits[what] >= least, f"at least {least} {what} are allowed", limits[what], remedy)
             if soft != resource.RLIM_INFINITY and soft < limits[what]:
-                resource.setrlimit(kind, (limits[what], hard))
+                with contextlib.suppress(ValueError, OSError):  # macOS allows fewer than it says
+                    resource.setrlimit(kind, (limits[what], hard))
         yield limits
     finally:
         for kind, limit in before.items():

@@ -16,6 +16,7 @@ import pandas as pd
 from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
 from tune_mnist.tables.intervals import interval_of
+from tune_mnist.tables.leaders import gap_seen
 from tune_mnist.tables.noise import Estimates, Noise, estimate, learn_noise
 from tune_mnist.tables.significance import accuracies_of, score
 from tune_mnist.tables.standings import (
@@ -91,6 +92,11 @@ class Tables:
     def estimates(self) -> Estimates:
         """What the seeds say of the accuracy of each of the `complete` cells."""
         return estimate(*self._accuracies, self.noise)
+
+    @property
+    def gap_seen(self) -> float:
+        """How much less accurate than the third a cell must be to be told from it in 4 of 5 studies; NaN: unknown."""
+        return gap_seen(self._accuracies[0], self.noise)
 
     @property
     def _accuracies(self) -> tuple[np.ndarray, list[CellKey]]:

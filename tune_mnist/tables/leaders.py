@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -83,23 +85,34 @@ def smallest_gap(error: float, noise: Noise, *, seeds: int, cells: int, power: f
     `seeds` of each, among as many `cells`.
     """
     variance, df = noise.leaders
-    critical = brentq(lambda q: float(range_p(np.array([q]), cells, np.array([2 * df]))[0]) - LEVEL, 0.1, 1000)
-    needed = (critical / math.sqrt(2) + student.ppf(power, 2 * df)) * math.sqrt(2 * variance / seeds)
+    df = max(df, seeds - 1)
+    standard_errors = _critical_range(cells, 2 * df) / math.sqrt(2) + student.ppf(power, 2 * df)
+    needed = standard_errors * math.sqrt(2 * variance / seeds)
     return error * math.expm1(needed)
 
 
-def seeds_needed(gap: float, error: float, noise: Noise, *, cells: int = 2, most: int = 1000) -> int | None:
-    """How many seeds of each cell see a `gap` in accuracy with 80% power; None if `most` do not.
+@functools.cache
+def _critical_range(cells: int, df: float) -> float:
+    """The studentised range that as many equal cells exceed in 5%."""
+    return float(brentq(lambda q: float(range_p(np.array([q]), cells, np.array([df]))[0]) - LEVEL, 0.1, 1000))
 
-    `noise` is taken to be known as well as now, which is cautious: more seeds also tell it better.
+
+def gap_seen(accuracies: np.ndarray, noise: Noise) -> float:
+    """The `smallest_gap` of a study with these accuracies, float (cells, seeds), best first; NaN if not known."""
+    if len(accuracies) < 4 or math.isnan(noise.variance):
+        return math.nan
+    cells, seeds = accuracies.shape
+    return smallest_gap(1 - float(np.nanmean(accuracies[2])), noise, seeds=seeds, cells=cells)
+
+
+def seeds_needed(gap: float, error: float, noise: Noise, *, cells: int = 2, most: int = 1000) -> int | None:
+    """How many seeds of each cell see a `gap` in accuracy, from one whose error rate is `error`, with 80% power.
+
+    Among as many `cells`. None if `most` do not.
     """
-    seeds = np.arange(2, most + 1)
-    low, high = 0, len(seeds)
-    while low < high:
-        middle = (low + high) // 2
-        enough = smallest_gap(error, noise, seeds=int(seeds[middle]), cells=cells) <= gap
-        low, high = (low, middle) if enough else (middle + 1, high)
-    return int(seeds[low]) if low < len(seeds) else None
+    seeds = range(2, most + 1)
+    at = bisect.bisect_left(seeds, -gap, key=lambda n: -smallest_gap(error, noise, seeds=n, cells=cells))
+    return seeds[at] if at < len(seeds) else None
 
 
 def _ratio(difference: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tune_mnist.tables.difference import LEVEL
 from tune_mnist.tables.intervals import interval_of
-from tune_mnist.tables.leaders import MARGIN, against_third, smallest_gap
+from tune_mnist.tables.leaders import MARGIN, against_third, gap_seen
 from tune_mnist.tables.noise import NEAR, Noise, learn_noise
 from tune_mnist.tables.significance import Sample, Score, accuracies_of, adjusted, compare_networks
 from tune_mnist.tables.text import percent
@@ -105,9 +105,9 @@ def method(accuracies: np.ndarray, noise: Noise) -> str:
         f"{'training' if trainings == 1 else 'trainings'} with at most {NEAR:g} times the third's error; a training's "
         "cells, at several epochs, are not independent and count as one witness. "
     )
-    if len(accuracies) < 4:
+    gap = gap_seen(accuracies, noise)
+    if math.isnan(gap):
         return text.strip()
-    gap = smallest_gap(1 - float(np.nanmean(accuracies[2])), noise, seeds=seeds, cells=len(accuracies))
     return text + (
         f"Each cell is held against the third by the range of {len(accuracies)} equal cells (Tukey and Kramer), which "
         f"keeps the chance of any wrong exclusion at 5%. A cell {100 * gap:.2f} points worse than the third would be "

@@ -10,6 +10,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+NAMES = {"lr": "learning rate", "batch_size": "batch size", "epochs": "number of epochs"}
+"""What the grid's settings besides the model are called."""
+
 
 def cell_name(row: Mapping[str, Any]) -> str:
     """A cell in words."""
@@ -37,6 +40,11 @@ def p_value(p: float) -> str:
     if pd.isna(p):
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.995 else "1"
+
+
+def seeds(count: int) -> str:
+    """How many seeds are needed, where as many as 1,000 were thought of."""
+    return f"{count:,}" if pd.notna(count) else "over 1,000"
 
 
 def interval(low: float, high: float) -> str:

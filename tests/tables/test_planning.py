@@ -1,0 +1,62 @@
+"""How many seeds would do, against the power of the t test as SciPy has it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import nct, t
+
+from support.studies import made_tables
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.tables.leaders import seeds_needed
+from tune_mnist.tables.noise import Noise
+from tune_mnist.tables.planning import seeds_to_tell
+
+SPEC = StudySpec(models=("SimpleNN", "MediumNN"), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4), seeds=3)
+
+
+def power(gap: float, deviation: float, seeds: int) -> float:
+    """Of the two-sided t test of two cells with so many seeds each, at 5%."""
+    df = 2 * (seeds - 1)
+    return float(nct.sf(t.ppf(0.975, df), df, gap / (deviation * math.sqrt(2 / seeds))))
+
+
+@pytest.mark.parametrize("gap", [0.001, 0.002, 0.003])
+def test_two_cells_need_the_seeds_that_give_their_t_test_four_in_five(gap: float) -> None:
+    error, deviation = 0.02, 0.066
+    seeds = seeds_needed(gap, error, Noise(deviation**2, math.inf, 2.0))
+    by_t_test = next(n for n in range(2, 1000) if power(math.log1p(gap / error), deviation, n) >= 0.8)
+    assert seeds is not None and abs(seeds - by_t_test) <= 1
+
+
+def test_more_cells_or_a_smaller_gap_need_more_seeds_and_none_is_enough_for_no_gap() -> None:
+    noise = Noise(0.007, 20.0, 50.0)
+    alone, among = (
+        [seeds_needed(gap, 0.02, noise, cells=cells) or 1001 for gap in (0.004, 0.002, 0.001)] for cells in (2, 192)
+    )
+    assert alone[0] < alone[1] < alone[2] and among[0] < among[1] < among[2]
+    assert all(few < more for few, more in zip(alone, among, strict=True))
+    assert seeds_needed(0.0, 0.02, noise) is None
+
+
+def test_the_pairs_of_the_leaders_have_the_gaps_of_the_top_three() -> None:
+    def alike(config: TrainingConfig, epoch: int) -> float:
+        number = [epoch, config.batch_size, round(1e4 * config.lr), len(config.model), config.seed]
+        return 0.97 + 0.002 * float(np.random.default_rng(number).normal())
+
+    tables = made_tables(SPEC, alike)
+    means = tables.top3["mean"].to_numpy()
+    assert len(means) > 4
+    told = seeds_to_tell(tables)
+    first, second, third, fourth, last = (means[place] for place in (0, 1, 2, 3, -1))
+    gaps = [first - second, first - third, second - third, third - fourth, third - last]
+    np.testing.assert_allclose(told["gap"], gaps)
+    assert (told["among_all"].fillna(1001) >= told["alone"].fillna(1001)).all()
+
+
+def test_one_seed_cannot_plan() -> None:
+    assert seeds_to_tell(made_tables(replace(SPEC, seeds=1))).empty

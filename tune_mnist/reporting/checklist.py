@@ -1,0 +1,61 @@
+"""What a reader needs to repeat a study, item by item, from study.json and the study's files."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, NamedTuple
+
+from tune_mnist.study.study import Study
+from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.of_study import test_set_uses
+from tune_mnist.training.dataset import HELD_OUT, SPLIT_SEED
+
+
+class Item(NamedTuple):
+    """Something that a reproducible study has, whether this one has it, and the values."""
+
+    name: str
+    checked: bool
+    values: list[str]
+
+
+def checklist(study: Study, tables: Tables) -> list[Item]:
+    """The items, after those of the machine learning reproducibility checklist (Pineau et al. 2021, JMLR 22(164))."""
+    about = study.describe()
+    runs, context = about["runs"], about["context"]
+    complete, asked = int((tables.results["status"] == "complete").sum()), len(tables.results)
+    seeds = sorted(int(seed) for seed in tables.results["seed"].unique())
+    holdout = tables.protocol == "holdout"
+    split = f"one training picture in {HELD_OUT}, stratified, by seed {SPLIT_SEED}, held out to choose by"
+    commits = _distinct(_commit(run["git"]) for run in runs)
+    versions = _distinct(f"Python {run['python']}, {_listed(run['versions'])}" for run in runs)
+    machines = _distinct(
+        f"{run['machine']['cpu'] or 'processor not known'}, {run['machine']['cpus']} CPUs, {run['machine']['platform']}"
+        for run in runs
+    )
+    return [
+        Item("everything asked for is complete", complete == asked, [f"{complete} of {asked} results"]),
+        Item("more than one seed", len(seeds) > 1, [", ".join(map(str, seeds))]),
+        Item("chosen on other pictures than tested on", holdout, [split if holdout else "chosen on the test pictures"]),
+        Item("test set kept for the end", holdout, [f"scored {use}" for use in test_set_uses(study, tables)]),
+        Item("data's checksum", bool(about["data_sha256"]), [f"SHA-256 {about['data_sha256']}"]),
+        Item("one commit, unchanged", [commit.endswith(", unchanged") for commit in commits] == [True], commits),
+        Item("one set of versions", len(versions) == 1, versions),
+        Item("one type of machine", len(machines) == 1, [
+            *machines, f"trained on {context['device']}, threads of a training: {context['threads']}",
+        ]),
+        Item("command lines", bool(runs), [f"{run['started']}: {shlex.join(run['command'])}" for run in runs]),
+    ]
+
+
+def _commit(git: dict[str, Any] | None) -> str:
+    return f"{git['commit']}, {'changed since' if git['dirty'] else 'unchanged'}" if git else "not known"
+
+
+def _listed(versions: dict[str, str | None]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _distinct(values: Any) -> list[str]:
+    """Each value once, in order."""
+    return list(dict.fromkeys(values))
