@@ -158,10 +158,8 @@ def made(spec: StudySpec, world: World, chance: np.random.Generator, noise: str)
 
 def rates_and_losses(config: TrainingConfig, epoch: int) -> tuple[float, float, float]:
     """C1, C2, C8 and C9 at their boundaries: 95% wherever it is asked for, equal restlessness, equal losses."""
-    if config.model == "CNN":
-        return 0.95, 0.75 if epoch == 5 else 3.0, 1.0
-    early = 0.945 if config.lr == 0.1 else 0.9  # what comes before the later half, which alone tells of restlessness
-    return early if epoch <= 7 else 0.95, {5: 0.75, 15: 1.5}.get(epoch, 3.0), 1.0
+    loss = {2: 1.5, 5: 0.75, 15: 1.5}.get(epoch, 3.0)
+    return 0.95 if config.model == "CNN" else 0.945 + 0.005 * (epoch - 2) / 13, loss, 1.0
 
 
 def paths_and_batches(config: TrainingConfig, epoch: int) -> tuple[float, float, float]:
