@@ -11,11 +11,12 @@ from PIL import Image
 from tune_mnist.deploy.paper import Array
 from tune_mnist.training.dataset import load_dataset
 
-HEIGHT, WIDTH = 600, 450
+HEIGHT, WIDTH = 400, 300
+ROW_TOP = 130
 Rng = np.random.Generator
 
 
-def digit(rng: Rng, side: int = 300) -> tuple[Array, int]:
+def digit(rng: Rng, side: int) -> tuple[Array, int]:
     """The ink (side, side) in 0…1 of a training digit, and its label."""
     dataset = load_dataset()
     index = int(rng.integers(len(dataset.train_labels)))
@@ -41,7 +42,7 @@ def row(rng: Rng, count: int) -> tuple[Array, list[int]]:
     drawn = [digit(rng, side) for _ in range(count)]
     levels = paper(rng)
     for number, (ink, _) in enumerate(drawn):
-        levels = written(levels, ink, 200, number * side)
+        levels = written(levels, ink, ROW_TOP, number * side)
     return levels, [label for _, label in drawn]
 
 
@@ -64,7 +65,7 @@ def lines(levels: Array, step: int, across: bool) -> Array:
 def on_desk(levels: Array, rng: Rng) -> Array:
     """A sheet with the desk all around it."""
     desk = np.asarray(0.3 + rng.normal(0, 0.02, levels.shape), np.float32)
-    top, left = int(rng.integers(50, 90)), int(rng.integers(40, 65))
+    top, left = int(rng.integers(33, 60)), int(rng.integers(27, 43))
     desk[top : HEIGHT - top, left : WIDTH - left] = levels[top : HEIGHT - top, left : WIDTH - left]
     return desk
 
@@ -72,28 +73,28 @@ def on_desk(levels: Array, rng: Rng) -> Array:
 def with_strip(levels: Array, rng: Rng) -> Array:
     """A scanner's dark strip along one side."""
     levels = levels.copy()
-    levels[:, : int(rng.integers(8, 30))] = 0.05
+    levels[:, : int(rng.integers(5, 20))] = 0.05
     return levels
 
 
 def with_thumb(levels: Array, rng: Rng) -> Array:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    thumb = ((x - WIDTH) / rng.uniform(50, 80)) ** 2 + ((y - HEIGHT) / rng.uniform(70, 120)) ** 2 < 1
+    thumb = ((x - WIDTH) / rng.uniform(33, 53)) ** 2 + ((y - HEIGHT) / rng.uniform(47, 80)) ** 2 < 1
     return np.where(thumb, np.float32(0.62), levels)
 
 
 Change = Callable[[Array, Rng], Array]
 CHANGES: dict[str, Change] = {
     "plain": lambda levels, rng: levels,
-    "hard shadow": lambda levels, rng: np.where(plane(rng, 20) > 0, np.float32(0.45), np.float32(1)) * levels,
-    "soft shadow": lambda levels, rng: (levels * (1 - 0.5 / (1 + np.exp(-plane(rng) / 35)))).astype(np.float32),
-    "light from a side": lambda levels, rng: (levels * (0.65 + plane(rng) / 1200)).astype(np.float32),
+    "hard shadow": lambda levels, rng: np.where(plane(rng, 13) > 0, np.float32(0.45), np.float32(1)) * levels,
+    "soft shadow": lambda levels, rng: (levels * (1 - 0.5 / (1 + np.exp(-plane(rng) / 23)))).astype(np.float32),
+    "light from a side": lambda levels, rng: (levels * (0.65 + plane(rng) / 800)).astype(np.float32),
     "sheet on a desk": on_desk,
-    "corner of a desk": lambda levels, rng: np.where(plane(rng) > 250, np.float32(0.3), levels),
+    "corner of a desk": lambda levels, rng: np.where(plane(rng) > 167, np.float32(0.3), levels),
     "scanner's strip": with_strip,
     "thumb": with_thumb,
-    "ruled": lambda levels, rng: np.minimum(levels, lines(np.full_like(levels, 0.93), 50, across=False)),
-    "squared": lambda levels, rng: np.minimum(levels, lines(np.full_like(levels, 0.93), 35, across=True)),
+    "ruled": lambda levels, rng: np.minimum(levels, lines(np.full_like(levels, 0.93), 33, across=False)),
+    "squared": lambda levels, rng: np.minimum(levels, lines(np.full_like(levels, 0.93), 24, across=True)),
     "white on black": lambda levels, rng: 1 - levels,
 }
 """What may be in a photo, by name."""
@@ -103,6 +104,6 @@ def photos(condition: str, count: int, seed: int) -> Iterator[tuple[Array, int]]
     """Grey levels (h, w) of single digits under a condition, and the digits."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        ink, label = digit(rng, 240)
-        levels = written(paper(rng), ink, 180, 105)
+        ink, label = digit(rng, 160)
+        levels = written(paper(rng), ink, 120, 70)
         yield np.asarray(CHANGES[condition](levels, rng).clip(0, 1), np.float32), label

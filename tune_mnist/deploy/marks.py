@@ -108,13 +108,18 @@ def _lines(pieces: list[_Piece]) -> list[list[_Piece]]:
     lines: list[tuple[Box, list[_Piece]]] = []
     for piece in sorted(pieces, key=lambda piece: -piece.box.height):
         middle = (piece.box.top + piece.box.bottom) / 2
-        line = next((line for box, line in lines if box.top < middle < box.bottom), None)
+        line = next((line for box, line in lines if _is_level(middle, box)), None)
         if line is None:
             lines.append((piece.box, [piece]))
         else:
             line.append(piece)
     lines.sort(key=lambda entry: entry[0].top + entry[0].bottom)
     return [sorted(line, key=lambda piece: piece.box.left + piece.box.right) for _, line in lines]
+
+
+def _is_level(middle: float, box: Box) -> bool:
+    reach = STACKED * box.height
+    return box.top - reach < middle < box.bottom + reach
 
 
 def _runs(ink: Ink, line: list[_Piece]) -> list[Mark]:

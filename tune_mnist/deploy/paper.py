@@ -108,7 +108,7 @@ def _quadratic(y: Array, x: Array) -> Array:
 
 def otsu(values: Array) -> float:
     """The threshold that separates values into two classes of least variance within (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins=128)
+    counts, edges = np.histogram(values.astype(np.float64), bins=128)  # float32 may be too coarse for 128 bins
     centres = (edges[:-1] + edges[1:]) / 2
     below = counts.cumsum()
     above = below[-1] - below

@@ -53,7 +53,7 @@ class Digit:
 def read_digits(pictures: Sequence[Array], trained: Trained) -> list[list[Digit]]:
     """The digits in each picture's grey levels (h, w) in 0…1, line by line, each from the left; none if none is found.
 
-    All go through the network as one batch. Several marks of which none is surely a digit are no digits.
+    All go through the network as one batch. Several marks of which most are unsure are no digits.
     """
     inks = [find_ink(levels) for levels in pictures]
     marked = [[] if ink is None else find_marks(ink) for ink in inks]
@@ -66,8 +66,11 @@ def read_digits(pictures: Sequence[Array], trained: Trained) -> list[list[Digit]
         for lines in marked
     ]
     judged = iter(_judged([digit for digits in read for digit in digits]))
-    sure = [[next(judged) for _ in digits] for digits in read]
-    return [digits if len(digits) == 1 or any(digit.sure for digit in digits) else [] for digits in sure]
+    return [_believed([next(judged) for _ in digits]) for digits in read]
+
+
+def _believed(digits: list[Digit]) -> list[Digit]:
+    return digits if len(digits) == 1 or 2 * sum(digit.sure for digit in digits) >= len(digits) else []
 
 
 def _segmented(marks: list[Mark], rows: list[list[float]], line: int) -> list[Digit]:

@@ -21,6 +21,7 @@ RULED = 0.02  # a straight line's breadth over its length, as standard deviation
 LEAST_PAPER = 0.05  # of the picture: less has no digit on it
 LONG = 0.6  # of the picture's shorter side: a straight line's least length
 DARKER = 1.3  # so many times must ink stand out as lines do that it cannot be told from by its shape
+SLIVER = 0.3  # of the largest stroke within the picture: a smaller one at the border is no digit
 MESH = 6  # more places than this where a piece meets the border: a net of lines
 LEAST_SIDE, LEAST_SHARE = 6, 0.025  # a piece's longer side in pixels, and as a share of the picture's
 ROUNDS = 5  # so often at most is what is no stroke taken away, or the threshold raised above the lines that ink crosses
@@ -107,6 +108,8 @@ def _kinds(labels: Labels, count: int) -> NDArray[np.int8]:
     height, width = labels.shape
     kinds = np.full(count, STROKE, np.int8)
     least = max(LEAST_SIDE, LEAST_SHARE * max(labels.shape))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    at_border = np.zeros(count, bool)
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels)):
         inside = labels[rows, columns] == number + 1
         if max(inside.shape) < least:
@@ -122,6 +125,7 @@ def _kinds(labels: Labels, count: int) -> NDArray[np.int8]:
             kinds[number] = LINE
         if not edges:
             continue
+        at_border[number] = True
         contact = sum(int(edge.sum()) for edge in edges)
         meetings = sum(int((np.diff(edge.astype(np.int8), prepend=0) == 1).sum()) for edge in edges)
         breadth = 2 * float(ndimage.distance_transform_edt(np.pad(inside, 1)).max())
@@ -129,6 +133,9 @@ def _kinds(labels: Labels, count: int) -> NDArray[np.int8]:
             kinds[number] = BESIDE
         elif meetings > MESH:
             kinds[number] = LINE
+    strokes = kinds == STROKE
+    inside_area = areas[strokes & ~at_border].max(initial=0)
+    kinds[strokes & at_border & (areas < SLIVER * inside_area)] = DIRT
     return kinds
 
 
