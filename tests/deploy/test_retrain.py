@@ -33,9 +33,9 @@ from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import Progress
 from tune_mnist.training.dataset import Dataset, load_dataset, training_data
 from tune_mnist.training.loop import Training, evaluate
-from tune_mnist.training.steps import make_steps
 from tune_mnist.training.steps.autograd import AutogradSteps
 from tune_mnist.training.steps.base import CheckpointedSteps
+from tune_mnist.training.steps.choose import make_steps
 from tune_mnist.training.steps.linear import LinearSteps
 
 AUGMENTED = {"rotation": 10, "translation": 2, "scaling": 0.1, "shear": 5}
