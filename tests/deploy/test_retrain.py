@@ -44,8 +44,8 @@ from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import Progress
 from tune_mnist.training.dataset import Dataset, load_dataset, training_data
 from tune_mnist.training.loop import Training
-from tune_mnist.training.steps import make_steps
 from tune_mnist.training.steps.base import CheckpointedSteps
+from tune_mnist.training.steps.choose import make_steps
 
 AUGMENTED = {"rotation": 10, "translation": 2, "scaling": 0.1, "shear": 5}
 EVERYTHING = {"dropout": 0.3, "ema_decay": 0.9, "schedule": "cosine", "budget": 2, "weight_decay": 0.1, **AUGMENTED}

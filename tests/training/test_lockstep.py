@@ -11,7 +11,7 @@ import torch
 from support.slices import evaluation_slice, train_slice
 from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
 from tune_mnist.training import batches
-from tune_mnist.training.steps import make_pack, make_steps
+from tune_mnist.training.steps.choose import make_pack, make_steps
 from tune_mnist.training.steps.lockstep import Lockstep, common_batches
 from tune_mnist.training.steps.pack import PackSteps
 

@@ -22,24 +22,21 @@ def config(model: str, **values: Any) -> TrainingConfig:
     return dataclasses.replace(TrainingConfig(model=model, lr=1e-3, batch_size=16), **values)
 
 
-def linear(n_in: int, n_out: int) -> int:
-    return n_in * n_out + n_out
-
-
-# The sizes of DESIGN section 1, written out.
-PARAMETERS = {
-    "SimpleNN": linear(784, 128) + linear(128, 10),
-    "MediumNN": linear(784, 256) + linear(256, 128) + linear(128, 10),
-    "ComplexNN": linear(784, 512) + linear(512, 256) + linear(256, 128) + linear(128, 64) + linear(64, 10),
-    "CNN": linear(9, 32) + linear(9 * 32, 64) + linear(9 * 64, 128) + linear(6272, 128) + linear(128, 10),
+# The report's models, as shapes of weights: (out, in) and, of convolutions, (out, in, height, width).
+WEIGHTS: dict[str, list[tuple[int, ...]]] = {
+    "SimpleNN": [(128, 784), (10, 128)],
+    "MediumNN": [(256, 784), (128, 256), (10, 128)],
+    "ComplexNN": [(512, 784), (256, 512), (128, 256), (64, 128), (10, 64)],
+    "CNN": [(32, 1, 3, 3), (64, 32, 3, 3), (128, 64, 3, 3), (128, 6272), (10, 128)],
 }
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_a_model_has_the_stated_size_and_starts_in_float32_on_the_cpu(name: str) -> None:
+def test_a_model_has_the_stated_layers_and_starts_in_float32_on_the_cpu(name: str) -> None:
     model = build_model(config(name))
-    assert type(model).__name__ == name
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    shapes = [tuple(parameter.shape) for parameter in model.parameters()]
+    assert shapes[::2] == WEIGHTS[name]
+    assert shapes[1::2] == [weight[:1] for weight in WEIGHTS[name]]  # a bias for every unit
     assert all(p.dtype == torch.float32 and p.device.type == "cpu" and p.requires_grad for p in model.parameters())
     assert not list(model.buffers())
 

@@ -20,9 +20,9 @@ from support.slices import dense, evaluation_slice, exact, train_slice
 from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, TrainingConfig
 from tune_mnist.training.batches import Pictures, make_pictures, normalise
 from tune_mnist.training.models import FullyConnected, build_model
-from tune_mnist.training.steps import make_steps
 from tune_mnist.training.steps.autograd import AutogradSteps
 from tune_mnist.training.steps.base import BETA1, Steps, learning_rate
+from tune_mnist.training.steps.choose import make_steps
 from tune_mnist.training.steps.linear import LinearSteps, layers_of
 
 TRAIN = train_slice(300)
@@ -194,7 +194,7 @@ import hashlib, sys
 sys.path.insert(0, "tests")
 from support.slices import evaluation_slice, train_slice
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.training.steps import make_steps
+from tune_mnist.training.steps.choose import make_steps
 
 for model in ("SimpleNN", "ComplexNN"):
     steps = make_steps(TrainingConfig(model=model, lr=1e-2, batch_size=50), train_slice(270))

@@ -1,9 +1,8 @@
-"""IDX files to arrays; the seeded train/validation split; the preview of a data set."""
+"""A data set: its IDX files read and checked, and split into what a training learns from and is scored on."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.errors import require
 from tune_mnist.spec.study import DATASETS
-from tune_mnist.spec.toml import home_expanded
 from tune_mnist.spec.training import Protocol
+from tune_mnist.training.download import downloaded_folder
 from tune_mnist.training.idx import Bytes, idx_md5, read_idx, times
 from tune_mnist.training.idx_folder import find_files
 
@@ -39,13 +38,6 @@ MNIST_MD5 = {  # of the decompressed files
     "test_images": "2646ac647ad5339dbf082846283269ea",
     "test_labels": "27ae3e4e09519cfbb04c329615203637",
 }
-_EMNIST_FILES = {part: f"emnist-digits-{file.replace('t10k', 'test')}" for part, file in FILES.items()}
-_TORCHVISION: dict[str, tuple[str, dict[str, str]]] = {
-    "fashion-mnist": ("FashionMNIST", {}),
-    "kmnist": ("KMNIST", {}),
-    "emnist-digits": ("EMNIST", {"split": "digits"}),
-}
-_TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +114,8 @@ def _read_folder(
     paths = find_files(folder, files)
     arrays = {part: read_idx(path) for part, path in paths.items()}
     _check(arrays, paths)
-    if transposed:  # EMNIST's files hold every picture so
-        images = {part: np.ascontiguousarray(a.transpose(0, 2, 1)) for part, a in arrays.items() if a.ndim == 3}
-        arrays |= images
+    if transposed:
+        arrays |= {part: np.ascontiguousarray(a.transpose(0, 2, 1)) for part, a in arrays.items() if a.ndim == 3}
     return Dataset(name=name, sha256=_digest(*(arrays[part] for part in FILES)), **arrays)
 
 
@@ -154,37 +145,16 @@ def _embedded() -> Dataset:
     with resources.as_file(resources.files("tune_mnist") / "mnist") as folder:
         dataset = _read_folder(folder, "mnist")
     for part, md5 in MNIST_MD5.items():
-        found = idx_md5(getattr(dataset, part))
-        require(found == md5, f"MD5 of the package's {FILES[part]} is {md5}", found, "install the package again")
+        actual = idx_md5(getattr(dataset, part))
+        require(actual == md5, f"MD5 of the package's {FILES[part]} is {md5}", actual, "install the package again")
     return dataset
 
 
 def _cached(name: str, download: bool) -> Dataset:
-    cache = home_expanded(Path(os.environ.get("TUNE_MNIST_CACHE") or "~/.cache/tune_mnist"))
-    folder = cache / _TORCHVISION[name][0] / "raw"
-    files = _EMNIST_FILES if name == "emnist-digits" else FILES
-    if not all(os.path.exists(folder / file) for file in files.values()):
-        require(download, f"{name} is in the cache folder {cache}", "nothing there", "pass --download to fetch it")
-        _download(name, cache)
-    return _read_folder(folder, name, files, transposed=name == "emnist-digits")
-
-
-def _download(name: str, cache: Path) -> None:
-    import socket
-    from http.client import HTTPException
-
-    from torchvision import datasets
-
-    class_name, options = _TORCHVISION[name]
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_TIMEOUT)
-    try:
-        getattr(datasets, class_name)(cache, download=True, **options)
-    except (OSError, RuntimeError, EOFError, HTTPException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"cannot download {name} ({reason}): check the network or give its folder by --data") from None
-    finally:
-        socket.setdefaulttimeout(timeout)
+    emnist = name == "emnist-digits"  # its files have other names, and hold every picture transposed
+    files = {part: f"emnist-digits-{file.replace('t10k', 'test')}" for part, file in FILES.items()} if emnist else FILES
+    folder = downloaded_folder(name, files.values(), download)
+    return _read_folder(folder, name, files, transposed=emnist)
 
 
 def _split(labels: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -59,8 +59,8 @@ def _decode(stream: IO[bytes], path: Path) -> Bytes:
     rule = f"{path} states at most {_MOST_BYTES} bytes"
     require(size <= _MOST_BYTES, rule, times(shape), "replace it")
     values = _read_at_most(stream, size + 1)
-    found = f"{len(values)} bytes" if len(values) <= size else f"more than {size} bytes"
-    require(len(values) == size, f"{path} holds the {times(shape)} bytes its header states", found, "replace it")
+    actual = f"{len(values)} bytes" if len(values) <= size else f"more than {size} bytes"
+    require(len(values) == size, f"{path} holds the {times(shape)} bytes its header states", actual, "replace it")
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
 
 

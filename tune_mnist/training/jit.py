@@ -20,22 +20,28 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Arrays are not checked for their bounds, integers do not grow, and the GIL is released.
     """
-    with _cache_of_these_sources(), contextlib.suppress(RuntimeError):  # if there is no folder to keep it in
+    with _cache_in(cache_folder(ROOM)), contextlib.suppress(RuntimeError):  # if there is no folder to keep it in
         return numba.njit(cache=True, **OPTIONS)(function)
     return numba.njit(**OPTIONS)(function)
 
 
+def cache_folder(room: Path) -> Path:
+    """Where the code of a room's compiled functions is kept: in a folder named after all the room's sources.
+
+    Numba looks for changes in a function's own file alone, not in those of the functions and constants it uses.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(room.rglob("*.py")):
+        digest.update(f"{path.relative_to(room)} {path.stat().st_size} ".encode() + path.read_bytes())
+    return room / "__pycache__" / digest.hexdigest()[:16]
+
+
 @contextlib.contextmanager
-def _cache_of_these_sources() -> Iterator[None]:
-    """Let numba keep code in a folder named after all sources that compiled functions call, not their own file's."""
+def _cache_in(folder: Path) -> Iterator[None]:
+    """Let numba keep code in the folder, unless the user named another."""
     before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
-    numba.config.CACHE_DIR = before or str(ROOM / "__pycache__" / _digest())  # type: ignore[attr-defined]
+    numba.config.CACHE_DIR = before or str(folder)  # type: ignore[attr-defined]
     try:
         yield
     finally:
         numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
-
-
-def _digest() -> str:
-    """Of the whole room's sources: whichever of them a compiled function calls, old code is never taken for new."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(ROOM.rglob("*.py")))).hexdigest()[:16]

@@ -20,7 +20,7 @@ from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures, as_tensor
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.packing import finite_or_none, pack_bits
-from tune_mnist.training.steps import make_pack, make_steps
+from tune_mnist.training.steps.choose import make_pack, make_steps
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,17 @@ class PackTraining:
     def run_epoch(self, epoch: int, members: Sequence[int]) -> list[EpochMetrics]:
         """Train epoch number `epoch` of those members and evaluate them."""
         torch.set_flush_denormal(True)
-        start, together = time.perf_counter(), len(members)
+        together = len(members)
+        start = time.perf_counter()
         losses = self.steps.train_epoch(epoch, members)
         trained = time.perf_counter()
-        evaluations = [evaluate(own, self.evaluation.labels) for own in self.steps.outputs(self.evaluation, members)]
-        shares = (trained - start) / together, (time.perf_counter() - trained) / together
-        return [EpochMetrics(epoch, *own, *shares, together) for own in zip(losses, evaluations, strict=True)]
+        all_outputs = self.steps.outputs(self.evaluation, members)  # (members, pictures, 10)
+        evaluations = [evaluate(outputs, self.evaluation.labels) for outputs in all_outputs]
+        train_seconds, eval_seconds = (trained - start) / together, (time.perf_counter() - trained) / together
+        return [
+            EpochMetrics(epoch, loss, evaluation, train_seconds, eval_seconds, together)
+            for loss, evaluation in zip(losses, evaluations, strict=True)
+        ]
 
     def state(self, k: int, epoch: int) -> bytes:
         """Training k's state after `epoch`, as `Training.state` gives it on the same device."""

@@ -73,7 +73,7 @@ class CNN(nn.Module):
         return self.head(self.linear2(self.dropout(self.linear1(x).relu())))
 
 
-# A new model is its class above and its name in `MODEL_NAMES` of spec/training.py.
+# A new model is its class, listed here, and its name in `MODEL_NAMES` of spec/training.py.
 MODELS: dict[str, type[nn.Module]] = {model.__name__: model for model in (SimpleNN, MediumNN, ComplexNN, CNN)}
 
 

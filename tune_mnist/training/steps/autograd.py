@@ -77,8 +77,8 @@ class AutogradSteps(CheckpointedSteps):
     def outputs(self, pictures: Pictures) -> Tensor:
         model = (self.average or self.model).eval()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            parts = as_tensor(pictures.pixels).split(EVALUATION_BATCH)
-            return torch.cat([model(normalise(p.to(self.device), self.dtype)).float().cpu() for p in parts])
+            batches = as_tensor(pictures.pixels).split(EVALUATION_BATCH)
+            return torch.cat([model(normalise(pixels.to(self.device), self.dtype)).float().cpu() for pixels in batches])
 
     def state(self) -> dict[str, Any]:
         average = {} if self.average is None else {"average": self.average.state_dict()}

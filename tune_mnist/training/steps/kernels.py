@@ -1,105 +1,77 @@
-"""A fully connected network's steps on flat arrays: forward, backward and AdamW in one compiled loop.
+"""A fully connected network's steps: forward, backward and AdamW in one compiled loop.
 
-A layer's weights (n_in, n_out) and then its biases (n_out,) lie in one flat array, layer after layer; every width is a
-multiple of 16, as the input's 784 is, filled up with units that stay 0. Activations are (batch, width), row by row.
 MNIST's background is a constant -1: with pictures written as x = -1 + u, where most of u is 0, the first layer and its
 gradient are sums over the few non-zeros of u,
     x W + b = u W + (b - sum of W's rows)        and        x^T d = u^T d - sum of d's rows.
 No weights' gradient is ever whole: some rows at a time are made and go into AdamW (arXiv:1711.05101) at once.
+
+What may be None is an argument of its own, as only then the branch for it is left out of the compiled code. What runs
+once a row takes arrays, not tuples of them, whose references numba would count at every call.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.training.batches import Rows
+from tune_mnist.training.batches import Lot, Rows
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.jit import compiled
-from tune_mnist.training.steps.products import Floats, add_sparse, aligned, multiply, repeat, sum_rows, transpose
+from tune_mnist.training.steps.adamw import Rate, adamw
+from tune_mnist.training.steps.network import Network, Workspace, delta_of, parameters_of, units_of, workspace
+from tune_mnist.training.steps.products import Floats, add_sparse, matrix, multiply, repeat, sum_rows, transpose
 from tune_mnist.training.steps.registers import LANES
 
 
-class Network(NamedTuple):
-    """Widths int64 (layers + 1,), input first, and flat arrays of the parameters and AdamW's two moments."""
-
-    sizes: NDArray[np.int64]
-    flat: Floats
-    means: Floats
-    squares: Floats
-
-
 class Plan(NamedTuple):
-    """How some steps are to be taken.
-
-    `rates` (steps, 3) has for each the learning rate over the first moment's bias correction, 1 over the root of the
-    second's, and what weight decay leaves of a weight. `constants` are beta1, beta2, 1 - beta1, 1 - beta2, epsilon, and
-    the share of the new parameters in their moving average. `softmax` tells whether the outputs are probabilities.
-    """
+    """How some steps are to be taken."""
 
     batch_size: int
-    rates: Floats
-    constants: Floats
+    rates: Rate
+    average_share: np.floating[Any]
+    """The share of the new parameters in their moving average."""
     softmax: bool
-
-
-@compiled
-def adamw(
-    network: Network, at: int, gradient: Floats, gradient_at: int, count: int, rate: Floats, constants: Floats
-) -> None:
-    """Update `count` parameters from place `at` on by their gradient."""
-    flat, means, squares = network.flat[at:at + count], network.means[at:at + count], network.squares[at:at + count]
-    g = gradient[gradient_at:gradient_at + count]
-    step, root, kept = rate[0], rate[1], rate[2]
-    beta1, beta2, rest1, rest2, eps = constants[0], constants[1], constants[2], constants[3], constants[4]
-    for i in range(count):
-        means[i] = means[i] * beta1 + g[i] * rest1
-        squares[i] = squares[i] * beta2 + g[i] * g[i] * rest2
-        flat[i] = flat[i] * kept - step * means[i] / (np.sqrt(squares[i]) * root + eps)
+    """Whether the outputs are probabilities."""
 
 
 @compiled
 def first_layer(
-    network: Network, sparse: Rows | None, dense: Floats | None, first: int, count: int, sums: Floats, out: Floats
+    network: Network, by_picture: Rows | None, dense: Floats | None, first: int, sums: Floats, out: Floats
 ) -> None:
-    """The first layer's values, before its ReLU, of `count` pictures from number `first` on, to `out`."""
-    n_in, width = network.sizes[0], network.sizes[1]
-    bias = network.flat[n_in * width:(n_in + 1) * width]
-    if sparse is not None:
-        repeat(out, 0, bias - sums, count)
-        for r in range(count):
-            begin, end = sparse.offsets[first + r], sparse.offsets[first + r + 1]
-            add_sparse(out, r * width, network.flat, width, sparse, begin, end)
+    """Write to `out` (count, width) the first layer's values, before its ReLU, of pictures from number `first` on."""
+    parameters = parameters_of(network, 0)
+    weights, biases = parameters[:-1], parameters[-1]
+    if by_picture is not None:
+        repeat(out, biases - sums)
+        for r in range(len(out)):
+            begin, end = by_picture.offsets[first + r], by_picture.offsets[first + r + 1]
+            add_sparse(out[r], weights, by_picture.columns, by_picture.values, begin, end)
     if dense is not None:
-        repeat(out, 0, bias, count)
-        multiply(out, 0, width, dense, first * n_in, n_in, 1, count, n_in, network.flat, 0, width)
+        repeat(out, biases)
+        multiply(out, dense[first:first + len(out)], weights)
 
 
 @compiled
 def forward(
-    network: Network, sparse: Rows | None, dense: Floats | None, first: int, count: int, masks: Floats | None,
-    sums: Floats, values: Floats,
-) -> int:
-    """The values of every layer, after ReLU and dropout, one behind the other in `values`; where the last's begin."""
-    sizes = network.sizes
-    first_layer(network, sparse, dense, first, count, sums, values)
-    parameters, at = (sizes[0] + 1) * sizes[1], 0
-    for layer in range(1, len(sizes) - 1):
-        n_in, n_out = sizes[layer], sizes[layer + 1]
-        hidden = values[at:at + count * n_in]
-        zero = values.dtype.type(0)
+    network: Network, by_picture: Rows | None, dense: Floats | None, first: int, count: int, masks: Floats | None,
+    space: Workspace,
+) -> Floats:
+    """Fill in `space.units` for `count` pictures from number `first` on; return the last layer's (count, width)."""
+    out = units_of(space.units, network, 1, count)
+    first_layer(network, by_picture, dense, first, space.sums, out)
+    for layer in range(1, len(network.sizes) - 1):
+        hidden, zero = out.reshape(-1), out.dtype.type(0)
         for i in range(len(hidden)):
             hidden[i] = zero if hidden[i] < zero else hidden[i]  # NaN stays
         if masks is not None:
-            for i in range(len(hidden)):
-                hidden[i] *= masks[at + i]
-        to = at + count * n_in
-        repeat(values, to, network.flat[parameters + n_in * n_out:parameters + (n_in + 1) * n_out], count)
-        multiply(values, to, n_out, values, at, n_in, 1, count, n_in, network.flat, parameters, n_out)
-        parameters, at = parameters + (n_in + 1) * n_out, to
-    return at
+            out *= units_of(masks, network, layer, count)
+        inputs, out = out, units_of(space.units, network, layer + 1, count)
+        parameters = parameters_of(network, layer)
+        repeat(out, parameters[-1])
+        multiply(out, inputs, parameters[:-1])
+    return out
 
 
 @compiled
@@ -117,154 +89,150 @@ def softmax(scores: Floats, out: Floats) -> None:
 
 
 @compiled
-def output_gradient(
-    values: Floats, at: int, width: int, targets: Floats, count: int, probabilities: bool, delta: Floats
-) -> None:
-    """The gradient of the mean cross entropy against `targets` (count, classes) by the last layer's values, to `delta`.
+def output_gradient(logits: Floats, targets: Floats, probabilities: bool, delta: Floats) -> None:
+    """Write to `delta` (count, width) the gradient by `logits` of their mean cross entropy with `targets` (count, 10).
 
     With `probabilities`, softmax is applied twice, as it is where the outputs are probabilities.
     """
-    inner, outer = np.empty(CLASSES, values.dtype), np.empty(CLASSES, values.dtype)
-    pictures = values.dtype.type(count)
-    delta[:count * width] = 0
-    for r in range(count):
-        own = delta[r * width:(r + 1) * width]
-        softmax(values[at + r * width:at + (r + 1) * width], inner)
+    number = logits.dtype.type
+    inner, outer = np.empty(CLASSES, logits.dtype), np.empty(CLASSES, logits.dtype)
+    pictures = number(len(targets))
+    delta[:] = 0
+    for r in range(len(targets)):
+        softmax(logits[r], inner)
         if not probabilities:
             for k in range(CLASSES):
-                own[k] = (inner[k] - targets[r, k]) / pictures
+                delta[r, k] = (inner[k] - targets[r, k]) / pictures
             continue
         softmax(inner, outer)
-        mean = values.dtype.type(0)
+        mean = number(0)
         for k in range(CLASSES):
             outer[k] = (outer[k] - targets[r, k]) / pictures
             mean += outer[k] * inner[k]
         for k in range(CLASSES):
-            own[k] = inner[k] * (outer[k] - mean)
+            delta[r, k] = inner[k] * (outer[k] - mean)
 
 
 @compiled
 def input_gradient(
-    network: Network, layer: int, parameters: int, delta: Floats, values: Floats, at: int, masks: Floats | None,
-    count: int, turned: Floats, strip: Floats, out: Floats,
+    network: Network, layer: int, inputs: Floats, masks: Floats | None, delta: Floats, space: Workspace, out: Floats
 ) -> None:
-    """The gradient (count, n_in) with respect to a layer's inputs before their ReLU and dropout, to `out`.
+    """Write to `out` the loss's gradient by a layer's `inputs` (count, n_in) before their ReLU and dropout.
 
-    Its transpose is made, 16 rows at a time: then all reads are along rows.
+    `delta` (count, n_out) is the gradient by its outputs. The transpose is made, 16 rows at a time: then all reads are
+    along rows.
     """
-    n_in, n_out = network.sizes[layer], network.sizes[layer + 1]
-    padded, zero = (count + LANES - 1) // LANES * LANES, out.dtype.type(0)
-    transpose(delta, count, n_out, turned, padded)
-    for i in range(0, n_in, LANES):
-        strip[:LANES * padded] = 0
-        multiply(strip, 0, padded, network.flat, parameters + i * n_out, n_out, 1, LANES, n_out, turned, 0, padded)
+    count, n_out = delta.shape
+    weights, padded = parameters_of(network, layer)[:-1], (count + LANES - 1) // LANES * LANES
+    turned, strip = matrix(space.turned, n_out, padded), matrix(space.strip, LANES, padded)
+    transpose(turned, delta)
+    for i in range(0, len(weights), LANES):
+        strip[:] = 0
+        multiply(strip, weights[i:i + LANES], turned)
         for r in range(count):
             for q in range(LANES):
-                out[r * n_in + i + q] = strip[q * padded + r]
-    inputs = values[at:at + count * n_in]
-    for i in range(count * n_in):
-        out[i] = zero if inputs[i] <= zero else out[i]
+                out[r, i + q] = strip[q, r]
+    gradient, values, zero = out.reshape(-1), inputs.reshape(-1), out.dtype.type(0)
+    for i in range(len(gradient)):
+        gradient[i] = zero if values[i] <= zero else gradient[i]
     if masks is not None:
-        for i in range(count * n_in):
-            out[i] *= masks[at + i]
+        out *= units_of(masks, network, layer, count)
 
 
 @compiled
-def update_dense(
-    network: Network, parameters: int, n_in: int, n_out: int, inputs: Floats, at: int, delta: Floats, count: int,
-    packed: Floats, strip: Floats, rate: Floats, constants: Floats,
-) -> None:
+def update_dense(network: Network, layer: int, inputs: Floats, delta: Floats, space: Workspace, rate: Rate) -> None:
     """AdamW on a layer's weights and biases, of inputs (count, n_in) and their gradient `delta` (count, n_out)."""
+    count, n_in = inputs.shape
+    n_out, place = delta.shape[1], network.places[layer]
+    packed, gradient = matrix(space.turned, count, LANES), space.strip[:LANES * n_out]
+    strip, turned = matrix(gradient, LANES, n_out), packed.T
     for i in range(0, n_in, LANES):
         for r in range(count):  # side by side, as rows far apart would push each other out of the caches
             for q in range(LANES):
-                packed[r * LANES + q] = inputs[at + r * n_in + i + q]
-        strip[:LANES * n_out] = 0
-        multiply(strip, 0, n_out, packed, 0, 1, LANES, LANES, count, delta, 0, n_out)
-        adamw(network, parameters + i * n_out, strip, 0, LANES * n_out, rate, constants)
-    sum_rows(strip, delta, 0, count, n_out)
-    adamw(network, parameters + n_in * n_out, strip, 0, n_out, rate, constants)
+                packed[r, q] = inputs[r, i + q]
+        strip[:] = 0
+        multiply(strip, turned, delta)
+        adamw(network, place + i * n_out, gradient, rate)
+    sum_rows(gradient[:n_out], delta)
+    adamw(network, place + n_in * n_out, gradient[:n_out], rate)
 
 
 @compiled
 def update_sparse(
-    network: Network, by_pixel: Rows, offsets: NDArray[np.int32], delta: Floats, count: int, strip: Floats,
-    sums: Floats, rate: Floats, constants: Floats,
+    network: Network, by_pixel: Rows, offsets: NDArray[np.int32], delta: Floats, space: Workspace, rate: Rate
 ) -> None:
-    """AdamW on the first layer, of sparse pictures; `sums` becomes the sum of its new weights' rows."""
-    n_in, width = network.sizes[0], network.sizes[1]
-    background = aligned(width, delta.dtype)
-    sum_rows(background, delta, 0, count, width)
-    sums[:width] = 0
-    for pixel in range(n_in):
+    """AdamW on the first layer, of sparse pictures; `space.sums` becomes the sum of its new weights' rows."""
+    weights, sums, width = parameters_of(network, 0)[:-1], space.sums, delta.shape[1]
+    background, gradient = space.background, space.strip[:width]
+    pictures, heights = by_pixel.columns, by_pixel.values
+    sum_rows(background, delta)
+    sums[:] = 0
+    for pixel in range(len(weights)):
         for j in range(width):
-            strip[j] = -background[j]
-        add_sparse(strip, 0, delta, width, by_pixel, offsets[pixel], offsets[pixel + 1])
-        adamw(network, pixel * width, strip, 0, width, rate, constants)
-        row = network.flat[pixel * width:(pixel + 1) * width]
+            gradient[j] = -background[j]
+        add_sparse(gradient, delta, pictures, heights, offsets[pixel], offsets[pixel + 1])
+        adamw(network, pixel * width, gradient, rate)
         for j in range(width):
-            sums[j] += row[j]
-    adamw(network, n_in * width, background, 0, width, rate, constants)
+            sums[j] += weights[pixel, j]
+    adamw(network, len(weights) * width, background, rate)
+
+
+@compiled
+def update_first(
+    network: Network, by_pixel: Rows | None, dense: Floats | None, step: int, first: int, delta: Floats,
+    space: Workspace, rate: Rate,
+) -> None:
+    """AdamW on the first layer, of the pictures of batch number `step`, which begin at number `first`."""
+    if by_pixel is not None:
+        update_sparse(network, by_pixel, by_pixel.offsets[step], delta, space, rate)
+    if dense is not None:
+        update_dense(network, 0, dense[first:first + len(delta)], delta, space, rate)
 
 
 @compiled
 def train(
-    network: Network, average: Floats | None, plan: Plan, sparse: Rows | None, by_pixel: Rows | None,
-    dense: Floats | None, masks: Floats | None, targets: Floats, logits: Floats, begin: int, end: int,
+    network: Network, average: Floats | None, plan: Plan, lot: Lot, masks: Floats | None, targets: Floats,
+    logits: Floats, begin: int, end: int,
 ) -> None:
-    """Train on batches `begin` to before `end` of the pictures, writing each picture's logits at its own step.
+    """Train on batches `begin` to before `end` of the lot, writing each picture's logits at its own step.
 
     Args:
         average: the parameters' moving average, which moves on; or None.
-        sparse, by_pixel: the pictures' heights above the background, and each batch's transpose; None if `dense`.
-        dense: pictures (n, 784), flat, else None.
         masks: for one batch, what dropout multiplies each hidden layer's values by, layer after layer; or None.
-        targets: the probabilities (n, 10) to be trained towards.
-        logits: (n, 10), written to.
+        targets: the probabilities (pictures, 10) to be trained towards.
+        logits: (pictures, 10), written to.
     """
-    sizes, constants, number = network.sizes, plan.constants, network.flat.dtype
-    batch, widest, padded = plan.batch_size, sizes[1:].max(), (plan.batch_size + LANES - 1) // LANES * LANES
-    values, sums = aligned(batch * sizes[1:].sum(), number), aligned(sizes[1], number)
-    delta, gradient = aligned(batch * widest, number), aligned(batch * widest, number)
-    turned, strip = aligned(widest * padded, number), aligned(LANES * max(widest, padded), number)
-    sum_rows(sums, network.flat, 0, sizes[0], sizes[1])
+    space, last = workspace(network, plan.batch_size), len(network.sizes) - 1
     for step in range(begin, end):
-        first, rate = step * batch, plan.rates[step]
-        count = min(batch, len(targets) - first)
-        at = forward(network, sparse, dense, first, count, masks, sums, values)
+        first = step * plan.batch_size
+        count = min(plan.batch_size, lot.pictures - first)
+        rate = Rate(plan.rates.lr[step], plan.rates.root[step], plan.rates.kept[step])
+        values = forward(network, lot.by_picture, lot.dense, first, count, masks, space)
         for r in range(count):
             for k in range(CLASSES):
-                logits[first + r, k] = values[at + r * sizes[-1] + k]
-        output_gradient(values, at, sizes[-1], targets[first:first + count], count, plan.softmax, delta)
-        parameters = len(network.flat)
-        for layer in range(len(sizes) - 2, 0, -1):
-            n_in, n_out = sizes[layer], sizes[layer + 1]
-            parameters -= (n_in + 1) * n_out
-            at -= count * n_in
-            input_gradient(network, layer, parameters, delta, values, at, masks, count, turned, strip, gradient)
-            update_dense(network, parameters, n_in, n_out, values, at, delta, count, turned, strip, rate, constants)
-            delta, gradient = gradient, delta
-        if by_pixel is not None:
-            update_sparse(network, by_pixel, by_pixel.offsets[step], delta, count, strip, sums, rate, constants)
-        if dense is not None:
-            place = first * sizes[0]
-            update_dense(network, 0, sizes[0], sizes[1], dense, place, delta, count, turned, strip, rate, constants)
+                logits[first + r, k] = values[r, k]
+        delta = delta_of(space, network, last, count)
+        output_gradient(values, targets[first:first + count], plan.softmax, delta)
+        for layer in range(last - 1, 0, -1):
+            inputs, before = units_of(space.units, network, layer, count), delta_of(space, network, layer, count)
+            input_gradient(network, layer, inputs, masks, delta, space, before)
+            update_dense(network, layer, inputs, delta, space, rate)
+            delta = before
+        update_first(network, lot.by_pixel, lot.dense, step, first, delta, space, rate)
         if average is not None:
             for i in range(len(average)):
-                average[i] += constants[5] * (network.flat[i] - average[i])
+                average[i] += plan.average_share * (network.flat[i] - average[i])
 
 
 @compiled
-def outputs(network: Network, sparse: Rows | None, dense: Floats | None, count: int, batch: int) -> Floats:
-    """The last layer's values (count, 10) of the first `count` pictures, without dropout, `batch` at a time."""
-    sizes, number = network.sizes, network.flat.dtype
-    found = np.empty((count, CLASSES), number)
-    values, sums = aligned(batch * sizes[1:].sum(), number), aligned(sizes[1], number)
-    sum_rows(sums, network.flat, 0, sizes[0], sizes[1])
-    for first in range(0, count, batch):
-        size = min(batch, count - first)
-        at = forward(network, sparse, dense, first, size, None, sums, values)
-        for r in range(size):
+def outputs(network: Network, lot: Lot, batch_size: int) -> Floats:
+    """The last layer's values (pictures, 10) of the lot, without dropout, a batch at a time."""
+    logits = np.empty((lot.pictures, CLASSES), network.flat.dtype)
+    space = workspace(network, batch_size)
+    for first in range(0, lot.pictures, batch_size):
+        count = min(batch_size, lot.pictures - first)
+        values = forward(network, lot.by_picture, lot.dense, first, count, None, space)
+        for r in range(count):
             for k in range(CLASSES):
-                found[first + r, k] = values[at + r * sizes[-1] + k]
-    return found
+                logits[first + r, k] = values[r, k]
+    return logits

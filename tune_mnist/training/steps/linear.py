@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,20 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.training.batches import (
-    Lot,
-    Pictures,
-    as_tensor,
-    epoch_lots,
-    epoch_order,
-    generator,
-    normalise,
-    sparse_rows,
-)
+from tune_mnist.training.batches import Lot, Pictures, as_tensor, epoch_lots, epoch_order, evaluation_lot, generator
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.models import FullyConnected
 from tune_mnist.training.steps import kernels
-from tune_mnist.training.steps.base import BETA1, BETA2, EPS, CheckpointedSteps, learning_rate
+from tune_mnist.training.steps.adamw import make_rates
+from tune_mnist.training.steps.base import CheckpointedSteps
+from tune_mnist.training.steps.network import Network
 from tune_mnist.training.steps.registers import LANES
 
 EVALUATION_BATCH = 100
@@ -47,14 +41,10 @@ def padded_sizes(sizes: Sequence[int]) -> list[int]:
 
 def layers_of(flat: Tensor, sizes: Sequence[int]) -> list[Layer]:
     """The layers of widths `sizes` (input first) that lie, with padded widths, one after the other in `flat`: views."""
-    shapes = list(itertools.pairwise(padded_sizes(sizes)))
-    parts = flat.split([length for n_in, n_out in shapes for length in (n_in * n_out, n_out)])
-    return [
-        Layer(weight.view(shape)[:n_in, :n_out], bias[:n_out])
-        for weight, bias, shape, (n_in, n_out) in zip(
-            parts[::2], parts[1::2], shapes, itertools.pairwise(sizes), strict=True
-        )
-    ]
+    shapes = [(n_in + 1, n_out) for n_in, n_out in itertools.pairwise(padded_sizes(sizes))]  # the last row: biases
+    matrices = map(Tensor.view, flat.split([rows * columns for rows, columns in shapes]), shapes)
+    pairs = zip(matrices, itertools.pairwise(sizes), strict=True)
+    return [Layer(matrix[:n_in, :n_out], matrix[-1, :n_out]) for matrix, (n_in, n_out) in pairs]
 
 
 class Record(NamedTuple):
@@ -81,14 +71,13 @@ class LinearSteps(CheckpointedSteps):
         self.config, self.model, self.train, self.dtype = config, model, train, dtype
         self.labels = as_tensor(train.labels)
         self.sizes = padded_sizes(model.sizes)
-        self.flat = torch.zeros(sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(self.sizes)), dtype=dtype)
+        self.places = np.cumsum([0, *((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(self.sizes))])
+        self.flat = torch.zeros(self.places[-1], dtype=dtype)
         parameters = [p.detach().t() for p in model.linears.parameters()]  # weight and bias, layer by layer
         for part, parameter in zip(itertools.chain(*layers_of(self.flat, model.sizes)), parameters, strict=True):
             part.copy_(parameter)
         self.means, self.squares = torch.zeros_like(self.flat), torch.zeros_like(self.flat)  # Adam's moments
         self.average = self.flat.clone() if config.ema_decay else None
-        constants = (BETA1, BETA2, 1 - BETA1, 1 - BETA2, EPS, 1 - config.ema_decay)
-        self.constants = torch.tensor(constants, dtype=dtype).numpy()
 
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
         order = self.order(epoch)
@@ -117,33 +106,26 @@ class LinearSteps(CheckpointedSteps):
 
     def advance(self, epoch: int, lot: Lot, record: Record, after_step: Callable[[int], None] | None = None) -> None:
         """Train on what is left to do of the epoch's `lot`."""
-        size = self.config.batch_size
-        before, batches = lot.first // size, -(-lot.pictures // size)
-        begin, part = max(0, record.done - before), slice(lot.first, lot.first + lot.pictures)
-        targets, logits = record.targets[part].numpy(), record.logits[part].numpy()
-        dense = None if lot.dense is None else lot.dense.reshape(-1)
-        # One by one where there is something to do in between.
-        stride = 1 if self.config.dropout or after_step is not None else max(1, batches)
-        plan = self._plan(epoch, before, batches, -(-len(record.labels) // size))
-        for first in range(begin, batches, stride):
-            last = min(batches, first + stride)
-            masks = self._masks(min(size, lot.pictures - first * size)) if self.config.dropout else None
-            kernels.train(
-                self._network(), None if self.average is None else self.average.numpy(), plan, lot.by_picture,
-                lot.by_pixel, dense, masks, targets, logits, first, last,
-            )
+        batch_size, number = self.config.batch_size, self.flat.numpy().dtype
+        steps_per_epoch = math.ceil(len(record.labels) / batch_size)
+        steps_before, steps = lot.first // batch_size, math.ceil(lot.pictures / batch_size)
+        first_step = (epoch - 1) * steps_per_epoch + steps_before
+        plan = kernels.Plan(
+            batch_size, make_rates(self.config, range(first_step, first_step + steps), steps_per_epoch, number),
+            average_share=number.type(1 - self.config.ema_decay), softmax=self.config.head == "softmax",
+        )
+        pictures = slice(lot.first, lot.first + lot.pictures)
+        targets, logits = record.targets[pictures].numpy(), record.logits[pictures].numpy()
+        average = None if self.average is None else self.average.numpy()
+        one_by_one = self.config.dropout or after_step is not None
+        stride = 1 if one_by_one else steps
+        for begin in range(max(0, record.done - steps_before), steps, stride):
+            end = min(steps, begin + stride)
+            masks = self._masks(min(batch_size, lot.pictures - begin * batch_size)) if self.config.dropout else None
+            kernels.train(self._network(), average, plan, lot, masks, targets, logits, begin, end)
             if after_step is not None:
-                self._note(before + last, record.logits[: lot.first + last * size])
-                after_step(before + last)
-
-    def _plan(self, epoch: int, before: int, batches: int, steps: int) -> kernels.Plan:
-        """What the kernels need to know of `batches` steps, `before` of the epoch's `steps` being done."""
-        numbers = np.arange(batches) + (epoch - 1) * steps + before
-        rates = np.array([learning_rate(self.config, int(number), steps) for number in numbers])
-        first, second = 1 - BETA1 ** (numbers + 1), 1 - BETA2 ** (numbers + 1)  # Adam's bias corrections
-        table = np.stack([rates / first, 1 / np.sqrt(second), 1 - rates * self.config.weight_decay], axis=1)
-        softmax = self.config.head == "softmax"
-        return kernels.Plan(self.config.batch_size, table.astype(self.constants.dtype), self.constants, softmax)
+                self._note(steps_before + end, record.logits[: lot.first + end * batch_size])
+                after_step(steps_before + end)
 
     def _masks(self, pictures: int) -> NDArray[np.floating[Any]]:
         """What dropout multiplies the hidden layers' values of one batch by, as the kernels take it."""
@@ -152,11 +134,11 @@ class LinearSteps(CheckpointedSteps):
         for size, padded in zip(self.model.sizes[1:-1], self.sizes[1:-1], strict=True):
             mask = torch.empty(pictures, size, dtype=self.dtype).bernoulli_(kept).div_(kept)
             masks.append(F.pad(mask, (0, padded - size)).flatten())
-        return torch.cat(masks).numpy() if masks else np.empty(0, self.constants.dtype)
+        return torch.cat(masks).numpy() if masks else np.empty(0, self.flat.numpy().dtype)
 
-    def _network(self, flat: Tensor | None = None) -> kernels.Network:
+    def _network(self, flat: Tensor | None = None) -> Network:
         arrays = (self.flat if flat is None else flat, self.means, self.squares)
-        return kernels.Network(np.array(self.sizes), *(array.numpy() for array in arrays))
+        return Network(np.array(self.sizes), self.places, *(array.numpy() for array in arrays))
 
     def loss(self, record: Record) -> float:
         """The mean loss over a finished epoch's pictures, each at its own step."""
@@ -164,21 +146,16 @@ class LinearSteps(CheckpointedSteps):
         return float(F.cross_entropy(scores, record.labels, label_smoothing=self.config.label_smoothing))
 
     def outputs(self, pictures: Pictures) -> Tensor:
-        sparse = dense = None
-        if pictures.nonzero is not None:
-            sparse = sparse_rows(pictures.nonzero, self.dtype)
-        else:
-            dense = normalise(as_tensor(pictures.pixels), self.dtype).flatten().numpy()
-        found = kernels.outputs(self._network(self.average), sparse, dense, len(pictures), EVALUATION_BATCH)
-        logits = torch.from_numpy(found).float()
+        lot = evaluation_lot(pictures, self.dtype)
+        logits = torch.from_numpy(kernels.outputs(self._network(self.average), lot, EVALUATION_BATCH)).float()
         return logits.softmax(1) if self.config.head == "softmax" else logits
 
     def state(self) -> dict[str, Any]:
         return {**self._tensors(), **self._middle()}
 
     def load(self, state: dict[str, Any]) -> None:
-        for name, own in self._tensors().items():
-            own.copy_(state[name])
+        for name, tensor in self._tensors().items():
+            tensor.copy_(state[name])
         self.middle = state.get("middle")
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -37,13 +37,13 @@ class Lockstep(Pack):
         self.steps = [LinearSteps(config, model, train) for config, model in zip(configs, models, strict=True)]
 
     def train_epoch(self, epoch: int, members: Sequence[int]) -> list[float]:
-        steps = [self.steps[k] for k in members]
-        order = steps[0].order(epoch)
-        records = [own.begin(epoch, order) for own in steps]
-        for lot in steps[0].lots(epoch, order):  # each training's weights stay in the caches for a lot
-            for own, record in zip(steps, records, strict=True):
-                own.advance(epoch, lot, record)
-        return [own.loss(record) for own, record in zip(steps, records, strict=True)]
+        trainings = [self.steps[k] for k in members]
+        order = trainings[0].order(epoch)
+        records = [steps.begin(epoch, order) for steps in trainings]
+        for lot in trainings[0].lots(epoch, order):  # each training's weights stay in the caches for a lot
+            for steps, record in zip(trainings, records, strict=True):
+                steps.advance(epoch, lot, record)
+        return [steps.loss(record) for steps, record in zip(trainings, records, strict=True)]
 
     def outputs(self, pictures: Pictures, members: Sequence[int]) -> Tensor:
         return torch.stack([self.steps[k].outputs(pictures) for k in members])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -64,7 +64,9 @@ class PackSteps(Pack):
         model, self.dropout = build_model(self.config).to("meta"), GivenDropout()
         self.shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
         self.mask_shapes = dropout_calls(model) if self.config.dropout else []
-        self.model = replace_dropouts(model, self.dropout)
+        for name in dropouts(model):
+            model.set_submodule(name, self.dropout)
+        self.model = model
 
     def _make_members(self) -> None:
         rows = torch.stack([parameters_to_vector(build_model(c).parameters()).detach() for c in self.configs])
@@ -114,8 +116,8 @@ class PackSteps(Pack):
         self.order.copy_(torch.stack([epoch_order(n, seed, epoch) for seed in self.seeds]))
         if self.maps is not None:
             self.maps.copy_(torch.stack([affine_maps(n, self.config, seed, epoch) for seed in self.seeds]))
-        for seed, own in self.generators.items():
-            own.manual_seed(generator(seed, epoch, "dropout").initial_seed())
+        for seed, of_seed in self.generators.items():
+            of_seed.manual_seed(generator(seed, epoch, "dropout").initial_seed())
         numbers = range((epoch - 1) * steps, epoch * steps)
         rates = [[learning_rate(config, number, steps) for config in self.configs] for number in numbers]
         self.rates.copy_(torch.tensor(rates, dtype=torch.float64))
@@ -141,8 +143,8 @@ class PackSteps(Pack):
         """One dropout mask (seeds, batch, …) per call of dropout, each seed's from its own generator."""
         return [
             torch.stack([
-                torch.empty(batch, *shape, dtype=self.dtype, device=self.device).bernoulli_(kept, generator=own)
-                for own in self.generators.values()
+                torch.empty(batch, *shape, dtype=self.dtype, device=self.device).bernoulli_(kept, generator=of_seed)
+                for of_seed in self.generators.values()
             ]).div_(kept)
             for shape, kept in self.mask_shapes
         ]
@@ -183,8 +185,8 @@ class PackSteps(Pack):
                 self._advance(batch)
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        for own in self.generators.values():
-            graph.register_generator_state(own)  # so that a replay goes on from the seed that `_begin` set
+        for of_seed in self.generators.values():
+            graph.register_generator_state(of_seed)  # so that a replay goes on from the seed that `_begin` set
         with torch.cuda.graph(graph):
             self._advance(batch)
         for tensor, kept in before:
@@ -264,12 +266,9 @@ class GivenDropout(nn.Module):
         return hidden if mask is None else hidden * mask
 
 
-def dropouts(model: nn.Module) -> Iterable[tuple[nn.Module, str, nn.Dropout]]:
-    """Every Dropout of the model, with the module that holds it and its name there."""
-    for parent in model.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Dropout):
-                yield parent, name, child
+def dropouts(model: nn.Module) -> dict[str, nn.Dropout]:
+    """Every Dropout of the model by its name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
 
 
 def dropout_calls(model: nn.Module) -> list[tuple[torch.Size, float]]:
@@ -279,18 +278,11 @@ def dropout_calls(model: nn.Module) -> list[tuple[torch.Size, float]]:
     def note(layer: nn.Dropout, _: Any, hidden: Tensor) -> None:
         calls.append((hidden.shape[1:], 1 - layer.p))
 
-    hooks = [layer.register_forward_hook(note) for _, _, layer in dropouts(model)]
+    hooks = [layer.register_forward_hook(note) for layer in dropouts(model).values()]
     model(torch.empty(1, PIXELS, device="meta"))
     for hook in hooks:
         hook.remove()
     return calls
-
-
-def replace_dropouts(model: nn.Module, stand_in: nn.Module) -> nn.Module:
-    """The model with every Dropout replaced."""
-    for parent, name, _ in list(dropouts(model)):
-        setattr(parent, name, stand_in)
-    return model
 
 
 def exact_convolutions() -> AbstractContextManager[None]:

@@ -1,7 +1,4 @@
-"""Products and sums of matrices that lie row by row in flat arrays, each from a place `..._at` on.
-
-`..._row` and `..._column` are the distances between rows and columns. Widths that are written to are multiples of 16.
-"""
+"""Products and sums of matrices. The widths of those that are written to are multiples of 16."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.training.batches import Rows
 from tune_mnist.training.jit import compiled
 from tune_mnist.training.steps.registers import LANES, LONG, WIDE, sparse_row, tile
 
@@ -29,68 +25,69 @@ def aligned(count: int, dtype: Any) -> Floats:
 
 
 @compiled
-def multiply(
-    out: Floats, at: int, row: int, left: Floats, left_at: int, left_row: int, left_column: int, rows: int, depth: int,
-    right: Floats, right_at: int, columns: int,
-) -> None:
-    """Add left (rows, depth) times right (depth, columns) to `out`; `columns` is a multiple of 16."""
+def matrix(numbers: Floats, rows: int, columns: int) -> Floats:
+    """The matrix (rows, columns) that flat `numbers` begin with, row by row: a view."""
+    return numbers[:rows * columns].reshape(rows, columns)
+
+
+@compiled
+def multiply(out: Floats, left: Floats, right: Floats) -> None:
+    """Add left (rows, depth) times right (depth, columns) to `out` (rows, columns)."""
+    rows, columns = out.shape
     j = 0
     while j < columns:
         wide = columns - j >= WIDE
         r = 0
         while r < rows:
             four = rows - r >= 4
-            to, begin = at + r * row + j, left_at + r * left_row
             if wide and four:
-                _four_wide(out, to, row, left, begin, left_row, left_column, right, right_at + j, columns, depth)
+                _four_wide(out, left, right, r, j)
             elif wide:
-                _one_wide(out, to, row, left, begin, left_row, left_column, right, right_at + j, columns, depth)
+                _one_wide(out, left, right, r, j)
             elif four:
-                _four_narrow(out, to, row, left, begin, left_row, left_column, right, right_at + j, columns, depth)
+                _four_narrow(out, left, right, r, j)
             else:
-                _one_narrow(out, to, row, left, begin, left_row, left_column, right, right_at + j, columns, depth)
+                _one_narrow(out, left, right, r, j)
             r += 4 if four else 1
         j += WIDE if wide else LANES
 
 
 @compiled
-def add_sparse(
-    out: Floats, at: int, matrix: Floats, width: int, rows: Rows, begin: int, end: int
-) -> None:
-    """Add to `out` (width,) the matrix's rows that `rows` names from `begin` to before `end`, times their values."""
-    j = 0
+def add_sparse(out: Floats, matrix: Floats, numbers: NDArray[np.int32], factors: Floats, begin: int, end: int) -> None:
+    """Add `factors[k] * matrix[numbers[k]]` (width,) to `out` (width,), for each k from `begin` to before `end`."""
+    j, width = 0, len(out)
     while j < width:
         if width - j >= LONG:
-            _add_long(out, at + j, matrix, j, width, rows.columns, rows.values, begin, end)
+            _add_long(out, matrix, numbers, factors, begin, end, j)
             j += LONG
         else:
-            _add_narrow(out, at + j, matrix, j, width, rows.columns, rows.values, begin, end)
+            _add_narrow(out, matrix, numbers, factors, begin, end, j)
             j += LANES
 
 
 @compiled
-def repeat(out: Floats, at: int, row: Floats, count: int) -> None:
-    """Write `count` copies of `row` to `out`, one behind the other."""
-    for r in range(count):
+def repeat(out: Floats, row: Floats) -> None:
+    """Write `row` (width,) to every row of `out` (rows, width)."""
+    for r in range(len(out)):
         for j in range(len(row)):
-            out[at + r * len(row) + j] = row[j]
+            out[r, j] = row[j]
 
 
 @compiled
-def sum_rows(out: Floats, matrix: Floats, at: int, rows: int, width: int) -> None:
+def sum_rows(out: Floats, matrix: Floats) -> None:
     """Write the sum of a matrix's rows (rows, width) to `out` (width,)."""
-    out[:width] = 0
-    for r in range(rows):
-        row = matrix[at + r * width:at + (r + 1) * width]
-        for j in range(width):
-            out[j] += row[j]
+    out[:] = 0
+    for r in range(len(matrix)):
+        for j in range(len(out)):
+            out[j] += matrix[r, j]
 
 
 @compiled
-def transpose(matrix: Floats, rows: int, columns: int, out: Floats, width: int) -> None:
+def transpose(out: Floats, matrix: Floats) -> None:
     """Write the transpose of a matrix (rows, columns), filled up with 0, to `out` (columns, width)."""
-    out[:columns * width] = 0
+    rows, columns = matrix.shape
+    out[:] = 0
     for j in range(0, columns, LANES):
         for r in range(rows):
             for q in range(LANES):
-                out[(j + q) * width + r] = matrix[r * columns + j + q]
+                out[j + q, r] = matrix[r, j + q]

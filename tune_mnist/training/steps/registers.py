@@ -1,8 +1,7 @@
-"""Sums of rows held in vector registers: the inner loops of the steps' products, as LLVM instructions.
+"""The inner loops of the steps' products, as LLVM instructions: sums that stay in vector registers.
 
-Each takes C-contiguous arrays and, for each, the place of its first number (`..._at`) and the distances between
-rows (`..._row`) and columns, all in numbers. Sums begin with what is there and go on in the order of the terms, one
-fused product after the other, so the bits do not depend on the shape of the tiles.
+A sum begins with what `out` holds and goes on in the order of its terms, one fused multiply-add after the other, so the
+bits do not depend on the shape of the tiles. Numbers of `out` and `right` lie row by row, without gaps.
 """
 
 from __future__ import annotations
@@ -27,98 +26,102 @@ LONG = 128 if _wide else 64
 
 
 def tile(rows: int, columns: int) -> Any:
-    """An intrinsic for numba: add the product of `left` (rows, depth) and `right` (depth, columns) to a tile."""
+    """A function for compiled code, `add(out, left, right, row, column)`, with `rows` and `columns` fixed.
+
+    It adds to `out[row : row + rows, column : column + columns]` what the product of the matrices left (…, depth) and
+    right (depth, …) has there.
+    """
 
     @intrinsic
-    def add_product(
-        _: Any, total: Any, at: Any, row: Any, left: Any, left_at: Any, left_row: Any, left_column: Any,
-        right: Any, right_at: Any, right_row: Any, depth: Any,
-    ) -> Any:
+    def add(_: Any, out: Any, left: Any, right: Any, row: Any, column: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            _, at, row, _, left_at, left_row, left_column, _, right_at, right_row, depth = values
-            number = context.get_value_type(total.dtype)
-            vector = ir.VectorType(number, columns)
-            arrays = ((0, total), (3, left), (7, right))
-            totals, lefts, rights = (_data(context, builder, kind, values[i]) for i, kind in arrays)
-            ends = [_vector(builder, totals, _place(builder, at, row, r), vector) for r in range(rows)]
-            begins = [builder.gep(lefts, [_place(builder, left_at, left_row, r)]) for r in range(rows)]
+            outs, lefts, rights = _arrays(context, builder, signature, values)
+            row, column = values[3:]
+            rows_here = [builder.add(row, row.type(r)) for r in range(rows)]
+            targets = [outs.vector(columns, r, column) for r in rows_here]
 
-            def add(k: Any, sums: Sequence[Any]) -> list[Any]:
-                place = builder.add(right_at, builder.mul(k, right_row))
-                numbers = builder.load(_vector(builder, rights, place, vector), align=_align(number))
-                column = builder.mul(k, left_column)
-                factors = [builder.load(builder.gep(begin, [column])) for begin in begins]
+            def add_term(k: Any, sums: Sequence[Any]) -> list[Any]:
+                numbers = rights.load(rights.vector(columns, k, column))
+                factors = [builder.load(lefts.pointer(r, k)) for r in rows_here]
                 return [_fused(builder, f, numbers, s) for f, s in zip(factors, sums, strict=True)]
 
-            before = [builder.load(end, align=_align(number)) for end in ends]
-            for after, end in zip(_loop(builder, depth.type(0), depth, before, add), ends, strict=True):
-                builder.store(after, end, align=_align(number))
+            depth = cgutils.unpack_tuple(builder, lefts.array.shape)[1]
+            sums = _loop(builder, depth.type(0), depth, [outs.load(target) for target in targets], add_term)
+            for total, target in zip(sums, targets, strict=True):
+                outs.store(total, target)
             return context.get_dummy_value()
 
-        places = (INDEX, INDEX)
-        return types.void(total, *places, left, *places, INDEX, right, *places, INDEX), generate
+        return types.void(out, left, right, INDEX, INDEX), generate
 
-    return add_product
+    return add
 
 
 def sparse_row(columns: int) -> Any:
-    """An intrinsic for numba: add rows `numbers[begin:end]` of a matrix, each times its of `factors`, to one row."""
+    """A function for compiled code, `add(out, matrix, numbers, factors, begin, end, column)`, with `columns` fixed.
+
+    For each k from `begin` to before `end` it adds `factors[k] * matrix[numbers[k]]` to `out`, both from `column` on.
+    """
 
     @intrinsic
-    def add_rows(
-        _: Any, total: Any, at: Any, matrix: Any, matrix_at: Any, matrix_row: Any, numbers: Any, factors: Any,
-        begin: Any, end: Any,
-    ) -> Any:
+    def add(_: Any, out: Any, matrix: Any, numbers: Any, factors: Any, begin: Any, end: Any, column: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            _, at, _, matrix_at, matrix_row, _, _, begin, end = values
-            number = context.get_value_type(total.dtype)
-            vector = ir.VectorType(number, columns)
-            arrays = ((0, total), (2, matrix), (5, numbers), (6, factors))
-            totals, rows, which, factor = (_data(context, builder, kind, values[i]) for i, kind in arrays)
-            target = _vector(builder, totals, at, vector)
+            outs, rows, row_numbers, row_factors = _arrays(context, builder, signature, values)
+            begin, end, column = values[4:]
+            target = outs.vector(columns, column)
 
-            def add(k: Any, sums: Sequence[Any]) -> list[Any]:
-                row = builder.zext(builder.load(builder.gep(which, [k])), k.type)
-                place = builder.add(matrix_at, builder.mul(row, matrix_row))
-                row_numbers = builder.load(_vector(builder, rows, place, vector), align=_align(number))
-                return [_fused(builder, builder.load(builder.gep(factor, [k])), row_numbers, sums[0])]
+            def add_term(k: Any, sums: Sequence[Any]) -> list[Any]:
+                row = builder.zext(builder.load(row_numbers.pointer(k)), k.type)
+                factor = builder.load(row_factors.pointer(k))
+                return [_fused(builder, factor, rows.load(rows.vector(columns, row, column)), sums[0])]
 
-            before = [builder.load(target, align=_align(number))]
-            (after,) = _loop(builder, begin, end, before, add)
-            builder.store(after, target, align=_align(number))
+            (total,) = _loop(builder, begin, end, [outs.load(target)], add_term)
+            outs.store(total, target)
             return context.get_dummy_value()
 
-        return types.void(total, INDEX, matrix, INDEX, INDEX, numbers, factors, INDEX, INDEX), generate
+        return types.void(out, matrix, numbers, factors, INDEX, INDEX, INDEX), generate
 
-    return add_rows
-
-
-def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
-    """A pointer to an array's first number."""
-    return context.make_array(kind)(context, builder, array).data
+    return add
 
 
-def _align(number: Any) -> int:
-    """The bytes that arrays of such numbers are aligned to."""
-    return 4 if isinstance(number, ir.FloatType) else 8
+class _Array:
+    """An array of compiled code, and how its numbers are read and written, one or a vector of them at a time."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, value: Any) -> None:
+        self.context, self.builder, self.kind = context, builder, kind
+        self.array = context.make_array(kind)(context, builder, value)
+        self.number = context.get_value_type(kind.dtype)
+        self.bytes = context.get_abi_sizeof(self.number)
+
+    def pointer(self, *indices: Any) -> Any:
+        """To the number at the indices."""
+        return cgutils.get_item_pointer(self.context, self.builder, self.kind, self.array, indices)
+
+    def vector(self, length: int, *indices: Any) -> Any:
+        """A pointer to the vector of `length` numbers of a row that begins at the indices."""
+        return self.builder.bitcast(self.pointer(*indices), ir.VectorType(self.number, length).as_pointer())
+
+    def load(self, pointer: Any) -> Any:
+        return self.builder.load(pointer, align=self.bytes)
+
+    def store(self, value: Any, pointer: Any) -> None:
+        self.builder.store(value, pointer, align=self.bytes)
 
 
-def _place(builder: Any, at: Any, row: Any, number: int) -> Any:
-    return builder.add(at, builder.mul(row, row.type(number)))
-
-
-def _vector(builder: Any, numbers: Any, place: Any, vector: Any) -> Any:
-    """A pointer to the vector that begins at `place`."""
-    return builder.bitcast(builder.gep(numbers, [place]), vector.as_pointer())
+def _arrays(context: Any, builder: Any, signature: Any, values: Any) -> list[_Array]:
+    """The arrays among a call's arguments."""
+    pairs = zip(signature.args, values, strict=True)
+    return [_Array(context, builder, kind, value) for kind, value in pairs if isinstance(kind, types.Array)]
 
 
 def _fused(builder: Any, factor: Any, numbers: Any, total: Any) -> Any:
     """total + factor * numbers, in each lane."""
-    none = ir.Constant(numbers.type, ir.Undefined)
+    vector = numbers.type
+    none = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(none, factor, LANE(0))
-    everywhere = builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(LANE, numbers.type.count), None))
-    name = f"llvm.fma.v{numbers.type.count}f{8 * _align(numbers.type.element)}"
-    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(numbers.type, [numbers.type] * 3), name)
+    everywhere = builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(LANE, vector.count), None))
+    bits = 32 if isinstance(vector.element, ir.FloatType) else 64
+    name = f"llvm.fma.v{vector.count}f{bits}"
+    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
     return builder.call(fma, [everywhere, numbers, total])
 
 

@@ -1,0 +1,39 @@
+"""The fastest steps for what is to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.training.batches import Pictures
+from tune_mnist.training.models import FullyConnected, build_model
+from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.steps.base import Pack, Steps
+from tune_mnist.training.steps.linear import LinearSteps
+from tune_mnist.training.steps.lockstep import Lockstep, common_batches
+from tune_mnist.training.steps.pack import SLOTS, PackOfOne, PackSteps
+
+
+def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> Steps:
+    """The fastest steps for the config: compiled for fully connected models on the CPU, else autograd."""
+    model = build_model(config)
+    if isinstance(model, FullyConnected) and torch.device(device).type == "cpu":
+        return LinearSteps(config, model, train)
+    if torch.device(device).type == "cuda":
+        return PackOfOne(config, train, device)
+    return AutogradSteps(config, model, train, device)
+
+
+def make_pack(configs: Sequence[TrainingConfig], train: Pictures, device: str = "cpu") -> Pack:
+    """The fastest way to train configs together, which share batches or, at most `SLOTS` of them, a pack's slots.
+
+    Raises:
+        ValueError: the configs differ in more than lr and seed.
+    """
+    shared = {common_batches(config) for config in configs}
+    if torch.device(device).type == "cpu" and len(shared) == 1 and None not in shared:
+        return Lockstep(configs, train)
+    # Filled up with copies, as the number of slots decides the bits.
+    return PackSteps([*configs, *[configs[-1]] * (SLOTS - len(configs))], train, device)
