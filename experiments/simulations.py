@@ -12,6 +12,9 @@ mild, strong: times exp(0.3 z) and exp(0.5 z)), and a training's cells at severa
             worse is said to be within 0.5 points (equivalence error). "two ahead": two cells are better than the ties.
   best      64 cells, some of them the best: how often the set of those that may be the best lacks a given one.
   interval  of an accuracy, for other seeds and other pictures of 10,000: how often it covers the truth.
+  auto      --seeds auto:10 on 64 cells of 16 trainings, 3, 13 or 33 of them at 98%: how often one of these is told
+            apart at any look (family error), how often a cell 1 point worse is at the end (power), how often it is
+            decided before the last look, and which share of 10 seeds for all it spends. "ahead": two are better.
   claim     C1 to C10 where each statement is exactly at its boundary, so that any verdict is one too many: how often
             the claim is confirmed, and how often refuted. The nearer the boundary, the more often: elsewhere less.
 """
@@ -30,10 +33,11 @@ from scipy.stats import norm
 
 from tune_mnist.reporting import claims_models, claims_sweep
 from tune_mnist.reporting.verdicts import Claim, Evidence
-from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.study import FIRST_SEEDS, MOST_SEEDS, StudySpec
 from tune_mnist.spec.training import Recipe, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
 from tune_mnist.tables.analyse import Tables, analyse
+from tune_mnist.tables.contention import level_of
 from tune_mnist.tables.intervals import accuracy_interval, wilson
 from tune_mnist.tables.leaders import LEVEL, against_third, may_be_best
 from tune_mnist.tables.significance import Score
@@ -95,6 +99,32 @@ def coverage(chance: np.random.Generator, seeds: int, accuracy: float) -> dict[s
         return {"coverage": float(low <= 1 - error[0] <= high)}
     low, high = accuracy_interval(list(right.mean(axis=1)), right.mean(axis=0))
     return {"coverage": float(low <= accuracy <= high), "width in points": 100 * (high - low)}
+
+
+def auto(chance: np.random.Generator, count: int, noise: str, ahead: bool, most: int = MOST_SEEDS) -> dict[str, float]:
+    """One made study of 64 cells, the third and `count` more of them equal, whose seeds are added as auto does."""
+    means = np.concatenate([np.full(count + 3, 0.98), [0.97], 1 - np.geomspace(0.034, 0.9, 60 - count)])
+    if ahead:
+        means[:2] = 0.984
+    trainings = chance.permutation(len(means)) % 16
+    drawn = accuracies(chance, means, trainings, most, noise)
+    seen = np.where(np.arange(most) < FIRST_SEEDS, drawn, np.nan)
+    told_apart = False
+    for seeds in range(FIRST_SEEDS, most + 1):
+        order = np.argsort(-np.nanmean(seen, axis=1), kind="stable")
+        p = against_third(seen[order], trainings[order].tolist()).p
+        out = order[p <= level_of(seeds, FIRST_SEEDS, most)]  # NaN, as the three have, is none
+        told_apart |= bool((means[out] >= 0.98).any())
+        contending = np.setdiff1d(order, out)
+        if len(contending) <= 3 or seeds == most:
+            break
+        more = np.isin(trainings, trainings[contending])
+        seen[more, : seeds + 1] = drawn[more, : seeds + 1]
+    spent = sum(int(np.isfinite(seen[trainings == training][0]).sum()) for training in range(16))
+    return {
+        "family error": float(told_apart), "power": float(count + 3 in out), "decided early": float(seeds < most),
+        "share of the seeds": spent / (16 * most),
+    }
 
 
 World = Callable[[TrainingConfig, int], tuple[float, float, float]]
@@ -197,6 +227,9 @@ def simulate(repetitions: int, seeds: Sequence[int], noises: Sequence[str]) -> I
     for count in seeds:
         for place in range(len(WORLDS)):
             situations.append(("claim", {"seeds": count, "noise": noises[-1], "place": place}, claims))
+    for noise in noises:
+        for tied, ahead in ((0, False), (10, False), (10, True), (30, True)):
+            situations.append(("auto", {"count": tied, "noise": noise, "ahead": ahead}, auto))
     for number, (kind, asked, once) in enumerate(situations):
         chance = np.random.default_rng(number)
         times = max(4, 3 * repetitions // 20) if kind == "claim" else repetitions

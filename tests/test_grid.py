@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from chaos.harness import Lab, tables
 from support.idx import random_arrays, write_folder
 from tune_mnist.grid_experiment import run_grid
 from tune_mnist.running.result_grid import records_from_results
 from tune_mnist.spec.study import StudySpec
+from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import analyse
 
 SMALL = ["--models", "SimpleNN", "MediumNN", "--lr", "1e-3", "1e-1", "--batch-size", "128", "--epochs", "1", "2"]
@@ -76,6 +78,27 @@ def test_from_python_tables_and_result_grid_agree(tmp_path: Path) -> None:
     from_ray = analyse(spec.trainings(), records_from_results(result.result_grid), "report")
     pd.testing.assert_frame_equal(from_ray.results, result.tables.results, check_exact=True)
     assert set(result.tables.summary["n"]) == {2}
+
+
+@pytest.mark.slow
+def test_added_seeds_killed_and_resumed_are_those_of_plain_loops(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    words = ("--models", "SimpleNN", "--lr", "1e-3", "1e-2", "1.0", "--batch-size", "32", "64", "--seeds", "auto:5")
+    run = lab.start("killed", *words)
+    study = Study(lab.study("killed"))
+    run.wait_for(lambda: (study.folder / "study.json").exists() and "rounds" in study.describe())
+    run.kill()
+    ((_, before),) = study.rounds()
+    assert 0 < len(before) < 3
+    done = lab.run("killed", *words)
+    plain = Study(lab.expected("plain", *words))
+    (_, rounds), (_, expected) = *study.rounds(), *plain.rounds()
+    assert rounds[: len(before)] == before and rounds == expected
+    assert tables(study.folder) == tables(plain.folder)
+    assert {path.parent.name for path in study.folder.glob("trainings/*/history.json")} == {
+        path.parent.name for path in plain.folder.glob("trainings/*/history.json")
+    }
+    assert len(rounds) > 1 and "cells are in contention" in done.stderr
 
 
 @pytest.mark.slow

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tune_mnist.spec.toml import home_expanded
 from tune_mnist.spec.training import Context, PlannedTraining, training_key
 from tune_mnist.study.lock import refuse_if_held
 from tune_mnist.study.ownership import refuse_foreign_study
+from tune_mnist.study.rounds import DECIDED, Round
 from tune_mnist.study.study import Study
 
 if TYPE_CHECKING:
@@ -78,16 +80,18 @@ def run_experiment(
     """
     context, resources = experiment.context, experiment.resources
     study.add(experiment.spec, context, about_run())
-    missing = missing_trainings(study, experiment.spec.trainings(), context, console)
+    rounds = missing_by_rounds(study, experiment.spec, context, console)
+    missing = next(rounds, [])
     if not missing and not unscored(study):
         return finished(experiment, study), None
     results = None
     with ThreadPoolExecutor(1) as beside:
         with session(experiment, study, console) as data:
-            if missing:
+            while missing:
                 from tune_mnist.running.runner import run_trainings
 
                 results = run_trainings(missing, data, context, study, resources, console, tracking)
+                missing = next(rounds, [])
             from tune_mnist.reporting.publish import cell_figures
             from tune_mnist.tables.of_study import tables_of
 
@@ -121,3 +125,37 @@ def missing_trainings(
     line = f"{len(plans) - sum(undone)} done, {begun[True]} to go on with, {begun[False]} to start"
     say(console, f"{study.name}: {len(plans)} trainings: {line}")
     return list(itertools.compress(plans, undone))
+
+
+def missing_by_rounds(
+    study: Study, spec: StudySpec, context: Context, console: Console
+) -> Iterator[list[PlannedTraining]]:
+    """What the study lacks of the spec, each part to be trained before the next is asked for; never an empty one.
+
+    All of it at once; but if seeds are added, the first ones, and then round by round those of the trainings still in
+    contention. The rounds follow from the spec's own trainings alone: to resume is to go through them again.
+    """
+    plans = spec.trainings()
+    if missing := missing_trainings(study, plans, context, console):
+        yield missing
+    if not spec.adds_seeds:
+        return
+    from tune_mnist.tables.contention import contention
+
+    rounds: list[Round] = []
+    for seeds in range(spec.first_seeds, spec.most_seeds + 1):
+        seen = contention(spec, seeds, plans, study.records(plans, context))
+        known = {plan.config for plan in plans}
+        more = [] if seen.in_contention <= DECIDED or seeds == spec.most_seeds else [
+            plan for plan in spec.trainings(seeds + 1)
+            if plan.config not in known and dataclasses.replace(plan.config, seed=0) in seen.trainings
+        ]
+        added = tuple(training_key(plan.config, context) for plan in more)
+        rounds.append(Round(seeds, seen.cells, seen.in_contention, added))
+        study.record_rounds(spec, rounds)
+        say(console, f"{study.name}: with {seeds} seeds {seen.in_contention} of {seen.cells} cells are in contention")
+        if not more:
+            return
+        plans = [*plans, *more]
+        if missing := missing_trainings(study, more, context, console):
+            yield missing

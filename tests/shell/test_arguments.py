@@ -89,7 +89,8 @@ BAD_FLAGS = [
     (["--batch-size", "1.5"], "'1.5'"),
     (["--epochs", "0"], "`epochs >= 1` must hold, but got 0"),
     (["--seeds", "0"], "`seeds >= 1` must hold, but got 0"),
-    (["--seeds", "two"], "--seeds: invalid literal for int() with base 10: 'two': use `--seeds INT`"),
+    (["--seeds", "two"], "auto or auto:N with N >= 3` must hold, but got 'two': change --seeds"),
+    (["--seeds", "auto:1"], "auto or auto:N with N >= 3` must hold, but got 'auto:1': change --seeds"),
     (["--seeds"], "Missing value for argument"),
     (["--dropout", "1"], "`0 <= dropout < 1` must hold, but got 1.0: change --dropout"),
     (["--protocol", "none"], "invalid choice 'none' for argument '--protocol'. Expected one of ('holdout', 'report')"),
@@ -151,6 +152,6 @@ def test_a_required_flag_that_is_missing_is_one_line() -> None:
 def test_colours_and_a_long_value_leave_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    with pytest.raises(UserError, match=r"--seeds: invalid literal for int\(\) with base 10: ") as caught:
-        grid_args(["--seeds", "x" * 300])
+    with pytest.raises(UserError, match="--cpus-per-trial: could not convert string to float: ") as caught:
+        grid_args(["--cpus-per-trial", "x" * 300])
     assert not set("\n\x1b│") & set(str(caught.value))

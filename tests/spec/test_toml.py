@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
         ('models = "CNN"', "`models`: .*but got 'CNN'"),
         ("batch_size = [16.0]", r"`batch_size\.0`: .*but got 16\.0"),
         ("epochs = [2024-01-01]", r"`epochs\.0`: .*but got '2024-01-01'"),
-        ('seeds = "2"', "`seeds`: .*but got '2'"),
+        ('seeds = "2"', "seeds is a whole number, auto or auto:N with N >= 3.* but got '2': change --seeds"),
         ("independent_epochs = 1", "`independent_epochs`: .*but got 1"),
         ('protocol = "both"', "`protocol`: .*holdout.*but got 'both'"),
         ("[[recipe]]\ndropout = 0.5", "`recipe`: .*object.*but got"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from tune_mnist.experiment import check_experiment
+from tune_mnist.grid_experiment import missing_by_rounds
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.trial import run_training, score_training
 from tune_mnist.running.trial_data import test_pictures, trial_data
@@ -28,9 +30,10 @@ def plain_study(spec: StudySpec, folder: Path) -> Study:
     study.create()
     study.add(spec, context, about_run())
     torch.set_num_threads(1)
-    for plan in spec.trainings():
-        for _ in run_training(plan, data, context, study.training(training_key(plan.config, context))):
-            pass
+    for plans in missing_by_rounds(study, spec, context, Console(quiet=True)):
+        for plan in plans:
+            for _ in run_training(plan, data, context, study.training(training_key(plan.config, context))):
+                pass
     for config, epochs in winners_to_score(study):
         score_training(config, epochs, data, test, context, str(study.folder / "trainings"))
     study.tidy()

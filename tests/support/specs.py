@@ -32,4 +32,4 @@ def cells(spec: StudySpec) -> list[tuple[Any, ...]]:
 
 def grid_of(spec: StudySpec) -> list[tuple[Any, ...]]:
     """Every combination of the spec's values."""
-    return list(itertools.product(spec.models, spec.lr, spec.batch_size, range(spec.seeds), spec.epochs))
+    return list(itertools.product(spec.models, spec.lr, spec.batch_size, range(spec.first_seeds), spec.epochs))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
+from tune_mnist.grid_experiment import missing_by_rounds
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.study import Study
@@ -45,10 +47,11 @@ def falling(config: TrainingConfig, epoch: int) -> float:
 
 def made_records(
     spec: StudySpec, accuracy: Accuracy = plausible, train_loss: TrainLoss = falling, *, pictures: int = 2000,
-    seconds: float = 1.0,
+    seconds: float = 1.0, plans: Sequence[PlannedTraining] | None = None,
 ) -> list[TrainingRecord]:
-    """The complete records of `spec`; the held-out loss is twice the error, over the head's floor."""
-    return [_record(plan, PREFIX[spec.protocol], accuracy, train_loss, pictures, seconds) for plan in spec.trainings()]
+    """The complete records of `spec`, or of `plans` of it; the held-out loss is twice the error, over the floor."""
+    prefix, plans = PREFIX[spec.protocol], spec.trainings() if plans is None else plans
+    return [_record(plan, prefix, accuracy, train_loss, pictures, seconds) for plan in plans]
 
 
 def _record(
@@ -83,10 +86,12 @@ def made_study(
     study.create()
     context = context or Context(protocol=spec.protocol, data_sha256=f"{spec.protocol:0<64}")
     study.add(spec, context, about)
-    for record in made_records(spec, accuracy, train_loss, **kwargs):
-        training = study.training(training_key(record.config, context))
-        training.begin(record.config, context)
-        training.save(Progress(list(record.epochs), list(record.timings)))
+    parts = missing_by_rounds(study, spec, context, Console(quiet=True)) if spec.adds_seeds else [spec.trainings()]
+    for plans in parts:
+        for record in made_records(spec, accuracy, train_loss, plans=plans, **kwargs):
+            training = study.training(training_key(record.config, context))
+            training.begin(record.config, context)
+            training.save(Progress(list(record.epochs), list(record.timings)))
     if scored:
         _score(study, scored, np.arange(1000) % 10 if test_labels is None else test_labels)
     return study

@@ -52,10 +52,11 @@ def run_retrain(
     """
     console = console or Console(stderr=True)
     spec = spec or StudySpec()
+    require(not spec.adds_seeds, "seeds is a number where one cell is retrained", spec.seeds, "give --seeds a number")
     if device == "cuda":
         require(torch.cuda.is_available(), "device cuda has a GPU", "none here", "use --device cpu")
     if study is not None:
-        choice = choice_of_study(Study(study), rank, key, spec.seeds)
+        choice = choice_of_study(Study(study), rank, key, spec.first_seeds)
         dataset = dataset_of(Study(study), download=download)
     else:
         choice = choice_of_spec(spec, home_expanded(storage).absolute() / name / "best")

@@ -23,6 +23,7 @@ from tune_mnist.reporting.verdicts import TITLES as COLUMNS
 from tune_mnist.spec.errors import flag_of
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX, Recipe
+from tune_mnist.study.rounds import in_words
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, split_name
 from tune_mnist.tables.anova import anovas
@@ -57,6 +58,8 @@ def content(
     return {
         "name": study.name, "protocol": tables.protocol, "split": split_name(tables.protocol), "method": tables.method,
         "cells": len(tables.summary), "seeds": int(tables.summary["seeds"].max()),
+        "least_seeds": int(tables.summary["seeds"].min()),
+        "rounds": [in_words(spec, rounds) for spec, rounds in study.rounds()],
         "counts": tables.summary["status"].value_counts().to_dict(),
         "varying": [column for column in tables.cell_columns if column not in ("model", "lr", "batch_size", "epochs")],
         "best": leaders[0] if leaders else None, "leaders": leaders,

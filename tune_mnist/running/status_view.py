@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tune_mnist.running.display import view
 from tune_mnist.study.look import Look, Status
 from tune_mnist.study.progress import clock
+from tune_mnist.study.rounds import in_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +35,10 @@ def json_of(status: Status) -> dict[str, Any]:
         ],
         "best": best and {state.accuracy: best.accuracy, "training": best.config.label, "epoch": best.epoch},
         "eta_seconds": state.eta_seconds() if status.state == "running" and state.running else None,
+        "rounds": [
+            {"seeds": spec.seeds, "rounds": [dataclasses.asdict(each) for each in rounds]}
+            for spec, rounds in status.rounds
+        ],
         "failures": status.failures, "idle_seconds": status.idle_seconds, "command": status.command,
     }
 
@@ -58,6 +63,8 @@ def lines(status: Status) -> Iterator[str]:
     counts = [f"{status.trainings[kind]} {word}" for kind, word in words.items() if status.trainings.get(kind)]
     if counts:
         yield "trainings: " + ", ".join(counts)
+    for spec, rounds in status.rounds:
+        yield in_words(spec, rounds)
     for label, error in list(status.failures.items())[:SHOWN_FAILURES]:
         yield f"failed: {label}: {error}"
     if len(status.failures) > SHOWN_FAILURES:

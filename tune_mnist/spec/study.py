@@ -42,6 +42,13 @@ DatasetChoice = Annotated[DatasetName, Doc(
 DataFolder = Annotated[Path | None, Doc(
     "Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."
 )]
+AUTO = "auto:"
+FIRST_SEEDS, MOST_SEEDS = 3, 10
+"""With seeds auto: how many every training has first, and how many at most, unless auto:N says so."""
+Seeds = Annotated[int | str, Doc(
+    "Repetitions of each training, with seeds 0, 1, …: a number, or auto[:N], which adds seeds, up to N (default "
+    f"{MOST_SEEDS}), where they may still change the top three."
+)]
 Download = Annotated[bool, Doc("Let torchvision download the data set of --dataset if it is not there.")]
 
 
@@ -57,8 +64,7 @@ class StudySpec(Strict):
     """Pictures per optimisation step."""
     epochs: tuple[int, ...] = (2, 5, 10, 15)
     """Epoch budgets; one training of the largest answers them all unless the schedule depends on the budget."""
-    seeds: int = 1
-    """Repetitions of each training, with seeds 0, 1, …"""
+    seeds: Seeds = 1
     protocol: ProtocolChoice = "holdout"
     head: HeadChoice = "auto"
     independent_epochs: bool = False
@@ -79,10 +85,28 @@ class StudySpec(Strict):
                 else:
                     as_in_training(name, value)
             require_distinct(name, values)
-        require(self.seeds >= 1, "seeds >= 1", self.seeds, "raise --seeds")
+        object.__setattr__(self, "seeds", _checked_seeds(self.seeds))
 
-    def trainings(self) -> list[PlannedTraining]:
-        """The distinct trainings that answer every cell, in the order of models, lr, batch_size and seed."""
+    @property
+    def adds_seeds(self) -> bool:
+        """Whether seeds are added to the cells in contention, as auto says."""
+        return isinstance(self.seeds, str)
+
+    @property
+    def first_seeds(self) -> int:
+        """The seeds that every training has, before any are added."""
+        return FIRST_SEEDS if isinstance(self.seeds, str) else self.seeds
+
+    @property
+    def most_seeds(self) -> int:
+        """The seeds that a training has at most."""
+        return int(self.seeds.removeprefix(AUTO)) if isinstance(self.seeds, str) else self.seeds
+
+    def trainings(self, seeds: int | None = None) -> list[PlannedTraining]:
+        """The distinct trainings that answer every cell, in the order of models, lr, batch_size and seed.
+
+        With `first_seeds` each, or so many `seeds`.
+        """
         separate = self.independent_epochs or self.recipe.depends_on_budget
         groups = [(e,) for e in self.epochs] if separate else [self.epochs]
         recipe = dataclasses.asdict(self.recipe)
@@ -95,7 +119,7 @@ class StudySpec(Strict):
                 budgets,
             )
             for model, lr, batch_size, seed, budgets in itertools.product(
-                self.models, self.lr, self.batch_size, range(self.seeds), groups
+                self.models, self.lr, self.batch_size, range(seeds or self.first_seeds), groups
             )
         ]
 
@@ -103,6 +127,18 @@ class StudySpec(Strict):
         if self.head == "auto":
             return "softmax" if self.protocol == "report" and model in FULLY_CONNECTED else "logits"
         return self.head
+
+
+def _checked_seeds(seeds: int | str) -> int | str:
+    """A number of seeds, or auto with the N it stands for; `UserError` for anything else."""
+    if not isinstance(seeds, str):
+        require(seeds >= 1, "seeds >= 1", seeds, "raise --seeds")
+        return seeds
+    most = str(MOST_SEEDS) if seeds == "auto" else seeds.removeprefix(AUTO)
+    rule = f"seeds is a whole number, auto or auto:N with N >= {FIRST_SEEDS}"
+    holds = (AUTO + most == seeds or seeds == "auto") and re.fullmatch("[0-9]{1,4}", most) is not None
+    require(holds and int(most) >= FIRST_SEEDS, rule, repr(seeds), "change --seeds")
+    return f"{AUTO}{int(most)}"
 
 
 def check_study_name(name: str) -> str:

@@ -204,6 +204,8 @@ def _coerced(name: str, value: Any, hint: Any) -> Any:
     kinds = get_args(hint)
     if kinds[1:] == (type(None),):  # X | None
         return None if value is None else _coerced(name, value, kinds[0])
+    if kinds == (int, str):  # a number or a word
+        return value if isinstance(value, str) else _coerced(name, value, int)
     if get_origin(hint) is Literal:
         require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {flag_of(name)}")
     elif get_origin(hint) is tuple:

@@ -13,9 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 from tune_mnist.shell.about import MASK, PACKAGE
 from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX, PlannedTraining, training_key
 from tune_mnist.study.lock import Holder, read_holder
 from tune_mnist.study.progress import RunState
+from tune_mnist.study.rounds import Round
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
 
@@ -65,6 +67,8 @@ class Status:
     """The failed trainings' labels and errors, one line each."""
     idle_seconds: float | None
     """Seconds since an epoch was last saved."""
+    rounds: list[tuple[StudySpec, list[Round]]]
+    """The specs whose seeds are added, each with the rounds done so far."""
     command: str | None
     """The command line of the study's last run, if it was one of this package's."""
 
@@ -116,6 +120,7 @@ class Look:
             progress=progress_of(planned, records, running, f"{PREFIX[context.protocol]}_accuracy"),
             failures={r.config.label: str(r.error) for r in records if r.status == "failed"},
             idle_seconds=None if last_saved is None else time.time() - last_saved,
+            rounds=self.study.rounds(),
             command=_command_line(runs),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tune_mnist.study.files import (
     write_atomic,
     write_json,
 )
+from tune_mnist.study.rounds import Round
 from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
 
 PROBE_BYTES = 2**20  # about what an epoch of a small model writes
@@ -91,7 +92,7 @@ class Study:
                 )
         content["context"] = dataclasses.asdict(context)
         if spec is not None:
-            as_json = json.loads(json.dumps(dataclasses.asdict(spec), default=str))
+            as_json = _as_json(spec)
             if as_json not in content["specs"]:
                 content["specs"].append(as_json)
         if about is not None:
@@ -103,11 +104,38 @@ class Study:
         described = self.describe()["specs"]
         return [from_mapping(StudySpec, spec, f"{self.name}, spec {i}") for i, spec in enumerate(described, 1)]
 
+    def rounds(self) -> list[tuple[StudySpec, list[Round]]]:
+        """The specs whose seeds are added, each with the rounds done so far."""
+        recorded = self.describe().get("rounds", {})
+        return [
+            (spec, [Round(**{**each, "added": tuple(each["added"])}) for each in recorded.get(str(number), [])])
+            for number, spec in enumerate(self.specs()) if spec.adds_seeds
+        ]
+
+    def record_rounds(self, spec: StudySpec, rounds: Sequence[Round]) -> None:
+        """Record the rounds of one of the study's specs; those that a run does again, resuming, stay as they are."""
+        content = self.describe()
+        number = str(content["specs"].index(_as_json(spec)))
+        recorded = content.setdefault("rounds", {})
+        as_json = [_as_json(each) for each in rounds]
+        if recorded.get(number, [])[: len(as_json)] != as_json:
+            recorded[number] = as_json
+            write_json(self.folder / "study.json", content)
+
     def planned(self) -> list[PlannedTraining]:
-        """Every training of every spec of the study once, with the union of its budgets, in a fixed order."""
+        """Every training of every spec of the study once, with the union of its budgets, in a fixed order.
+
+        Of specs whose seeds are added, those that were asked for so far.
+        """
         budgets: dict[TrainingConfig, set[int]] = {}
+        rounds = self.rounds()
+        context = self.context() if rounds else None
+        added = {key for _, each in rounds for one in each for key in one.added}
         for spec in self.specs():
-            for plan in spec.trainings():
+            for plan in spec.trainings(spec.most_seeds):
+                later = plan.config.seed >= spec.first_seeds
+                if later and (context is None or training_key(plan.config, context) not in added):
+                    continue
                 budgets.setdefault(plan.config, set()).update(plan.budgets)
         return [PlannedTraining(config, tuple(sorted(budgets[config]))) for config in sorted(budgets, key=repr)]
 
@@ -126,3 +154,8 @@ class Study:
         return [
             self.training(training_key(plan.config, context)).record(plan.config, plan.epochs) for plan in planned
         ]
+
+
+def _as_json(recorded: StudySpec | Round) -> Any:
+    """As it reads in study.json."""
+    return json.loads(json.dumps(dataclasses.asdict(recorded), default=str))

@@ -15,6 +15,7 @@ import pandas as pd
 
 from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.tables.difference import LEVEL
 from tune_mnist.tables.intervals import interval_of
 from tune_mnist.tables.leaders import gap_seen
 from tune_mnist.tables.noise import Estimates, Noise, estimate, learn_noise
@@ -72,6 +73,8 @@ class Tables:
     """The accuracies and predictions of each complete cell by seed; a cell is its row of `cell_columns`."""
     data_sha256: str = ""
     """The SHA-256 of the pictures trained and evaluated on."""
+    level: float = LEVEL
+    """At which cells are held against the third: less than 5% where seeds are added by looks."""
 
     @property
     def cell_columns(self) -> list[str]:
@@ -96,7 +99,7 @@ class Tables:
     @property
     def gap_seen(self) -> float:
         """How much less accurate than the third a cell must be to be told from it in 4 of 5 studies; NaN: unknown."""
-        return gap_seen(self._accuracies[0], self.noise)
+        return gap_seen(self._accuracies[0], self.noise, self.level)
 
     @property
     def _accuracies(self) -> tuple[np.ndarray, list[CellKey]]:
@@ -111,11 +114,13 @@ def analyse(
     protocol: Protocol,
     test_scores: TestScores | None = None,
     data_sha256: str = "",
+    level: float = LEVEL,
 ) -> Tables:
     """Tabulate what the `records` say about the `planned` cells; neither's order matters.
 
     A setting besides model, lr, batch_size and seed is a column only where it differs between trainings.
     `test_scores` gives test_loss, test_accuracy, … of (config, budget) under holdout; unused under report.
+    `level` is what this look may spend of the 5% by which cells are told from the third, if seeds are added by looks.
     """
     trainings = _trainings(planned, records)
     loss, accuracy, correct = (f"{PREFIX[protocol]}_{name}" for name in ("loss", "accuracy", "correct"))
@@ -130,7 +135,7 @@ def analyse(
     scores = [score(share, bits) for share, bits in zip(cells[accuracy], cells.pop(correct), strict=True)]
     samples = samples_of(cells, by, scores)
     summary = summarise(cells, by, PREFIX[protocol], samples)
-    best, method = leaders(summary, by, samples)
+    best, method = leaders(summary, by, samples, level)
     return Tables(
         epochs=_epochs(trainings, varying, metrics),
         results=ranked(cells, accuracy, loss),
@@ -144,6 +149,7 @@ def analyse(
         if trainings else {},
         samples=samples,
         data_sha256=data_sha256,
+        level=level,
     )
 
 

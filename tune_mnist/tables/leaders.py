@@ -79,30 +79,32 @@ def equivalence_p(difference: np.ndarray, error: np.ndarray, df: np.ndarray, mar
     return student.sf(_ratio(margin - np.abs(difference), error), df)
 
 
-def smallest_gap(error: float, noise: Noise, *, seeds: int, cells: int, power: float = POWER) -> float:
+def smallest_gap(
+    error: float, noise: Noise, *, seeds: int, cells: int, power: float = POWER, level: float = LEVEL
+) -> float:
     """How far below the third, whose error rate is `error`, a cell must be to be told apart with this `power`.
 
-    `seeds` of each, among as many `cells`.
+    `seeds` of each, among as many `cells`, held to the `level`.
     """
     variance, df = noise.leaders
     df = max(df, seeds - 1)
-    standard_errors = _critical_range(cells, 2 * df) / math.sqrt(2) + student.ppf(power, 2 * df)
+    standard_errors = _critical_range(cells, 2 * df, level) / math.sqrt(2) + student.ppf(power, 2 * df)
     needed = standard_errors * math.sqrt(2 * variance / seeds)
     return error * math.expm1(needed)
 
 
 @functools.cache
-def _critical_range(cells: int, df: float) -> float:
-    """The studentised range that as many equal cells exceed in 5%."""
-    return float(brentq(lambda q: float(range_p(np.array([q]), cells, np.array([df]))[0]) - LEVEL, 0.1, 1000))
+def _critical_range(cells: int, df: float, level: float) -> float:
+    """The studentised range that as many equal cells exceed with probability `level`."""
+    return float(brentq(lambda q: float(range_p(np.array([q]), cells, np.array([df]))[0]) - level, 0.1, 1000))
 
 
-def gap_seen(accuracies: np.ndarray, noise: Noise) -> float:
+def gap_seen(accuracies: np.ndarray, noise: Noise, level: float = LEVEL) -> float:
     """The `smallest_gap` of a study with these accuracies, float (cells, seeds), best first; NaN if not known."""
     if len(accuracies) < 4 or math.isnan(noise.variance):
         return math.nan
-    cells, seeds = accuracies.shape
-    return smallest_gap(1 - float(np.nanmean(accuracies[2])), noise, seeds=seeds, cells=cells)
+    third = accuracies[2][np.isfinite(accuracies[2])]
+    return smallest_gap(1 - float(third.mean()), noise, seeds=len(third), cells=len(accuracies), level=level)
 
 
 def seeds_needed(gap: float, error: float, noise: Noise, *, cells: int = 2, most: int = 1000) -> int | None:

@@ -11,6 +11,8 @@ import pandas as pd
 from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, analyse
+from tune_mnist.tables.contention import level_of
+from tune_mnist.tables.difference import LEVEL
 
 Cell = tuple[TrainingConfig, int]
 """A training's config and the epochs at which it is looked at."""
@@ -25,7 +27,11 @@ def tables_of(study: Study) -> Tables:
         for epochs in plan.budgets:
             if (score := folder.score(epochs)) is not None:
                 scores[plan.config, epochs] = score
-    return analyse(planned, study.records(planned, context), context.protocol, scores, context.data_sha256)
+    level = LEVEL
+    for spec, rounds in study.rounds():
+        seeds = rounds[-1].seeds if rounds else spec.first_seeds
+        level = min(level, level_of(seeds, spec.first_seeds, spec.most_seeds))
+    return analyse(planned, study.records(planned, context), context.protocol, scores, context.data_sha256, level)
 
 
 def load_study(folder: Path | str) -> Tables:

@@ -30,11 +30,13 @@ def optimism(tables: Tables, splits: int = SPLITS) -> Optimism | None:
 
     In each, half of the pictures and, with two seeds or more, half of the seeds choose the best cell; the other seeds
     score it on the other pictures. A cell's accuracies on the two differ by 0 on average; that of the chosen one does
-    not. One seed leaves out what luck with the seed adds.
+    not. One seed leaves out what luck with the seed adds; where some cells have more than others, those of all count.
     """
     right: list[np.ndarray] = []  # of each cell: which pictures each seed has right, (seeds, pictures)
-    for sample in complete(tables).samples():
-        correct = [sample[seed].correct for seed in sorted(sample)]
+    samples = complete(tables).samples()
+    shared = sorted(set.intersection(*map(set, samples))) if samples else []
+    for sample in samples:
+        correct = [sample[seed].correct for seed in shared]
         known = [flags for flags in correct if flags is not None]
         if known and len(known) == len(correct):
             right.append(np.stack(known))

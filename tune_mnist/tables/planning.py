@@ -10,7 +10,7 @@ import pandas as pd
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.leaders import seeds_needed
 
-PLACES = ("the best", "the second", "the third")
+PLACES = ("best", "second", "third")
 COUNTS = ("alone", "among_all")
 
 
@@ -23,7 +23,7 @@ def seeds_to_tell(tables: Tables) -> pd.DataFrame:
     """
     means, noise = tables.top3["mean"].tolist(), tables.noise
     pairs = [(*pair, " and ".join(PLACES[place] for place in pair)) for pair in itertools.combinations(range(3), 2)]
-    pairs += [(2, 3, "the third and the next"), (2, len(means) - 1, "the third and the last not told from it")]
+    pairs += [(2, 3, "third and next"), (2, len(means) - 1, "third and last tie")]
     rows = []
     for better, worse, name in pairs[: 5 if len(means) > 4 else 4]:
         if worse < len(means) and not math.isnan(noise.variance):

@@ -62,11 +62,12 @@ def summarise(cells: pd.DataFrame, by: list[str], prefix: str, samples: Samples)
     return ranked(summary, "mean", loss)
 
 
-def leaders(summary: pd.DataFrame, by: list[str], samples: Samples) -> tuple[pd.DataFrame, str]:
+def leaders(summary: pd.DataFrame, by: list[str], samples: Samples, level: float = LEVEL) -> tuple[pd.DataFrame, str]:
     """The three best complete cells, then all that are not distinguishable from the third; and by what method.
 
     Adds `standing`, `difference` (from the third, in accuracy), `p_adjusted` (that of a cell as good as the third, any
     of the study's being looked at) and `p_equivalent` (that of a cell `MARGIN` off), empty where nothing was compared.
+    Where this look may spend but a part of the 5%, its `level`, both are raised by as much, to be held against 5%.
     """
     complete = summary[summary["status"] == "complete"].reset_index(drop=True)
     ordered = of_rows(complete[by], samples)
@@ -81,16 +82,16 @@ def leaders(summary: pd.DataFrame, by: list[str], samples: Samples) -> tuple[pd.
         values = {"difference": ties.difference, "p_adjusted": ties.p, "p_equivalent": ties.equivalent_p}
         compared = pd.DataFrame(values).iloc[3:]
     added = ["difference", "p_adjusted", "p_equivalent"]
+    compared[added[1:]] = (compared[added[1:]] * (LEVEL / level)).clip(upper=1)
     best = complete.join(compared[added], how="left").assign(standing=BEST).astype(dict.fromkeys(added, float))
     best.loc[3:, "standing"] = TIED
     best.loc[best["p_equivalent"] < LEVEL, "standing"] = EQUIVALENT
     kept = (best["p_adjusted"] > LEVEL) | (best.index < 3)
-    return best[kept].reset_index(drop=True), method(accuracies, noise)
+    return best[kept].reset_index(drop=True), method(accuracies, noise, level)
 
 
-def method(accuracies: np.ndarray, noise: Noise) -> str:
+def method(accuracies: np.ndarray, noise: Noise, level: float = LEVEL) -> str:
     """How the intervals and comparisons of these cells, best first, were made, and what they can tell."""
-    seeds = accuracies.shape[1]
     if math.isnan(noise.variance):
         return (
             "One seed: intervals (95%) are Wilson's, for these networks on other pictures. Which configuration is the "
@@ -98,6 +99,8 @@ def method(accuracies: np.ndarray, noise: Noise) -> str:
             "three are only those whose very networks McNemar's exact test on the same pictures, with Holm's "
             "correction at 5%, does not tell from the third's; more may be as good. Ask for --seeds 3."
         )
+    counts = np.isfinite(accuracies).sum(axis=1)
+    seeds = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else f"{counts.max()}"
     trainings = len(noise.by_training)
     text = (
         f"{seeds} seeds: intervals (95%) are for other seeds and other pictures alike. Another seed changes an error "
@@ -105,9 +108,14 @@ def method(accuracies: np.ndarray, noise: Noise) -> str:
         f"{'training' if trainings == 1 else 'trainings'} with at most {NEAR:g} times the third's error; a training's "
         "cells, at several epochs, are not independent and count as one witness. "
     )
-    gap = gap_seen(accuracies, noise)
+    gap = gap_seen(accuracies, noise, level)
     if math.isnan(gap):
         return text.strip()
+    if level < LEVEL:
+        text += (
+            f"Seeds were added by looks at the cells: each look is held to its share of the 5%, this one to "
+            f"{percent(level)} (Kim and DeMets 1987), and each p is raised to be held against 5%. "
+        )
     return text + (
         f"Each cell is held against the third by the range of {len(accuracies)} equal cells (Tukey and Kramer), which "
         f"keeps the chance of any wrong exclusion at 5%. A cell {100 * gap:.2f} points worse than the third would be "

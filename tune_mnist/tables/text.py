@@ -44,7 +44,7 @@ def p_value(p: float) -> str:
 
 def seeds(count: int) -> str:
     """How many seeds are needed, where as many as 1,000 were thought of."""
-    return f"{count:,}" if pd.notna(count) else "over 1,000"
+    return f"{count:,}" if pd.notna(count) else "> 1,000"
 
 
 def interval(low: float, high: float) -> str:
