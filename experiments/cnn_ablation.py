@@ -24,7 +24,7 @@ import numpy as np
 from tune_mnist.spec.toml import read_spec
 from tune_mnist.spec.training import PlannedTraining
 from tune_mnist.study.files import read_json, write_json
-from tune_mnist.tables.difference import over_seeds
+from tune_mnist.tables.statistics.difference import over_seeds
 from tune_mnist.training.batches import make_pictures
 from tune_mnist.training.dataset import load_dataset, training_data
 from tune_mnist.training.loop import Training, fit

@@ -16,7 +16,7 @@ from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
-from tune_mnist.deploy.answers import Answer, predict_files
+from tune_mnist.deploy.digits.answers import Answer, predict_files
 from tune_mnist.deploy.trained import PRETRAINED, load_trained
 from tune_mnist.training.dataset import load_dataset
 

@@ -38,9 +38,10 @@ from tune_mnist.spec.training import Recipe, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
 from tune_mnist.tables.analyse import Tables, analyse
 from tune_mnist.tables.contention import level_of
-from tune_mnist.tables.intervals import accuracy_interval, wilson
-from tune_mnist.tables.leaders import LEVEL, against_third, may_be_best
-from tune_mnist.tables.significance import Score
+from tune_mnist.tables.statistics.difference import LEVEL
+from tune_mnist.tables.statistics.intervals import accuracy_interval, wilson
+from tune_mnist.tables.statistics.leaders import against_third, may_be_best
+from tune_mnist.tables.statistics.significance import Score
 
 DEVIATION = 0.083  # of log(1 - accuracy) from seed to seed, as in the curated runs
 NOISE = {"none": 0.0, "mild": 0.3, "strong": 0.5}

@@ -6,12 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tune_mnist.deploy.answers import predict_files as predict_files
+    from tune_mnist.deploy.digits.answers import predict_files as predict_files
     from tune_mnist.deploy.retrain_seeds import run_retrain as run_retrain
     from tune_mnist.grid_experiment import run_grid as run_grid
     from tune_mnist.running.resources import Resources as Resources
     from tune_mnist.running.result_grid import records_from_results as records_from_results
-    from tune_mnist.running.tracking import Tracking as Tracking
+    from tune_mnist.running.watching.tracking import Tracking as Tracking
     from tune_mnist.search_experiment import run_search as run_search
     from tune_mnist.spec.errors import UserError as UserError
     from tune_mnist.spec.search import SearchSpec as SearchSpec
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
-    "predict_files": "deploy.answers", "run_retrain": "deploy.retrain_seeds", "run_grid": "grid_experiment",
+    "predict_files": "deploy.digits.answers", "run_retrain": "deploy.retrain_seeds", "run_grid": "grid_experiment",
     "run_search": "search_experiment", "Resources": "running.resources", "records_from_results": "running.result_grid",
-    "Tracking": "running.tracking", "UserError": "spec.errors", "SearchSpec": "spec.search", "Range": "spec.space",
+    "Tracking": "running.watching.tracking", "UserError": "spec.errors", "SearchSpec": "spec.search", "Range": "spec.space",
     "Space": "spec.space", "StudySpec": "spec.study", "Recipe": "spec.training", "load_study": "tables.of_study",
 }
 """Where each public name is; the imports above say the same to type checkers."""

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from tune_mnist.running.resources import Resources
-from tune_mnist.running.tracking import Tracking
+from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.search import SearchSpec

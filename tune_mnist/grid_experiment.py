@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.surroundings import give_home
-from tune_mnist.running.tracking import Tracking
+from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.about import about_run
 from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.study import STORAGE, StudySpec

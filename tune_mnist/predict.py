@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from tune_mnist.deploy.answers import STDIN
+from tune_mnist.deploy.digits.answers import STDIN
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
 
@@ -39,11 +39,11 @@ class PredictArgs:
 
 
 def _predict(args: PredictArgs) -> int:
-    from tune_mnist.deploy.answers import answer_sources, find_sources, print_answers
+    from tune_mnist.deploy.digits.answers import answer_sources, find_sources, print_answers
     from tune_mnist.deploy.trained import PRETRAINED, load_trained
 
     if args.figure is not None:
-        from tune_mnist.deploy.answer_figure import check_figure, draw  # matplotlib, for figures alone
+        from tune_mnist.deploy.digits.answer_figure import check_figure, draw  # matplotlib, for figures alone
 
         check_figure(args.figure)
     trained = load_trained(args.model or PRETRAINED)

@@ -31,7 +31,7 @@ class StatusArgs:
 
 
 def _status(args: StatusArgs) -> int:
-    from tune_mnist.running.status_view import show, watch
+    from tune_mnist.running.watching.status_view import show, watch
     from tune_mnist.study.look import Look, newest_study
     from tune_mnist.study.study import Study
 

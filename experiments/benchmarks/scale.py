@@ -47,11 +47,11 @@ def drive(address: str, trials: int, folder: Path) -> dict[str, Any]:
     from rich.console import Console
 
     from tune_mnist.running import runner
-    from tune_mnist.running.display import Display
     from tune_mnist.running.resources import Resources
     from tune_mnist.running.session import ray_session
     from tune_mnist.running.supervisor import Watch
-    from tune_mnist.running.tracking import Tracking
+    from tune_mnist.running.watching.display import Display
+    from tune_mnist.running.watching.tracking import Tracking
     from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig
     from tune_mnist.study.progress import RunState
     from tune_mnist.study.study import Study

@@ -37,8 +37,8 @@ from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.space import Space
 from tune_mnist.spec.training import PREFIX, TrainingConfig
 from tune_mnist.study.study import Study
-from tune_mnist.tables.intervals import wilson
-from tune_mnist.tables.significance import Score, score
+from tune_mnist.tables.statistics.intervals import wilson
+from tune_mnist.tables.statistics.significance import Score, score
 
 Curve = list[tuple[int, float]]
 """Model-epochs spent, and the best accuracy from then on."""

@@ -7,8 +7,8 @@ import numpy as np
 from support.figures import SPEC, caption, made
 from support.studies import made_tables
 from tune_mnist.figures.diagnostics import confusion_matrix, frontier, reliability, training_curves
-from tune_mnist.tables.calibration import calibration
 from tune_mnist.tables.slices import best_curves, costs
+from tune_mnist.tables.statistics.calibration import calibration
 
 
 def test_curves_are_the_losses_of_the_best_cells() -> None:

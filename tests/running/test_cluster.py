@@ -109,10 +109,10 @@ def test_shares_of_a_gpu_and_more_of_it_after_running_out_of_its_memory(cluster:
 
 def as_driver(address: str, folder: Path) -> dict[str, Any]:
     """How many waiting trials ran at once at each share, and what became of trainings that need more than theirs."""
-    from tune_mnist.running.display import Display
     from tune_mnist.running.session import ray_session
     from tune_mnist.running.supervisor import Watch
-    from tune_mnist.running.tracking import Tracking
+    from tune_mnist.running.watching.display import Display
+    from tune_mnist.running.watching.tracking import Tracking
     from tune_mnist.study.progress import RunState
 
     spec = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), seeds=6, epochs=(1,),

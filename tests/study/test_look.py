@@ -18,7 +18,7 @@ import pytest
 
 from support.stored import CONFIG, CONTEXT, KEY, SPEC, begun, damage, tree
 from support.studies import ABOUT, made_study
-from tune_mnist.running.status_view import json_of
+from tune_mnist.running.watching.status_view import json_of
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import training_key

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tune_mnist.deploy.paper import Array
+from tune_mnist.deploy.digits.paper import Array
 from tune_mnist.training.dataset import load_dataset
 
 HEIGHT, WIDTH = 400, 300

@@ -13,7 +13,7 @@ from support.studies import made_tables
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Recipe, TrainingConfig
 from tune_mnist.tables.cells import best_p_of, complete, contrast, plain, plain_epochs, versus
-from tune_mnist.tables.significance import accuracies_of
+from tune_mnist.tables.statistics.significance import accuracies_of
 
 SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-4, 1e-3), batch_size=(16, 32, 64), epochs=(1, 3), seeds=3)
 

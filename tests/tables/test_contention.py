@@ -15,7 +15,7 @@ from support.specs import CONTEXT
 from support.studies import ABOUT, made_records, made_study
 from tune_mnist.grid_experiment import missing_by_rounds
 from tune_mnist.reporting.publish import write_results
-from tune_mnist.running.status_view import json_of, lines
+from tune_mnist.running.watching.status_view import json_of, lines
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.look import Look

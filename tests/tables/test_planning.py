@@ -12,9 +12,9 @@ from scipy.stats import nct, t
 from support.studies import made_tables
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.tables.leaders import seeds_needed
-from tune_mnist.tables.noise import Noise
 from tune_mnist.tables.planning import seeds_to_tell
+from tune_mnist.tables.statistics.leaders import seeds_needed
+from tune_mnist.tables.statistics.noise import Noise
 
 SPEC = StudySpec(models=("SimpleNN", "MediumNN"), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4), seeds=3)
 

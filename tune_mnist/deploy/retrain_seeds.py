@@ -19,7 +19,7 @@ from tune_mnist.deploy.choice import choice_of_spec, choice_of_study, dataset_of
 from tune_mnist.deploy.retraining import OnStep, Retraining, RetrainProgress, finished_metrics, prepare, retrain
 from tune_mnist.deploy.robustness import measure, write_robustness
 from tune_mnist.deploy.trained import load_trained
-from tune_mnist.running.display import LINE_SECONDS
+from tune_mnist.running.watching.display import LINE_SECONDS
 from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.study import STORAGE, StudySpec

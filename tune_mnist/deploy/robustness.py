@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tune_mnist.deploy.trained import Trained
 from tune_mnist.study.files import write_atomic
-from tune_mnist.tables.intervals import wilson
-from tune_mnist.tables.significance import Score
+from tune_mnist.tables.statistics.intervals import wilson
+from tune_mnist.tables.statistics.significance import Score
 from tune_mnist.training.batches import transform
 
 Distort = Callable[[np.ndarray, float], np.ndarray]

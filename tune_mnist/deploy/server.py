@@ -14,7 +14,7 @@ from ray import serve
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from tune_mnist.deploy.answers import Answer, Source, answer_sources, digit_as_json
+from tune_mnist.deploy.digits.answers import Answer, Source, answer_sources, digit_as_json
 from tune_mnist.deploy.trained import load_trained
 
 PAGE = Path(__file__).parent / "serve.html"

@@ -25,7 +25,7 @@ from tune_mnist.reporting.verdicts import (
 )
 from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX, Recipe
 from tune_mnist.tables.cells import Cells, complete, versus
-from tune_mnist.tables.difference import Difference, combined, over_seeds
+from tune_mnist.tables.statistics.difference import Difference, combined, over_seeds
 from tune_mnist.tables.text import p_value
 
 FLOOR = math.log(math.e + 9) - 1  # cross entropy of a sure and right softmax that is softmaxed again

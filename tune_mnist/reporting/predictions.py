@@ -10,8 +10,8 @@ from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import training_key
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.calibration import Calibration, calibration
 from tune_mnist.tables.of_study import trainings_of_cell
+from tune_mnist.tables.statistics.calibration import Calibration, calibration
 from tune_mnist.training.dataset import CLASSES, Dataset, load_dataset
 from tune_mnist.training.packing import unpack_bytes
 

@@ -12,7 +12,7 @@ import numpy as np
 from tune_mnist.spec.training import FULLY_CONNECTED, Protocol
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import Cells, best_p_of, plain
-from tune_mnist.tables.difference import LEVEL, Difference
+from tune_mnist.tables.statistics.difference import LEVEL, Difference
 from tune_mnist.tables.text import p_value, percent, points
 
 GRID = "experiments/report.toml"

@@ -15,16 +15,16 @@ from ray.tune.logger import JsonLoggerCallback
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from tune_mnist.running.display import Display
-from tune_mnist.running.monitor import Monitor, titled
 from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import KILLED, Attempt, EarlyEnd, next_attempt, next_round
 from tune_mnist.running.scheduling import InOrder, starting_together
 from tune_mnist.running.supervisor import Watch, configs_of, error_line, label_of
-from tune_mnist.running.tracking import Tracking
 from tune_mnist.running.trial import run_trial, score_training
 from tune_mnist.running.trial_data import TrialData
+from tune_mnist.running.watching.display import Display
+from tune_mnist.running.watching.monitor import Monitor, titled
+from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.signals import ending
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trial_config
 from tune_mnist.study.progress import RunState

@@ -11,12 +11,12 @@ from typing import Any
 import ray
 from ray import tune
 
-from tune_mnist.running.display import Display
 from tune_mnist.running.nodes import live_nodes, waiting_line
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import EarlyEnd
 from tune_mnist.running.starting import GIVE_UP_SECONDS, NoWorker, awaited, no_worker_line
 from tune_mnist.running.trial import OUT_OF_MEMORY
+from tune_mnist.running.watching.display import Display
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, TrainingConfig, training_key, trainings_of
 from tune_mnist.study.study import Study

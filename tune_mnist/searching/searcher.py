@@ -10,15 +10,15 @@ from ray import tune
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from tune_mnist.running.display import Display
 from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.runner import OutOfMemory, fit_trials
 from tune_mnist.running.scheduling import Asha, InOrder, MedianStopping
 from tune_mnist.running.supervisor import Watch
-from tune_mnist.running.tracking import Tracking
 from tune_mnist.running.trial import OUT_OF_MEMORY, run_trial
 from tune_mnist.running.trial_data import TrialData
+from tune_mnist.running.watching.display import Display
+from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.searching.trials import BegunTrial, Trials
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.training import Context, trial_config

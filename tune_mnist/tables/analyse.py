@@ -15,11 +15,6 @@ import pandas as pd
 
 from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
-from tune_mnist.tables.difference import LEVEL
-from tune_mnist.tables.intervals import interval_of
-from tune_mnist.tables.leaders import gap_seen
-from tune_mnist.tables.noise import Estimates, Noise, estimate, learn_noise
-from tune_mnist.tables.significance import accuracies_of, score
 from tune_mnist.tables.standings import (
     BEST,
     CellKey,
@@ -32,6 +27,11 @@ from tune_mnist.tables.standings import (
     summarise,
     training_keys,
 )
+from tune_mnist.tables.statistics.difference import LEVEL
+from tune_mnist.tables.statistics.intervals import interval_of
+from tune_mnist.tables.statistics.leaders import gap_seen
+from tune_mnist.tables.statistics.noise import Estimates, Noise, estimate, learn_noise
+from tune_mnist.tables.statistics.significance import accuracies_of, score
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
 TEST_COLUMNS = [*(f"test_{metric}" for metric in METRICS), "test_ci_low", "test_ci_high"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tune_mnist.spec.training import PREFIX
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.noise import log_error
+from tune_mnist.tables.statistics.noise import log_error
 
 SEED = "seed"
 HIGHER = "three or more together"

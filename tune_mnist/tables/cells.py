@@ -12,12 +12,12 @@ import pandas as pd
 
 from tune_mnist.spec.training import Recipe
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.difference import Difference, combined, over_seeds
-from tune_mnist.tables.intervals import picture_variance
-from tune_mnist.tables.leaders import may_be_best
-from tune_mnist.tables.significance import Sample, accuracies_of, share_right
 from tune_mnist.tables.slices import epochs_of
 from tune_mnist.tables.standings import of_rows, training_keys
+from tune_mnist.tables.statistics.difference import Difference, combined, over_seeds
+from tune_mnist.tables.statistics.intervals import picture_variance
+from tune_mnist.tables.statistics.leaders import may_be_best
+from tune_mnist.tables.statistics.significance import Sample, accuracies_of, share_right
 from tune_mnist.tables.text import cell_name
 
 RECIPE = tuple(setting.name for setting in fields(Recipe))

@@ -15,9 +15,9 @@ from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import Cells, complete, on_other_pictures, on_these_pictures
-from tune_mnist.tables.difference import LEVEL, Difference
 from tune_mnist.tables.of_study import tables_of
-from tune_mnist.tables.significance import adjusted, compare_networks
+from tune_mnist.tables.statistics.difference import LEVEL, Difference
+from tune_mnist.tables.statistics.significance import adjusted, compare_networks
 from tune_mnist.tables.text import cell_name, p_value, percent, points
 
 CELL = ["model", "lr", "batch_size", "epochs"]

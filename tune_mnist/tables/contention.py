@@ -10,8 +10,8 @@ from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
 from tune_mnist.tables.analyse import analyse
-from tune_mnist.tables.difference import LEVEL
 from tune_mnist.tables.standings import cell_keys
+from tune_mnist.tables.statistics.difference import LEVEL
 
 
 class Contention(NamedTuple):

@@ -12,7 +12,7 @@ from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, analyse
 from tune_mnist.tables.contention import level_of
-from tune_mnist.tables.difference import LEVEL
+from tune_mnist.tables.statistics.difference import LEVEL
 
 Cell = tuple[TrainingConfig, int]
 """A training's config and the epochs at which it is looked at."""

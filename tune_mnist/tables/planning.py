@@ -8,7 +8,7 @@ import math
 import pandas as pd
 
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.leaders import seeds_needed
+from tune_mnist.tables.statistics.leaders import seeds_needed
 
 PLACES = ("best", "second", "third")
 COUNTS = ("alone", "among_all")

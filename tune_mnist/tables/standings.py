@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.tables.difference import LEVEL
-from tune_mnist.tables.intervals import interval_of
-from tune_mnist.tables.leaders import MARGIN, against_third, gap_seen
-from tune_mnist.tables.noise import NEAR, Noise, learn_noise
-from tune_mnist.tables.significance import Sample, Score, accuracies_of, adjusted, compare_networks
+from tune_mnist.tables.statistics.difference import LEVEL
+from tune_mnist.tables.statistics.intervals import interval_of
+from tune_mnist.tables.statistics.leaders import MARGIN, against_third, gap_seen
+from tune_mnist.tables.statistics.noise import NEAR, Noise, learn_noise
+from tune_mnist.tables.statistics.significance import Sample, Score, accuracies_of, adjusted, compare_networks
 from tune_mnist.tables.text import percent
 
 STANDING = {"complete": 0, "diverged": 1}  # any other status stands last

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tune_mnist.tables.noise import estimate, learn_noise, near_leaders
+from tune_mnist.tables.statistics.noise import estimate, learn_noise, near_leaders
 
 
 def drawn(means: np.ndarray, deviations: np.ndarray, seeds: int, seed: int = 0) -> np.ndarray:

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from support.photos import CHANGES, HEIGHT, ROW_TOP, WIDTH, digit, paper, photos, row, written
-from tune_mnist.deploy.digits import to_view
-from tune_mnist.deploy.paper import Array
-from tune_mnist.deploy.reading import flag_slope, read_digits
+from tune_mnist.deploy.digits.paper import Array
+from tune_mnist.deploy.digits.reading import flag_slope, read_digits
+from tune_mnist.deploy.digits.views import to_view
 from tune_mnist.deploy.trained import PRETRAINED, Trained, load_trained
 
 COUNT = 10

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from support.pictures import digits, saved
-from tune_mnist.deploy.answer_figure import draw_answers
-from tune_mnist.deploy.answers import _file, answer_sources, predict_files
+from tune_mnist.deploy.digits.answer_figure import draw_answers
+from tune_mnist.deploy.digits.answers import _file, answer_sources, predict_files
 from tune_mnist.deploy.trained import PRETRAINED, load_trained
 from tune_mnist.predict import main
 

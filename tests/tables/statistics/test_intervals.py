@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm, sem, t
 
-from tune_mnist.tables.intervals import accuracy_interval, interval_of, picture_variance, wilson
-from tune_mnist.tables.significance import Score
+from tune_mnist.tables.statistics.intervals import accuracy_interval, interval_of, picture_variance, wilson
+from tune_mnist.tables.statistics.significance import Score
 
 
 def flags(right: int, wrong: int) -> np.ndarray:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tune_mnist.spec.errors import UserError
 
 if TYPE_CHECKING:
-    from tune_mnist.deploy.pictures import Picture
-    from tune_mnist.deploy.reading import Digit
+    from tune_mnist.deploy.digits.pictures import Picture
+    from tune_mnist.deploy.digits.reading import Digit
     from tune_mnist.deploy.trained import Trained
 
 
@@ -80,8 +80,8 @@ def answer_sources(
 
     With `single` a picture of several digits is an error.
     """
-    from tune_mnist.deploy.pictures import colourfulness, grey_levels
-    from tune_mnist.deploy.reading import read_digits
+    from tune_mnist.deploy.digits.pictures import colourfulness, grey_levels
+    from tune_mnist.deploy.digits.reading import read_digits
 
     pictures = [_opened(source, limits) for source in sources]
     readable = [picture for picture in pictures if not isinstance(picture, UserError)]
@@ -98,7 +98,7 @@ def answer_sources(
 
 
 def _opened(source: Source, limits: dict[str, int]) -> Picture | UserError:
-    from tune_mnist.deploy.pictures import open_picture
+    from tune_mnist.deploy.digits.pictures import open_picture
 
     try:
         return open_picture(source.read(), **limits)
@@ -132,13 +132,13 @@ def find_sources(named: Iterable[Path]) -> Iterator[Source]:
 
 
 def _file(path: Path) -> Source:
-    from tune_mnist.deploy.pictures import read_file
+    from tune_mnist.deploy.digits.pictures import read_file
 
     return Source(str(path), lambda: read_file(path))
 
 
 def _pictures_in(folder: Path) -> Iterator[Path]:
-    from tune_mnist.deploy.pictures import suffixes
+    from tune_mnist.deploy.digits.pictures import suffixes
 
     known = suffixes()
     for parent, folders, names in os.walk(folder):
@@ -147,7 +147,7 @@ def _pictures_in(folder: Path) -> Iterator[Path]:
 
 
 def _read_stdin() -> bytes:
-    from tune_mnist.deploy.pictures import read_stream
+    from tune_mnist.deploy.digits.pictures import read_stream
 
     return read_stream(sys.stdin.buffer)
 

@@ -52,7 +52,7 @@ class Tracking:
 
     def callbacks(self, watch: Watch) -> list[tune.Callback]:
         """Tune's callbacks that feed what is asked for from the run that `watch` sees."""
-        from tune_mnist.running.trackers import mlflow_tracker, tensorboard_tracker
+        from tune_mnist.running.watching.trackers import mlflow_tracker, tensorboard_tracker
 
         trackers: list[tune.Callback] = []
         if self.tensorboard:

@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from tune_mnist.deploy.answers import Answer, Source, in_words
-from tune_mnist.deploy.pictures import open_picture
-from tune_mnist.deploy.reading import Digit
+from tune_mnist.deploy.digits.answers import Answer, Source, in_words
+from tune_mnist.deploy.digits.pictures import open_picture
+from tune_mnist.deploy.digits.reading import Digit
 from tune_mnist.figures.canvas import DPI, make_panels, printable, styled
 from tune_mnist.spec.errors import require
 from tune_mnist.study.files import write_atomic

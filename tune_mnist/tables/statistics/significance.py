@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, fisher_exact, norm
 
-from tune_mnist.tables.difference import LEVEL
-from tune_mnist.tables.multiplicity import holm
+from tune_mnist.tables.statistics.difference import LEVEL
+from tune_mnist.tables.statistics.multiplicity import holm
 from tune_mnist.training.packing import unpack_bits
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest, norm, t
 
-from tune_mnist.tables.difference import LEVEL
-from tune_mnist.tables.significance import Sample, Score, share_right
+from tune_mnist.tables.statistics.difference import LEVEL
+from tune_mnist.tables.statistics.significance import Sample, Score, share_right
 
 
 def wilson(sample: Score) -> tuple[float, float]:

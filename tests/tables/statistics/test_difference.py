@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
-from tune_mnist.tables.difference import Difference, combined, over_seeds
+from tune_mnist.tables.statistics.difference import Difference, combined, over_seeds
 
 FIRST, SECOND = np.array([0.981, 0.979, 0.982]), np.array([0.978, 0.979, 0.970, 0.977])
 

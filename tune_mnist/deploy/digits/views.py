@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from tune_mnist.deploy.paper import Array
+from tune_mnist.deploy.digits.paper import Array
 from tune_mnist.training.dataset import SIDE
 from tune_mnist.training.idx import Bytes
 

@@ -9,10 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from tune_mnist.deploy.likeness import likenesses
-from tune_mnist.deploy.marks import Box, Mark, find_marks
-from tune_mnist.deploy.paper import Array
-from tune_mnist.deploy.strokes import find_ink
+from tune_mnist.deploy.digits.likeness import likenesses
+from tune_mnist.deploy.digits.marks import Box, Mark, find_marks
+from tune_mnist.deploy.digits.paper import Array
+from tune_mnist.deploy.digits.strokes import find_ink
 from tune_mnist.deploy.trained import Trained
 from tune_mnist.training.idx import Bytes
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tune_mnist.deploy.digits import stroke_width
-from tune_mnist.deploy.marks import find_marks
-from tune_mnist.deploy.paper import Array, paper_shade
-from tune_mnist.deploy.pictures import grey_levels, open_picture, read_file
-from tune_mnist.deploy.strokes import find_ink
+from tune_mnist.deploy.digits.marks import find_marks
+from tune_mnist.deploy.digits.paper import Array, paper_shade
+from tune_mnist.deploy.digits.pictures import grey_levels, open_picture, read_file
+from tune_mnist.deploy.digits.strokes import find_ink
+from tune_mnist.deploy.digits.views import stroke_width
 from tune_mnist.spec.errors import UserError
 from tune_mnist.training.dataset import load_dataset
 
-SCRIPT = Path(__file__).parents[2] / "experiments" / "rendered_digits.py"
+SCRIPT = Path(__file__).parents[3] / "experiments" / "rendered_digits.py"
 
 
 def ink(index: int = 0, side: int = 200) -> Array:

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import t as student
 
-from tune_mnist.tables.difference import LEVEL, joint
-from tune_mnist.tables.multiplicity import best_p, holm, range_p
-from tune_mnist.tables.noise import Noise, estimate, learn_noise
+from tune_mnist.tables.statistics.difference import LEVEL, joint
+from tune_mnist.tables.statistics.multiplicity import best_p, holm, range_p
+from tune_mnist.tables.statistics.noise import Noise, estimate, learn_noise
 
 POWER = 0.8
 MARGIN = 0.005  # accuracies less than half a point apart are as good as equal

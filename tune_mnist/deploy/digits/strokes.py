@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tune_mnist.deploy.digits import stroke_width
-from tune_mnist.deploy.paper import DARKEST, Array, Contrast, contrasts, otsu
+from tune_mnist.deploy.digits.paper import DARKEST, Array, Contrast, contrasts, otsu
+from tune_mnist.deploy.digits.views import stroke_width
 
 LEAST_CONTRAST = 0.04
 """Of ink against paper, on a scale of black to white; less is no ink."""

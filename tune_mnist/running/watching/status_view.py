@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tune_mnist.running.display import view
+from tune_mnist.running.watching.display import view
 from tune_mnist.study.look import Look, Status
 from tune_mnist.study.progress import clock
 from tune_mnist.study.rounds import in_words

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from tune_mnist.deploy.digits import to_view
-from tune_mnist.deploy.strokes import AROUND, Ink
+from tune_mnist.deploy.digits.strokes import AROUND, Ink
+from tune_mnist.deploy.digits.views import to_view
 from tune_mnist.training.idx import Bytes
 
 SPECK = 0.05  # of the heaviest piece's mass: smaller ones are dirt

@@ -8,7 +8,7 @@ import time
 import pytest
 from rich.console import Console
 
-from tune_mnist.running.display import LINE_SECONDS, Display, view
+from tune_mnist.running.watching.display import LINE_SECONDS, Display, view
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.study.progress import RunState
 

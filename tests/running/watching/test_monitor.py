@@ -28,18 +28,18 @@ from rich.console import Console
 
 from support.idx import random_arrays, write_folder
 from tune_mnist.grid import main as grid
-from tune_mnist.running.display import Display
-from tune_mnist.running.monitor import COUNTERS, GAUGES, STATES, TrainingEvents, counts
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.supervisor import Watch
-from tune_mnist.running.trackers import Tracker, mlflow_tracker, tensorboard_tracker
-from tune_mnist.running.tracking import Tracking
+from tune_mnist.running.watching.display import Display
+from tune_mnist.running.watching.monitor import COUNTERS, GAUGES, STATES, TrainingEvents, counts
+from tune_mnist.running.watching.trackers import Tracker, mlflow_tracker, tensorboard_tracker
+from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, trial_config
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
 
-MONITORING = Path(__file__).parents[2] / "experiments" / "monitoring"
+MONITORING = Path(__file__).parents[3] / "experiments" / "monitoring"
 CONFIG = TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=64)
 OTHER = TrainingConfig(model="SimpleNN", lr=1e-2, batch_size=64)
 PLANS = [PlannedTraining(CONFIG, (3,)), PlannedTraining(OTHER, (3,))]

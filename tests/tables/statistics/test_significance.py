@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tune_mnist.tables.significance import (
+from tune_mnist.tables.statistics.significance import (
     Sample,
     Score,
     accuracies_of,

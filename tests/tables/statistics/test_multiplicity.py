@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import dunnett, false_discovery_control, studentized_range
 
-from tune_mnist.tables.multiplicity import best_p, holm, range_p
+from tune_mnist.tables.statistics.multiplicity import best_p, holm, range_p
 
 
 @pytest.mark.parametrize(("cells", "df"), [(3, 2.0), (50, 8.3), (192, 40.0)])

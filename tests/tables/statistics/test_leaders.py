@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import studentized_range, t
 
-from tune_mnist.tables.leaders import against_third, equivalence_p, may_be_best, seeds_needed, smallest_gap
-from tune_mnist.tables.noise import Noise, learn_noise
+from tune_mnist.tables.statistics.leaders import against_third, equivalence_p, may_be_best, seeds_needed, smallest_gap
+from tune_mnist.tables.statistics.noise import Noise, learn_noise
 
 
 def study(chance: np.random.Generator, means: np.ndarray, seeds: int, deviation: float = 0.08) -> np.ndarray:

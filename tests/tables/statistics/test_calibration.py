@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tune_mnist.tables.calibration import BINS, calibration
+from tune_mnist.tables.statistics.calibration import BINS, calibration
 
 
 def test_a_known_error() -> None:
