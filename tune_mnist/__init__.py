@@ -26,8 +26,9 @@ __version__ = "0.1.0"
 _MODULES = {
     "predict_files": "deploy.digits.answers", "run_retrain": "deploy.retrain_seeds", "run_grid": "grid_experiment",
     "run_search": "search_experiment", "Resources": "running.resources", "records_from_results": "running.result_grid",
-    "Tracking": "running.watching.tracking", "UserError": "spec.errors", "SearchSpec": "spec.search", "Range": "spec.space",
-    "Space": "spec.space", "StudySpec": "spec.study", "Recipe": "spec.training", "load_study": "tables.of_study",
+    "Tracking": "running.watching.tracking", "UserError": "spec.errors", "SearchSpec": "spec.search",
+    "Range": "spec.space", "Space": "spec.space", "StudySpec": "spec.study", "Recipe": "spec.training",
+    "load_study": "tables.of_study",
 }
 """Where each public name is; the imports above say the same to type checkers."""
 
