@@ -58,7 +58,8 @@ def run_search(
     give_home()
     from rich.console import Console
 
-    from tune_mnist.searching.backend import check_storage_url, make_sampler
+    from tune_mnist.searching.samplers import make_sampler
+    from tune_mnist.searching.storage import check_storage_url
     from tune_mnist.searching.trials import Trials
     from tune_mnist.searching.warm_start import add_sources, check_sources
 

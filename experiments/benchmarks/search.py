@@ -28,7 +28,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 from common import save, show, spread
 
-from tune_mnist.searching.backend import make_sampler
+from tune_mnist.searching.samplers import make_sampler
 from tune_mnist.searching.searcher import Past, make_scheduler
 from tune_mnist.shell.arguments import parse
 from tune_mnist.shell.cli import run

@@ -23,7 +23,7 @@ from tune_mnist.running.runner import Listed
 from tune_mnist.running.scheduling import InOrder, starting_together
 from tune_mnist.running.session import ray_session
 from tune_mnist.running.trial_data import TrialData
-from tune_mnist.shell.collector import NEW_OBJECTS
+from tune_mnist.shell.garbage import NEW_OBJECTS
 
 
 @pytest.fixture(scope="module")

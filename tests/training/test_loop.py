@@ -18,7 +18,8 @@ from torch import Tensor
 from support.slices import dense, evaluation_slice, train_slice
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import normalise
-from tune_mnist.training.loop import EpochMetrics, Evaluation, Training, evaluate, fit, macro_averages
+from tune_mnist.training.loop import EpochMetrics, Training, fit
+from tune_mnist.training.metrics import Evaluation, evaluate, macro_averages
 from tune_mnist.training.packing import unpack_bits
 
 EPOCHS = 4

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures, make_pictures
 from tune_mnist.training.dataset import load_dataset
-from tune_mnist.training.loop import evaluate
+from tune_mnist.training.metrics import evaluate
 from tune_mnist.training.models import build_model
 from tune_mnist.training.steps.autograd import AutogradSteps
 from tune_mnist.training.steps.pack import SLOTS, PackOfOne, PackSteps

@@ -23,7 +23,7 @@ from tune_mnist.running.supervisor import Watch, configs_of, error_line, label_o
 from tune_mnist.running.trial import run_trial, score_training
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
-from tune_mnist.running.watching.monitor import Monitor, titled
+from tune_mnist.running.watching.prometheus import Monitor, titled
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.signals import ending
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trial_config

@@ -22,7 +22,7 @@ from tune_mnist.running.nodes import check_storage, live_nodes, waiting_line
 from tune_mnist.running.resources import Resources, check_port
 from tune_mnist.running.surroundings import raised_limits, usable_processors
 from tune_mnist.shell.about import PACKAGE
-from tune_mnist.shell.collector import collect_seldom
+from tune_mnist.shell.garbage import collect_seldom
 from tune_mnist.shell.signals import deferring, reinstate, unwinding
 from tune_mnist.spec.errors import UserError, require
 

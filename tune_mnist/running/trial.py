@@ -22,7 +22,8 @@ from tune_mnist.spec.errors import Damaged
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trainings_of
 from tune_mnist.study.training_folder import Progress, TrainingFolder, diverged
 from tune_mnist.training.batches import Pictures
-from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, evaluate, fit
+from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, fit
+from tune_mnist.training.metrics import evaluate
 from tune_mnist.training.packing import pack_bytes
 
 CUDA_CONTEXTS_SHARE = 0.1

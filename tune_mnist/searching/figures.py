@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna.visualization import matplotlib as plots
 
 from tune_mnist.figures.canvas import png, styled
-from tune_mnist.searching.backend import quiet
+from tune_mnist.searching.storage import quiet
 from tune_mnist.searching.trials import Trials
 
 MOST_PARAMS = 5  # in a contour plot, which has a panel for every two of them

@@ -18,7 +18,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tune_mnist.searching.backend import make_sampler, open_storage, quiet, storage_errors
+from tune_mnist.searching.samplers import make_sampler
+from tune_mnist.searching.storage import open_storage, quiet, storage_errors
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key

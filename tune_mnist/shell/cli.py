@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from tune_mnist.shell.arguments import parse
-from tune_mnist.shell.collector import collect_seldom
+from tune_mnist.shell.garbage import collect_seldom
 from tune_mnist.shell.signals import stops_on_signals
 from tune_mnist.spec.errors import Damaged, UserError, require
 

@@ -10,34 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from torch.serialization import get_crc32_options, set_crc32_options
 
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.training.batches import Pictures, as_tensor
-from tune_mnist.training.dataset import CLASSES
-from tune_mnist.training.packing import finite_or_none, pack_bits
+from tune_mnist.training.batches import Pictures
+from tune_mnist.training.metrics import Evaluation, evaluate
+from tune_mnist.training.packing import finite_or_none
 from tune_mnist.training.steps.choose import make_pack, make_steps
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics of one model on one set of pictures; precision, recall and F1 are macro averages.
-
-    `loss` is the mean cross entropy of the model's outputs, the others lie in [0, 1]. `correct` tells
-    picture by picture whether the prediction was right: base64 of the zlib-compressed bits, in the
-    pictures' order, for paired tests between trainings.
-    """
-
-    loss: float
-    accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    correct: str
 
 
 @dataclass(frozen=True)
@@ -181,33 +162,3 @@ def fit(training: Training, epochs: int) -> Iterator[EpochMetrics]:
         yield metrics
         if metrics.diverged:
             return
-
-
-def evaluate(outputs: Tensor, labels: np.ndarray) -> Evaluation:
-    """Metrics of outputs float32 (n, 10), as the model's head gives them, against labels int64 (n,)."""
-    targets = as_tensor(labels)
-    predictions = outputs.argmax(1)
-    correct = predictions == targets
-    confusion = torch.bincount(targets * CLASSES + predictions, minlength=CLASSES**2).view(CLASSES, CLASSES)
-    precision, recall, f1 = macro_averages(confusion)
-    return Evaluation(
-        loss=float(F.cross_entropy(outputs, targets)), accuracy=float(correct.double().mean()),
-        precision=precision, recall=recall, f1=f1, correct=pack_bits(correct.numpy()),
-    )
-
-
-def macro_averages(confusion: Tensor) -> tuple[float, float, float]:
-    """Macro precision, recall and F1 of a confusion matrix, integers (true class, predicted class).
-
-    As scikit-learn's precision_recall_fscore_support with zero_division=0: the means are over the classes that occur,
-    as a truth or as a prediction; one that is never predicted has precision 0. Without any picture they are 0.
-    """
-    occurring = confusion.sum(0) + confusion.sum(1) > 0
-    if not occurring.any():
-        return 0.0, 0.0, 0.0
-    hits = confusion.diagonal().double()
-    predicted, actual = confusion.sum(0).double(), confusion.sum(1).double()
-    precision = hits / predicted.clamp(min=1)
-    recall = hits / actual.clamp(min=1)
-    f1 = 2 * hits / (predicted + actual).clamp(min=1)
-    return float(precision[occurring].mean()), float(recall[occurring].mean()), float(f1[occurring].mean())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_mnist.running.supervisor import Watch
-from tune_mnist.running.watching.monitor import TrainingEvents
+from tune_mnist.running.watching.prometheus import TrainingEvents
 from tune_mnist.spec.training import TrainingConfig, training_key
 
 # MLflow's own would let a run wait for minutes at each epoch once its server is gone.

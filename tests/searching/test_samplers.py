@@ -1,4 +1,4 @@
-"""Tests of what a search takes from Optuna: its storage and its samplers."""
+"""Tests of the samplers that a search takes from Optuna."""
 
 from __future__ import annotations
 
@@ -10,15 +10,9 @@ from typing import Any
 import pytest
 
 from support.searches import SPACE, SPEC, best_at_a_thousandth, opened, run_all
-from tune_mnist.searching.backend import make_sampler, open_storage
+from tune_mnist.searching.samplers import make_sampler
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.space import Range
-
-
-@pytest.mark.parametrize("url", ["nonsense", "nodb://x", "sqlite:////nowhere/at/all.db"])
-def test_a_storage_that_cannot_be_opened_is_one_line(url: str) -> None:
-    with pytest.raises(UserError, match="Optuna storage cannot be opened .*: check --optuna-storage"):
-        open_storage(url)
 
 
 def drawn(folder: Path, sampler: Any, *, better: bool) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from tune_mnist.grid import main as grid
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.supervisor import Watch
 from tune_mnist.running.watching.display import Display
-from tune_mnist.running.watching.monitor import COUNTERS, GAUGES, STATES, TrainingEvents, counts
+from tune_mnist.running.watching.prometheus import COUNTERS, GAUGES, STATES, TrainingEvents, counts
 from tune_mnist.running.watching.trackers import Tracker, mlflow_tracker, tensorboard_tracker
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.spec.errors import UserError
