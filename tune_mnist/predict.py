@@ -14,7 +14,7 @@ from tune_mnist.spec.errors import require
 DESCRIPTION = """Tell the digits on each picture: the most probable, its probability and the runner-up.
 
 Pictures may be of any size and colours, dark on light or light on dark, and need not be centred. Several digits are
-read from the left, line by line. A digit of less than 60%, or unlike any of MNIST's, is told to be unsure.
+read from the left, line by line. A digit of less than 85%, or unlike any of MNIST's, is told to be unsure.
 Exit status: 0 all answered, 1 some could not be, 2 bad input or no model."""
 
 

@@ -124,7 +124,7 @@ def test_a_forms_file_is_taken_out_to_the_byte() -> None:
     pytest.importorskip("starlette", reason="needs the extra `serve`")
     from tune_mnist.deploy.server import form_file
 
-    content = b"\x00--lin\r\n\r\n--line\xff\n" + bytes(range(256)) + b"\r\n"
+    content = b"\x00--line\r\n\r\n--lin\xff\n" + bytes(range(256)) + b"\r\n"
     assert form_file(*form(content)) == content
     assert form_file(*form(content, 'name="note2"')) is None
     assert form_file(content, "multipart/form-data") is None

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.photos import ROW_TOP, photos, row
 from support.pictures import digits, saved
 from tune_mnist.deploy.digits.answer_figure import draw_answers
 from tune_mnist.deploy.digits.answers import _file, answer_sources, predict_files
@@ -49,6 +50,90 @@ def test_what_is_no_digit_is_told_in_a_line_and_the_rest_is_answered(
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert told[0]["digit"] == label and {"probability", "runner_up"} <= told[0].keys()
     assert len(told) == 7 and all(set(line) == {"path", "error"} and "\n" not in line["error"] for line in told[1:])
+
+
+def saved_row(path: Path, count: int = 3) -> list[int]:
+    """Write a photo of some digits and return these."""
+    levels, labels = row(np.random.default_rng(1), count)
+    Image.fromarray(np.rint(255 * levels.clip(0, 1)).astype(np.uint8)).resize((1500, 2000)).save(path)
+    return labels
+
+
+def test_several_digits_are_listed_with_their_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = saved_row(tmp_path / "row.png")
+    one = saved(digits(1)[0][0], "16-bit", tmp_path / "single")
+    assert main([str(tmp_path / "row.png"), str(one), "--json"]) == 0
+    several, single = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [digit["digit"] for digit in several["digits"]] == labels and "digit" not in several
+    places = [digit["box"] for digit in several["digits"]]
+    for number, (left, top, right, bottom) in enumerate(places):
+        assert 500 * number <= left < right <= 500 * (number + 1)
+        assert 5 * ROW_TOP <= top < bottom <= 5 * ROW_TOP + 500
+    assert single["digits"] == [{key: value for key, value in single.items() if key not in ("path", "digits")}]
+    assert main([str(tmp_path / "row.png"), "--figure", str(tmp_path / "seen.png")]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'row.png'}: {' '.join(map(str, labels))} (least sure: ")
+
+
+def test_several_digits_are_an_error_where_one_is_expected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved_row(tmp_path / "row.png")
+    one = saved(digits(1)[0][0], "16-bit", tmp_path / "single")
+    assert main([str(tmp_path / "row.png"), str(one), "--single"]) == 1
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 1 and "row.png: 3 digits found: give a picture of one" in said.err
+
+
+def test_the_figure_marks_each_digit(tmp_path: Path) -> None:
+    saved_row(tmp_path / "row.png")
+    source = _file(tmp_path / "row.png")
+    figure = draw_answers([(source, answer_sources([source], load_trained(PRETRAINED))[0])])
+    lefts = [patch.get_extents().x0 for patch in figure.axes[0].patches]
+    left, right = figure.axes[0].transData.transform([(0, 0), (1500, 0)])[:, 0]
+    lefts = [1500 * (place - left) / (right - left) for place in lefts]
+    assert len(lefts) == 3 and all(500 * n <= left < 500 * (n + 1) for n, left in enumerate(lefts))
+    assert np.asarray(figure.axes[1].images[0].get_array()).shape == (28, 84)
+
+
+@pytest.mark.parametrize("kind", ["dithered gif", "dithered bits", "sixteen colours"])
+def test_dithered_pictures_are_read(kind: str, tmp_path: Path) -> None:
+    labels = []
+    for number, (levels, label) in enumerate(photos("light from a side", 8, seed=4)):
+        picture = Image.fromarray(np.rint(255 * levels).astype(np.uint8))
+        if kind == "dithered gif":
+            picture.convert("RGB").convert("P").save(tmp_path / f"{number}.gif")
+        elif kind == "dithered bits":
+            picture.convert("1").save(tmp_path / f"{number}.png")
+        else:
+            picture.convert("RGB").quantize(16).save(tmp_path / f"{number}.png")
+        labels.append(label)
+    answers = predict_files(sorted(tmp_path.iterdir()))
+    assert sum(answer.digit == label for answer, label in zip(answers, labels, strict=True)) >= 7
+
+
+@pytest.mark.parametrize(("name", "data", "told"), [
+    ("a.HEIC", b"\0\0\0\x18ftypheic" + bytes(500), "a HEIC picture, which is not read: save it as JPEG"),
+    ("a.jpg", b"\0\0\0\x18ftypmif1" + bytes(500), "a HEIC picture, which is not read: save it as JPEG"),
+    ("a.png", b"%PDF-1.7\n", "a PDF, which is not read: save its page as PNG"),
+])
+def test_what_is_not_read_is_named_with_a_way_out(
+    name: str, data: bytes, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert main([str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and told in said.err
+
+
+def test_light_colours_on_white_are_read(tmp_path: Path) -> None:
+    labels = []
+    for number, (levels, label) in enumerate(photos("plain", 8, seed=6)):
+        ink = (1 - levels.clip(0.2, 0.9)[..., None] / 0.9) / 0.78
+        colour = 240 + (np.array([248, 240, 60]) - 240) * ink
+        Image.fromarray(colour.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{number}.png")
+        labels.append(label)
+    answers = predict_files(sorted(tmp_path.iterdir()))
+    assert sum(answer.digit == label for answer, label in zip(answers, labels, strict=True)) >= 7
 
 
 def test_stdin_and_a_figure(tmp_path: Path) -> None:
