@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+ROOT = Path(__file__).parents[1]
+SLOW = {path for path in ROOT.glob("tests/**/test_*.py") if "pytest.mark.slow" in path.read_text(encoding="utf-8")}
+"""The files whose tests start Ray, on all processors, and measure what memory is free."""
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook, too
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow tests, which start Ray on all processors, into one group, which one worker takes."""
-    for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give one worker the files of `SLOW`, first, and every other test to whichever worker is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class RayInOneWorker(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "Ray" if ROOT / nodeid.partition("::")[0] in SLOW else nodeid
+
+    return RayInOneWorker(config, log)
