@@ -17,7 +17,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give one worker the files of `SLOW`, first, and every other test to whichever worker is free."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class RayInOneWorker(LoadScopeScheduling):
+    class RayInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             return "Ray" if ROOT / nodeid.partition("::")[0] in SLOW else nodeid
 
