@@ -26,7 +26,7 @@ from tune_mnist.tables.contention import level_of
 from tune_mnist.tables.of_study import tables_of
 
 SPEC = StudySpec(models=("SimpleNN",), lr=(1e-4, 1e-3, 1e-2), batch_size=(16, 64), epochs=(2,), seeds="auto:5")
-STATISTICS = Path(__file__).parents[2] / "experiments" / "statistics.py"
+SIMULATIONS = Path(__file__).parents[2] / "experiments" / "simulations.py"
 
 
 def noisy(config: TrainingConfig, error: float) -> float:
@@ -144,11 +144,11 @@ def test_page_and_status_say_what_was_done(tmp_path: Path) -> None:
 
 
 def test_no_tie_is_told_apart_more_often_than_5_percent_and_seeds_are_saved() -> None:
-    spec: Any = importlib.util.spec_from_file_location("made_statistics", STATISTICS)
-    statistics = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(statistics)
+    spec: Any = importlib.util.spec_from_file_location("made_simulations", SIMULATIONS)
+    simulations = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(simulations)
     chance = np.random.default_rng(0)
-    studies = [statistics.auto(chance, tied, "mild", False, 5) for tied in [0, 10] * 12]
+    studies = [simulations.auto(chance, tied, "mild", False, 5) for tied in [0, 10] * 12]
     means = {name: np.mean([study[name] for study in studies]) for name in studies[0]}
     assert means["family error"] <= 3 / 24  # at 5%, more than 3 of 24 come once in 100 times
     assert means["power"] > 0.9 and means["decided early"] > 0.2 and means["share of the seeds"] < 0.8

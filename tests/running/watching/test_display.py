@@ -36,7 +36,7 @@ def test_without_a_terminal_a_line_comes_seldom_and_the_last_one_always(monkeypa
     assert out.getvalue().splitlines() == [
         f" 25%  1/4 model-epochs, 0/2 trainings, 1 running, {best}, about 0:08 left",
         "[a line] that stays",
-        f"100%  4/4 model-epochs, 2/2 trainings, 0 running, {best}",
+        f" 50%  2/4 model-epochs, 2/2 trainings, 0 running, 1 failed, {best}",
     ]
 
 
