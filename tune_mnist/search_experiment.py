@@ -13,6 +13,7 @@ from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.about import about_run
 from tune_mnist.shell.process_state import process_state_kept
+from tune_mnist.spec.command_line import command_line
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.study import STORAGE
 from tune_mnist.spec.toml import home_expanded
@@ -73,15 +74,18 @@ def run_search(
     with open_study(folder, fresh=fresh) as study:
         trials = Trials(study, spec, experiment.context, optuna_storage)
         study.add(None, experiment.context, about_run())
+        study.record_search(command_line(spec, name), over=False)
         add_sources(trials, sources, console)
         say(console, f"{study.name}: {trials.progress()}")
         run_missing_trials(experiment, trials, console, tracking)
         from tune_mnist.reporting.publish import write_results
         from tune_mnist.tables.of_study import tables_of
 
+        study.record_search(command_line(spec, name), over=True)
+        found = write_search(trials)  # the page shows its figures
         tables = tables_of(study)
         write_results(study, tables)
-        return SearchResult(study.folder, tables, *write_search(trials))
+        return SearchResult(study.folder, tables, *found)
 
 
 def run_missing_trials(experiment: Experiment, trials: Trials, console: Console, tracking: Tracking) -> None:

@@ -14,9 +14,9 @@ import pytest
 from support.studies import ABOUT, made_study
 from tune_mnist import report
 from tune_mnist.grid import GridArgs, from_toml
-from tune_mnist.reporting.page import command
 from tune_mnist.reporting.publish import write_results
 from tune_mnist.shell.arguments import parse
+from tune_mnist.spec.command_line import command_line
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Recipe
 from tune_mnist.tables.of_study import tables_of
@@ -122,7 +122,7 @@ def test_a_study_not_begun_or_begun_in_part_has_a_page(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_that_repeats_a_study_asks_for_the_very_same(spec: StudySpec) -> None:
-    *_, module = (words := shlex.split(command(spec, "mine")))[:3]
+    *_, module = (words := shlex.split(command_line(spec, "mine")))[:3]
     assert module == "tune_mnist.grid"
     args = parse(GridArgs, words[3:], prog="grid", description="", from_toml=from_toml)
     assert (args.spec, args.name) == (spec, "mine")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, styled
+from tune_mnist.spec.naming import BASE, setting_text
 from tune_mnist.spec.training import Protocol
 from tune_mnist.tables.analyse import split_name
 from tune_mnist.tables.slices import floor, models_in
 from tune_mnist.tables.statistics.calibration import BINS, Calibration
-from tune_mnist.tables.text import cell_name
 
 GAP = ".45"  # grey of the overfitting gap
 
@@ -45,8 +47,7 @@ def training_curves(
             panel.yaxis.set_minor_locator(NullLocator())
         panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        cell = table.iloc[0]
-        panel.set(title=f"{cell['model']}\nlr {cell['lr']:g}, batch {cell['batch_size']}", xlabel="epoch", ylabel="")
+        panel.set(title=_cell_title(table.iloc[0]), xlabel="epoch", ylabel="")
         panel.get_legend().remove()
         gaps |= _mark_gap(panel, table)
     axes[0][0].set_ylabel("cross entropy (nats)")
@@ -59,6 +60,13 @@ def training_curves(
         notes += [f"{table['model'].iloc[0]}: protocol {table['protocol'].iloc[0]}" for table in tables]
     caption(figure, title, protocol, notes)
     return figure
+
+
+def _cell_title(cell: pd.Series) -> str:
+    """A cell's model on a line of its own, then its settings but for the epochs."""
+    further = [name for name in cell.index if name not in (*BASE, "seed", "epoch", "split", "loss", "protocol")]
+    first, *rest = (setting_text(name, cell[name]) for name in (*BASE[:3], *further) if pd.notna(cell[name]))
+    return "\n".join([first, *textwrap.wrap(", ".join(rest), 34)])
 
 
 def _mark_gap(panel: Axes, curves: pd.DataFrame) -> bool:
@@ -81,8 +89,11 @@ def _mark_gap(panel: Axes, curves: pd.DataFrame) -> bool:
 
 
 @styled()
-def cost_figure(costs: pd.DataFrame, protocol: Protocol) -> Figure:
-    """Accuracy against seconds of training, as `slices.costs` gives them, with the line of cells that nothing beats."""
+def cost_figure(costs: pd.DataFrame, protocol: Protocol, name_of: Callable[[Mapping[str, Any]], str]) -> Figure:
+    """Accuracy against seconds of training, as `slices.costs` gives them, with the line of cells that nothing beats.
+
+    `name_of` calls a cell by its settings.
+    """
     figure, axes = make_panels(1, 1, 2.7)
     panel = axes[0][0]
     least = floor(costs["mean"])
@@ -95,8 +106,8 @@ def cost_figure(costs: pd.DataFrame, protocol: Protocol) -> Figure:
     panel.step(front["seconds"], front["mean"], where="post", color=GAP, lw=1, zorder=0, label="best for the time")
     best = front.iloc[-1]
     panel.annotate(
-        cell_name(best), (best["seconds"], best["mean"]), (4, 7), textcoords="offset points", ha="right", va="bottom",
-        size=7.5, color=".25",
+        name_of(best.to_dict()), (best["seconds"], best["mean"]), (4, 7), textcoords="offset points", ha="right",
+        va="bottom", size=7.5, color=".25",
     )
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(lambda x, _: f"{x:g}")

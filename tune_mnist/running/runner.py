@@ -19,7 +19,7 @@ from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import KILLED, Attempt, EarlyEnd, next_attempt, next_round
 from tune_mnist.running.scheduling import InOrder, starting_together
-from tune_mnist.running.supervisor import Watch, configs_of, error_line, label_of
+from tune_mnist.running.supervisor import LABEL, Watch, configs_of, error_line, label_of
 from tune_mnist.running.trial import run_trial, score_training
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
@@ -134,9 +134,9 @@ def plan_retries(
         attempts[config] = attempt
         if end.cause == "GPU memory":
             line = f"{error_line(end.error)}: trying again with {attempt.gpu_share:g} of a GPU"
-            watch.display.tell(f"{config.label}: {line}")
+            watch.display.tell(f"{watch.display.state.label(config)}: {line}")
         elif end.cause == "host memory":
-            watch.display.tell(f"{config.label}: {KILLED}: trying again later, alone")
+            watch.display.tell(f"{watch.display.state.label(config)}: {KILLED}: trying again later, alone")
     return ends.keys() - watch.display.state.ended.keys()
 
 
@@ -161,7 +161,8 @@ def _fit(
     alone: Collection[TrainingConfig] = (),
 ) -> tune.ResultGrid:
     most_at_once = slots(watch.resources, live_nodes())
-    configs = [trial_config(group) for group in packed(plans, watch.context.device, most_at_once, alone)]
+    groups = packed(plans, watch.context.device, most_at_once, alone)
+    configs = [{**trial_config(group), LABEL: watch.display.state.label(group[0].config)} for group in groups]
     with starting_together(most_at_once):
         return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
 

@@ -21,6 +21,8 @@ from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, TrainingConfig, training_key, trainings_of
 from tune_mnist.study.study import Study
 
+LABEL = "label"
+"""Under which a trial's config has the first of its trainings' short name in the run."""
 ACTOR_DIED = "The actor died"
 LOW_ON_MEMORY = "due to the node running low on memory"
 WAITING_SECONDS = 10.0  # without a running trial, after which to say what it waits for
@@ -168,7 +170,8 @@ def configs_of(trial: Any) -> list[TrainingConfig]:
 def label_of(trial: Any) -> str:
     """A short readable name of the trial: its first training's, and how many more there are."""
     first, *others = configs_of(trial)
-    return f"{first.label}+{len(others)}" if others else first.label
+    label = trial.config.get(LABEL, first.label)
+    return f"{label}+{len(others)}" if others else label
 
 
 def error_line(text: str) -> str:

@@ -14,12 +14,12 @@ from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.runner import OutOfMemory, fit_trials
 from tune_mnist.running.scheduling import Asha, InOrder, MedianStopping
-from tune_mnist.running.supervisor import Watch
+from tune_mnist.running.supervisor import LABEL, Watch
 from tune_mnist.running.trial import OUT_OF_MEMORY, run_trial
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
 from tune_mnist.running.watching.tracking import Tracking
-from tune_mnist.searching.trials import BegunTrial, Trials
+from tune_mnist.searching.trials import ENDED, BegunTrial, Trials
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.training import Context, trial_config
 from tune_mnist.study.progress import RunState
@@ -51,7 +51,7 @@ class StudySearch(Searcher):
             return Searcher.FINISHED if self.trials.over() and not self.trials.followers else None
         self.begun[trial_id] = begun
         self.watch.display.state.plans.append(begun.plan)
-        return trial_config([begun.plan])
+        return {**trial_config([begun.plan]), LABEL: self.watch.display.state.label(begun.plan.config)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "epoch" in result:
@@ -120,14 +120,13 @@ class SearchState(RunState):
         """One line: trials by how they ended, model-epochs reported, best so far."""
         assert self.trials is not None
         counts = self.trials.counts()
-        ended = {"complete": "complete", "pruned": "stopped early", "fail": "failed"}
-        outcomes = ", ".join(f"{counts[name]} {word}" for name, word in ended.items() if counts[name])
-        trials = f"{sum(counts[name] for name in ended)}/{self.trials.spec.trials} trials"
+        outcomes = ", ".join(f"{counts[name]} {word}" for name, word in ENDED.items() if counts[name])
+        trials = f"{sum(counts[name] for name in ENDED)}/{self.trials.spec.trials} trials"
         parts = [f"{trials} ({outcomes or 'none ended'})", f"{len(self.running)} running"]
         parts.append(f"{sum(self.epochs.values())} model-epochs")
         if self.best is not None:
             accuracy, config, epoch = self.best
-            parts.append(f"best {self.accuracy} {accuracy:.2%} ({config.label}, epoch {epoch})")
+            parts.append(f"best {self.accuracy} {accuracy:.2%} ({self.label(config)}, epoch {epoch})")
         return ", ".join(parts)
 
 
@@ -147,7 +146,8 @@ def run_search_trials(
     trainable = tune.with_parameters(run_trial, data=data, context=context, trainings=str(study.folder / "trainings"))
     at_once = max(1, slots(resources, live_nodes()))  # Optuna is begun for no more, as it learns meanwhile
     try:
-        with Display(SearchState([], spec.accuracy, trials=trials), console) as display:
+        varying = tuple(dict.fromkeys(name.removeprefix("cnn_") for name in spec.space.distributions()))
+        with Display(SearchState([], spec.accuracy, trials=trials, varying=varying), console) as display:
             while first is not None:
                 watch = Watch(display, study, context, resources)
                 searcher = StudySearch(trials, first, watch)

@@ -114,7 +114,7 @@ class TrainingConfig(Recipe):
 
     @property
     def label(self) -> str:
-        """A short readable name, as shown on dashboards and in logs."""
+        """A short readable name; `naming.label` adds what else varies in a study."""
         budget = "" if self.budget is None else f"-e{self.budget}"
         return f"{self.model}-lr{self.lr:g}-b{self.batch_size}-s{self.seed}{budget}"
 

@@ -19,7 +19,7 @@ from tune_mnist.study.lock import Holder, read_holder
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.rounds import Round
 from tune_mnist.study.study import Study
-from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
+from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord, stopped_early
 
 State = Literal["running", "stopped", "done"]
 
@@ -61,7 +61,7 @@ class Status:
     holder: Holder | None
     """Who holds, or died holding, the study."""
     trainings: dict[str, int]
-    """How many are complete, diverged, failed, begun and waiting."""
+    """How many are complete, diverged, failed, stopped early, begun and waiting."""
     progress: RunState
     failures: dict[str, str]
     """The failed trainings' labels and errors, one line each."""
@@ -99,26 +99,31 @@ class Look:
             raise UserError(f"cannot read {error.filename}: {error.strerror}: see to its folder") from None
 
     def _status(self) -> Status:
-        runs = self.study.describe()["runs"]
+        described = self.study.describe()
+        runs, search = described["runs"], described.get("search")
         planned = self.study.planned()
         context = self.study.context()
         folders = [SeenFolder(self.study.training(training_key(plan.config, context)).folder) for plan in planned]
         stamps = [folder.stamps() for folder in folders]
         records = [self._record(*each) for each in zip(planned, folders, stamps, strict=True)]
+        if search is not None and search["over"]:
+            records = [stopped_early(record) for record in records]
         holder = read_holder(self.study.folder)
         alive = holder is not None and self._lives(holder)
         started = _started(runs) if alive else time.time()
         running = [_last_change(files) >= started for files in stamps]
         counts = Counter(_kind(record, files) for record, files in zip(records, stamps, strict=True))
-        finished = not counts["begun"] and not counts["waiting"] and (self.study.folder / "results.csv").exists()
+        finished = not counts["begun"] and not counts["waiting"] and (search is None or search["over"])
+        progress = progress_of(planned, records, running, f"{PREFIX[context.protocol]}_accuracy")
+        written = (self.study.folder / "results.csv").exists()
         last_saved = max((files.history.time_ns / 1e9 for files in stamps if files.history), default=None)
         return Status(
             study=self.study,
-            state="running" if alive else "done" if finished else "stopped",
+            state="running" if alive else "done" if finished and written else "stopped",
             holder=holder,
             trainings=dict(counts),
-            progress=progress_of(planned, records, running, f"{PREFIX[context.protocol]}_accuracy"),
-            failures={r.config.label: str(r.error) for r in records if r.status == "failed"},
+            progress=progress,
+            failures={progress.label(r.config): str(r.error) for r in records if r.status == "failed"},
             idle_seconds=None if last_saved is None else time.time() - last_saved,
             rounds=self.study.rounds(),
             command=_command_line(runs),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tune_mnist.spec.naming import label, values_of, varying
 from tune_mnist.spec.training import MODEL_NAMES, PlannedTraining, TrainingConfig
 
 
@@ -32,8 +33,18 @@ class RunState:
     ended: dict[TrainingConfig, str] = field(default_factory=dict)
     """How each training that ended did."""
     best: Best | None = None
+    varying: tuple[str, ...] | None = None
+    """The settings by which trainings are told apart; if not given, those that vary between the plans."""
     _seconds: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
     """By model and batch size, the seconds of the epochs seen."""
+
+    def __post_init__(self) -> None:
+        if self.varying is None:
+            self.varying = varying([values_of(plan.config) for plan in self.plans])
+
+    def label(self, config: TrainingConfig) -> str:
+        """A training's short name in this run."""
+        return label(config, self.varying or ())
 
     def start(self, config: TrainingConfig, together: int = 1) -> None:
         """A training was started, or started again, in a trial of so many."""
@@ -90,7 +101,7 @@ class RunState:
             parts.append(f"{failed} failed")
         if self.best is not None:
             best = self.best
-            parts.append(f"best {self.accuracy} {best.accuracy:.2%} ({best.config.label}, epoch {best.epoch})")
+            parts.append(f"best {self.accuracy} {best.accuracy:.2%} ({self.label(best.config)}, epoch {best.epoch})")
         eta = self.eta_seconds()
         if eta is not None and len(self.ended) < len(self.plans):
             parts.append(f"about {clock(eta)} left")

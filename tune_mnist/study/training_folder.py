@@ -21,7 +21,9 @@ from tune_mnist.study.files import (
 )
 from tune_mnist.study.states import SealedStates, number_of
 
-Status = Literal["complete", "unfinished", "diverged", "failed"]
+Status = Literal["complete", "unfinished", "diverged", "failed", "stopped early"]
+"""What became of a training. Whether one was stopped early its search says: in its folder it is unfinished."""
+STOPPED_EARLY: Status = "stopped early"
 KEPT_STATES = 2
 
 
@@ -40,6 +42,13 @@ class TrainingRecord:
     epochs: tuple[dict[str, Any], ...] = ()
     timings: tuple[dict[str, Any], ...] = ()
     error: str | None = None
+
+
+def stopped_early(record: TrainingRecord) -> TrainingRecord:
+    """The record of a search's training, whose trials are over: what was begun and is not at its end was stopped."""
+    if record.status == "unfinished" and record.epochs:
+        return dataclasses.replace(record, status=STOPPED_EARLY)
+    return record
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.statistics.difference import LEVEL
 from tune_mnist.tables.statistics.intervals import interval_of
 from tune_mnist.tables.statistics.leaders import MARGIN, against_third, gap_seen
@@ -16,7 +17,7 @@ from tune_mnist.tables.statistics.noise import NEAR, Noise, learn_noise
 from tune_mnist.tables.statistics.significance import Sample, Score, accuracies_of, adjusted, compare_networks
 from tune_mnist.tables.text import percent
 
-STANDING = {"complete": 0, "diverged": 1}  # any other status stands last
+STANDING = {"complete": 0, STOPPED_EARLY: 1, "diverged": 2}  # any other status stands last
 BEST = "best three"
 TIED = "not distinguishable from the third"
 EQUIVALENT = f"within {100 * MARGIN:g} points of the third"
@@ -44,11 +45,12 @@ def summarise(cells: pd.DataFrame, by: list[str], prefix: str, samples: Samples)
     `prefix` is that of the evaluation's columns, such as val.
     """
     loss, accuracy = f"{prefix}_loss", f"{prefix}_accuracy"
-    values = cells[["train_loss", loss, accuracy]].where(cells["status"] == "complete")
-    groups = cells.assign(**values).groupby(by, sort=False, dropna=False)
+    values = cells[["train_loss", loss, accuracy]].where(cells["status"].isin(["complete", STOPPED_EARLY]))
+    complete = cells["status"] == "complete"
+    groups = cells.assign(**values, complete=complete).groupby(by, sort=False, dropna=False)
     summary = groups.agg(
         seeds=("seed", "size"),
-        n=(accuracy, "count"),
+        n=("complete", "sum"),
         mean=(accuracy, "mean"),
         std=(accuracy, "std"),
         train_loss=("train_loss", "mean"),
@@ -151,4 +153,5 @@ def cell_keys(cells: pd.DataFrame) -> list[CellKey]:
 def _worst(statuses: pd.Series) -> str:
     """What a cell's seeds come to: complete only if all are, and diverged if any is."""
     seen = set(statuses)
-    return next(status for status in ("diverged", "failed", "unfinished", "missing", "complete") if status in seen)
+    order = ("diverged", "failed", "unfinished", "missing", STOPPED_EARLY, "complete")
+    return next(status for status in order if status in seen)

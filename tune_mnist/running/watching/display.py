@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from tune_mnist.spec.naming import BASE, short_name, value_text, values_of
 from tune_mnist.study.progress import RunState
 
 LINE_SECONDS = 10.0
@@ -20,11 +21,12 @@ def view(state: RunState) -> Group:
     bar = Progress(TextColumn("{task.percentage:3.0f}%"), BarColumn(None), TextColumn("{task.description}"))
     bar.add_task(f"{state.done_epochs}/{state.total_epochs} model-epochs", total=state.total_epochs,
                  completed=state.done_epochs)
-    table = Table("model", "lr", "batch", "seed", "epoch", "train loss", state.accuracy, box=None)
+    names = state.varying or BASE[:3]
+    table = Table(*map(short_name, names), "epoch", "train loss", state.accuracy, box=None)
     for config, row in list(state.running.items())[:SHOWN]:
-        loss, accuracy = row.get("train_loss"), row.get(state.accuracy)
+        settings, loss, accuracy = values_of(config), row.get("train_loss"), row.get(state.accuracy)
         table.add_row(
-            config.model, f"{config.lr:g}", str(config.batch_size), str(config.seed), str(row.get("epoch", "-")),
+            *(value_text(settings.get(name)) for name in names), str(row.get("epoch", "-")),
             "-" if loss is None else f"{loss:.4f}", "-" if accuracy is None else f"{accuracy:.2%}",
         )
     return Group(bar, table, state.summary())

@@ -144,7 +144,7 @@ class Monitor(TrainingEvents):
 
     def _tags(self, config: TrainingConfig) -> dict[str, str]:
         return {
-            "study": self.watch.study.name, "training": config.label, "model": config.model,
+            "study": self.watch.study.name, "training": self.state.label(config), "model": config.model,
             "lr": f"{config.lr:g}", "batch": str(config.batch_size), "seed": str(config.seed),
         }
 

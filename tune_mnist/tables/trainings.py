@@ -1,0 +1,52 @@
+"""A study's trainings as they were planned, each with what is known of it, in the order that breaks ties."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tune_mnist.spec.naming import model_rank, sort_key, values_of
+from tune_mnist.spec.training import PlannedTraining, TrainingConfig
+from tune_mnist.study.training_folder import TrainingRecord
+
+SWEPT = ("model", "lr", "batch_size", "seed")
+
+
+class Training(NamedTuple):
+    """A planned training."""
+
+    config: TrainingConfig
+    settings: dict[str, Any]
+    """Its config's `values_of`."""
+    budgets: list[int]
+    """The epochs at which it is looked at, ascending."""
+    record: TrainingRecord | None
+
+    def rows(self, kind: str) -> list[dict[str, Any]]:
+        """The record's `kind` of rows (epochs or timings) as far as planned, in order of epoch."""
+        rows = sorted(getattr(self.record, kind, ()), key=lambda row: row["epoch"])
+        return [row for row in rows if row["epoch"] <= self.budgets[-1]]
+
+
+def trainings_of(planned: Sequence[PlannedTraining], records: Iterable[TrainingRecord]) -> list[Training]:
+    """Each planned config once, with all its budgets and its record, in the order that breaks ties."""
+    budgets: dict[TrainingConfig, set[int]] = {}
+    for training in planned:
+        budgets.setdefault(training.config, set()).update(training.budgets)
+    # Of several records of one config, the one that got furthest comes last and stays.
+    records = sorted(records, key=lambda record: (len(record.epochs), record.status == "complete", record.key))
+    furthest = {record.config: record for record in records}
+    trainings = [
+        Training(config, values_of(config), sorted(each), furthest.get(config)) for config, each in budgets.items()
+    ]
+    names = dict.fromkeys(itertools.chain(*(each.settings for each in trainings)))
+    further = [name for name in names if name not in SWEPT]
+    return sorted(trainings, key=lambda training: _order(training.settings, further))
+
+
+def _order(settings: Mapping[str, Any], further: Sequence[str]) -> tuple[Any, ...]:
+    """What sorts trainings: model, lr, batch size, seed, and `further` settings, of which those without come first."""
+    values = [settings.get(name) for name in further]
+    swept = [settings[name] for name in SWEPT[1:]]
+    return model_rank(settings["model"]), *swept, *(sort_key(0 if value is None else value) for value in values)
