@@ -107,7 +107,7 @@ def run_missing_trials(experiment: Experiment, trials: Trials, console: Console,
 
 
 def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Write trials.csv, with several objectives pareto.csv, and Optuna's figures; return the two tables."""
+    """Write trials.csv, with several objectives pareto.csv, and the trials' figures; return the two tables."""
     from tune_mnist.searching.figures import search_figures
     from tune_mnist.searching.tables import pareto_table, trials_table
 
@@ -116,6 +116,6 @@ def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     for name, frame in (("trials", table), ("pareto", pareto)):
         if frame is not None:
             write_atomic(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-    for name, png in search_figures(trials):
+    for name, png in search_figures(trials).items():
         write_atomic(folder / "figures" / f"{name}.png", png)
     return table, pareto

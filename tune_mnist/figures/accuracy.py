@@ -192,7 +192,7 @@ def _draw_along(panel: Axes, summary: pd.DataFrame, setting: str) -> None:
     places = np.arange(len(table))
     best, other = sns.color_palette("colorblind")[:2]
     cells = summary[(summary["status"] == "complete") & summary[setting].notna()]
-    at = cells[setting].map(value_text).map(dict(zip(table["value"], places, strict=True)))
+    at = cells[setting].map(dict(zip(table["value"], places, strict=True)))
     panel.plot(at + 0.12, cells["mean"], ".", color=".6", markersize=3, alpha=0.5)
     panel.plot(places, table["middle"], color=other, marker="s", label="median of all cells")
     bars = np.abs(table[["ci_low", "ci_high"]].to_numpy().T - table["mean"].to_numpy())
@@ -201,8 +201,9 @@ def _draw_along(panel: Axes, summary: pd.DataFrame, setting: str) -> None:
         label="best cell",
     )
     shown = places[:: math.ceil(len(places) / 12)]
-    panel.set_xticks(shown, table["value"].iloc[shown])
-    if table["value"].iloc[shown].str.len().sum() + 2 * len(shown) > 30:
+    texts = [value_text(table["value"].iloc[place]) for place in shown]
+    panel.set_xticks(shown, texts)
+    if sum(len(text) + 2 for text in texts) > 30:
         panel.tick_params(axis="x", rotation=30)
         for text in panel.get_xticklabels():
             text.set(ha="right", rotation_mode="anchor")

@@ -47,7 +47,7 @@ def training_curves(
             panel.yaxis.set_minor_locator(NullLocator())
         panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        panel.set(title=_cell_title(table.iloc[0]), xlabel="epoch", ylabel="")
+        panel.set(title=_cell_title(table.iloc[0], 84 // len(models)), xlabel="epoch", ylabel="")
         panel.get_legend().remove()
         gaps |= _mark_gap(panel, table)
     axes[0][0].set_ylabel("cross entropy (nats)")
@@ -62,11 +62,11 @@ def training_curves(
     return figure
 
 
-def _cell_title(cell: pd.Series) -> str:
-    """A cell's model on a line of its own, then its settings but for the epochs."""
+def _cell_title(cell: pd.Series, width: int) -> str:
+    """A cell's model on a line of its own, then its settings but for the epochs, in lines of so many letters."""
     further = [name for name in cell.index if name not in (*BASE, "seed", "epoch", "split", "loss", "protocol")]
     first, *rest = (setting_text(name, cell[name]) for name in (*BASE[:3], *further) if pd.notna(cell[name]))
-    return "\n".join([first, *textwrap.wrap(", ".join(rest), 34)])
+    return "\n".join([first, *textwrap.wrap(", ".join(rest), max(20, width))])
 
 
 def _mark_gap(panel: Axes, curves: pd.DataFrame) -> bool:

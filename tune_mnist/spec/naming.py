@@ -69,12 +69,12 @@ def short_name(setting: str) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A setting's value as text."""
+    """A setting's value as text, of a number as many digits as tell the usual ones apart."""
     if _is_none(value):
         return "–"
     if str(value) in ("True", "False"):  # NumPy's too
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def setting_text(name: str, value: Any) -> str:

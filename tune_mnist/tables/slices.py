@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.spec.naming import BASE, model_rank, ordered, value_text
+from tune_mnist.spec.naming import BASE, model_rank, ordered
 from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
 from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.analyse import Tables, split_name
@@ -69,7 +69,7 @@ def _heatmap(panels: Mapping[str, pd.DataFrame], rows: str, columns: str) -> Hea
 def along(summary: pd.DataFrame, setting: str) -> pd.DataFrame:
     """The accuracy of the complete cells along a setting: a row per value, in order, those without one left out.
 
-    Returns columns value (as text), cells, low, middle and high (the quartiles of their means), and of the best of
+    Returns columns value, cells, low, middle and high (the quartiles of their means), and of the best of
     them mean, ci_low and ci_high.
     """
     cells = summary[(summary["status"] == "complete") & summary[setting].notna()]
@@ -78,7 +78,7 @@ def along(summary: pd.DataFrame, setting: str) -> pd.DataFrame:
         own = cells[cells[setting] == value]  # ranked: the best comes first
         low, middle, high = own["mean"].quantile([0.25, 0.5, 0.75])
         best = own.iloc[0]
-        rows.append((value_text(value), len(own), low, middle, high, best["mean"], best["ci_low"], best["ci_high"]))
+        rows.append((value, len(own), low, middle, high, best["mean"], best["ci_low"], best["ci_high"]))
     columns = ["value", "cells", "low", "middle", "high", "mean", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -164,14 +164,14 @@ def fully_connected_and_cnn(tables: Tables, others: Sequence[Tables] = ()) -> pd
     return pd.concat(pair, ignore_index=True) if len(pair) == 2 else None
 
 
-def floor(accuracies: pd.Series) -> float:
+def floor(accuracies: pd.Series, far: float = 0.2) -> float:
     """The least accuracy that a scale should resolve, of some that are not all empty.
 
-    That is the least of all, unless outliers would take more than two thirds of the scale: accuracies over 0.2
+    That is the least of all, unless outliers would take more than two thirds of the scale: accuracies `far` or more
     below the best, or under the others' first quartile by more than 1.5 interquartile ranges (Tukey's fence).
     """
     best = accuracies.max()
-    near = accuracies[accuracies >= best - 0.2]
+    near = accuracies[accuracies >= best - far]
     low, high = near.quantile([0.25, 0.75])
     least = near[near >= low - 1.5 * (high - low)].min()
     return float(least if best - accuracies.min() > 3 * (best - least) > 0 else accuracies.min())
