@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from support.specs import changed
 from support.studies import made_study, made_tables
 from tune_mnist import compare
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.tables.comparison import compare_studies
 
 SPEC = StudySpec(models=("SimpleNN",), lr=(1e-4, 1e-3, 1e-2), batch_size=(16, 32, 64), epochs=(1, 2), seeds=3)
@@ -89,7 +90,7 @@ def test_what_differs_between_studies_is_said_before_what_differs_between_cells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = made_study(tmp_path / "first", SPEC, steady).folder
-    other = replace(SPEC, protocol="report", head="softmax", recipe=Recipe(dropout=0.5))
+    other = changed(SPEC, protocol="report", head="softmax", dropout=0.5)
     second = made_study(tmp_path / "second", other, steady).folder
     assert compare.main([str(first), str(second)]) == 0
     told = capsys.readouterr().out.splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.tables.analyse import Tables, split_name
 from tune_mnist.tables.text import print_table
 
@@ -36,12 +34,13 @@ def print_grid(folder: Path, tables: Tables, spec: StudySpec, *, as_json: bool =
 
 def _asked(results: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
     """The rows of a study's results that `spec` asks for."""
-    names = [field.name for field in dataclasses.fields(TrainingConfig) if field.name in results]
+    plans = spec.trainings()
+    names = [name for name in results if any(plan.config.value(str(name)) is not None for plan in plans)]
     wanted = {
-        (*(getattr(plan.config, name) for name in names), epochs)
-        for plan in spec.trainings() for epochs in plan.budgets
+        (*(plan.config.value(name) for name in names), epochs) for plan in plans for epochs in plan.budgets
     }
-    cells = results[[*names, "epochs"]].itertuples(index=False, name=None)
+    cells = results[[*names, "epochs"]].astype(object).where(results[[*names, "epochs"]].notna(), None)
+    cells = cells.itertuples(index=False, name=None)
     return results[[cell in wanted for cell in cells]]
 
 

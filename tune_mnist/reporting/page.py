@@ -22,7 +22,7 @@ from tune_mnist.reporting.verdicts import ABOUT, RULE
 from tune_mnist.reporting.verdicts import TITLES as COLUMNS
 from tune_mnist.spec.errors import flag_of
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import PREFIX, Recipe
+from tune_mnist.spec.training import PREFIX
 from tune_mnist.study.rounds import in_words
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, split_name
@@ -83,18 +83,25 @@ def content(
 def command(spec: StudySpec, name: str) -> str:
     """The command line that asks for `spec` again, flags only where it differs from the default."""
     words = ["python -m tune_mnist.grid"]
-    for given, default in ((spec, StudySpec()), (spec.recipe, Recipe())):
-        for field in dataclasses.fields(given):
-            value = getattr(given, field.name)
-            if field.name == "recipe" or value == getattr(default, field.name):
-                continue
-            flag = flag_of(field.name)
-            if isinstance(value, bool):
-                words.append(flag)
-            else:
-                values = value if isinstance(value, tuple) else (value,)
-                words.append(" ".join([flag, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]))
+    default = StudySpec()
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if field.name in ("own", "sources") or value == getattr(default, field.name):
+            continue
+        words.append(_flag(flag_of(field.name), value))
+    words += [
+        _flag(f"--{model}.{name}", domain) for model, domains in spec.own.items() for name, domain in domains.items()
+    ]
     return " ".join([*words, f"--name {name}"])
+
+
+def _flag(flag: str, value: Any) -> str:
+    """A flag and the words of its value."""
+    values = value if isinstance(value, tuple) else (value,)
+    if isinstance(value, bool):
+        return flag
+    shown = (f"{v:g}" if isinstance(v, float) else str(v).lower() if isinstance(v, bool) else str(v) for v in values)
+    return " ".join([flag, *shown])
 
 
 def _figure(name: str, png: bytes) -> dict[str, Any]:

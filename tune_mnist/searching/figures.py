@@ -16,6 +16,7 @@ from optuna.visualization import matplotlib as plots
 
 from tune_mnist.figures.canvas import png, styled
 from tune_mnist.searching.storage import quiet
+from tune_mnist.searching.suggesting import distributions
 from tune_mnist.searching.trials import Trials
 
 MOST_PARAMS = 5  # in a contour plot, which has a panel for every two of them
@@ -48,7 +49,7 @@ def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterat
     yield f"history{suffix}", _drawn(lambda: plots.plot_optimization_history(study, **title))
     yield f"edf{suffix}", _drawn(lambda: plots.plot_edf(study, **title))
     params = [
-        name for name in trials.spec.space.distributions()
+        name for name in distributions(trials.spec.space)
         if any(name in trial.params for trial in complete) and len({trial.params.get(name) for trial in complete}) > 1
     ]
     if not params:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
+from tune_mnist.spec.models import place_of
+from tune_mnist.spec.training import FIELDS, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
 from tune_mnist.tables.standings import (
     BEST,
@@ -36,7 +37,7 @@ from tune_mnist.tables.statistics.significance import accuracies_of, score
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
 TEST_COLUMNS = [*(f"test_{metric}" for metric in METRICS), "test_ci_low", "test_ci_high"]
 SWEPT = ("model", "lr", "batch_size", "seed")
-SETTINGS = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in SWEPT]
+SETTINGS = [name for name in FIELDS if name not in (*SWEPT, "model_settings", "source")]
 
 TestScores = Mapping[tuple[TrainingConfig, int], Mapping[str, Any]]
 
@@ -125,7 +126,7 @@ def analyse(
     trainings = _trainings(planned, records)
     loss, accuracy, correct = (f"{PREFIX[protocol]}_{name}" for name in ("loss", "accuracy", "correct"))
     metrics = ["train_loss", *(f"{PREFIX[protocol]}_{metric}" for metric in METRICS)]
-    varying = [name for name in SETTINGS if len({getattr(training.config, name) for training in trainings}) > 1]
+    settings, varying = common_and_varying([training.config for training in trainings])
     cells = _cells(trainings, varying, metrics, correct)
     by = ["model", "lr", "batch_size", "epochs", *varying]
     without_budget = [name for name in by if name != "budget"]
@@ -145,12 +146,33 @@ def analyse(
         failed=_failed(trainings, varying),
         protocol=protocol,
         method=method,
-        settings={name: getattr(trainings[0].config, name) for name in SETTINGS if name not in varying}
-        if trainings else {},
+        settings=settings,
         samples=samples,
         data_sha256=data_sha256,
         level=level,
     )
+
+
+def common_and_varying(configs: Sequence[TrainingConfig]) -> tuple[dict[str, Any], list[str]]:
+    """The settings, besides model, lr, batch_size and seed, that trainings have in common, and those that vary.
+
+    A setting that models have of their own varies if it does within one of them.
+    """
+    rows = [config.row() for config in configs]
+    values: dict[str, set[Any]] = {name: set() for name in SETTINGS if rows}
+    within: dict[tuple[str, str], set[Any]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name not in SWEPT:
+                values.setdefault(name, set()).add(value)
+                within.setdefault((name, row["model"]), set()).add(value)
+    varying = [
+        name for name in values
+        if len(values[name]) > 1 and (name in SETTINGS or any(
+            len(of_model) > 1 for (other, _), of_model in within.items() if other == name
+        ))
+    ]
+    return {name: next(iter(each)) for name, each in values.items() if len(each) == 1}, varying
 
 
 def write_tables(tables: Tables, folder: Path, write: Callable[[Path, bytes], None]) -> list[Path]:
@@ -195,7 +217,17 @@ def _trainings(planned: Sequence[PlannedTraining], records: Iterable[TrainingRec
 
 def _sort_key(config: TrainingConfig) -> tuple[Any, ...]:
     settings = [getattr(config, name) or 0 if name == "budget" else getattr(config, name) for name in SETTINGS]
-    return MODEL_NAMES.index(config.model), config.lr, config.batch_size, config.seed, *settings
+    return place_of(config.model), config.lr, config.batch_size, config.seed, *settings, *_own_order(config)
+
+
+def _own_order(config: TrainingConfig) -> list[tuple[Any, ...]]:
+    return [_in_order(value) for name, value in sorted(config.row().items()) if name not in (*SWEPT, *SETTINGS)]
+
+
+def _in_order(value: Any) -> tuple[Any, ...]:
+    """Sort key of a setting's values: numbers by size, widths by the first of them, texts by letters."""
+    numbers = re.findall("[0-9]+", value) if isinstance(value, str) else [value]
+    return tuple(map(float, numbers)) or (str(value),)
 
 
 def _cells(trainings: list[_Training], varying: list[str], metrics: list[str], correct: str) -> pd.DataFrame:
@@ -205,7 +237,7 @@ def _cells(trainings: list[_Training], varying: list[str], metrics: list[str], c
         for budget in training.budgets:
             status, epoch = _status_and_epoch(training.record, budget)
             values = {name: epoch.get(name) for name in (*metrics, correct)}
-            rows.append({**dataclasses.asdict(training.config), "epochs": budget, **values, "status": status})
+            rows.append({**training.config.row(), "epochs": budget, **values, "status": status})
     columns = ["model", "lr", "batch_size", "epochs", "seed", *varying, *metrics, "status", correct]
     return _frame(rows, columns, metrics).astype({correct: object})
 
@@ -232,7 +264,7 @@ def _mean_scores(trainings: list[_Training], by: list[str], test_scores: TestSco
     scores: dict[CellKey, list[Mapping[str, Any]]] = {}
     for training in trainings:
         for budget in training.budgets:
-            values = {**dataclasses.asdict(training.config), "epochs": budget}
+            values = {**training.config.row(), "epochs": budget}
             cell = tuple(values[name] for name in by)
             scores.setdefault(cell, []).append(test_scores.get((training.config, budget), {}))
     # A mean over some of the seeds would not compare with the others': all of them or none.
@@ -261,14 +293,14 @@ def _top3(best: pd.DataFrame, by: list[str], scores: dict[CellKey, dict[str, flo
 
 
 def _epochs(trainings: list[_Training], varying: list[str], metrics: list[str]) -> pd.DataFrame:
-    rows = [{**dataclasses.asdict(training.config), **row} for training in trainings for row in training.rows("epochs")]
+    rows = [{**training.config.row(), **row} for training in trainings for row in training.rows("epochs")]
     return _frame(rows, [*SWEPT, *varying, "epoch", *metrics], metrics)
 
 
 def _timings(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
     seconds = ("train_seconds", "eval_seconds")
     rows = [
-        {**dataclasses.asdict(training.config), "epochs": len(epochs)}
+        {**training.config.row(), "epochs": len(epochs)}
         | {name: math.fsum(row[name] for row in training.rows("timings")) for name in seconds}
         for training in trainings if (epochs := training.rows("epochs"))
     ]
@@ -277,7 +309,7 @@ def _timings(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
 
 def _failed(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
     rows = [
-        {**dataclasses.asdict(config), "status": record.status, "epochs": len(record.epochs), "error": record.error}
+        {**config.row(), "status": record.status, "epochs": len(record.epochs), "error": record.error}
         for config, _, record in trainings if record is not None and record.status in ("diverged", "failed")
     ]
     return _frame(rows, [*SWEPT, *varying, "status", "epochs", "error"], [])

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from tune_mnist.spec.errors import UserError
-from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import Cells, complete, on_other_pictures, on_these_pictures
@@ -137,8 +136,8 @@ def differing_settings(first: Study, second: Study) -> dict[str, tuple[str, str]
 def _settings(study: Study) -> dict[str, str]:
     """The context of a study's trainings, and all values that they have of what no cell names."""
     configs = [plan.config for plan in study.planned()]
-    names = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in (*CELL, "seed")]
-    values = {name: sorted({str(getattr(config, name)) for config in configs}) for name in names}
+    names = [name for config in configs for name in config.row() if name not in (*CELL, "seed")]
+    values = {name: sorted({str(config.value(name)) for config in configs}) for name in names}
     context = {name: str(value) for name, value in dataclasses.asdict(study.context()).items()}
     return context | {name: " or ".join(each) for name, each in values.items()}
 

@@ -49,7 +49,7 @@ def trainings_of_cell(study: Study, tables: Tables, row: pd.Series) -> list[Cell
     epochs = int(row["epochs"])
     configs = [
         plan.config for plan in study.planned()
-        if epochs in plan.budgets and all(getattr(plan.config, name) == value for name, value in settings.items())
+        if epochs in plan.budgets and all(plan.config.value(name) == value for name, value in settings.items())
     ]
     return [(config, epochs) for config in sorted(configs, key=lambda config: config.seed)]
 

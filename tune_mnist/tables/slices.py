@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, PREFIX
+from tune_mnist.spec.models import place_of
+from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
 from tune_mnist.tables.analyse import Tables, split_name
 
 
@@ -17,7 +18,7 @@ from tune_mnist.tables.analyse import Tables, split_name
 class Heatmap:
     """Accuracy over `rows`, lr or epochs, and batch size: of each model a row per value and a column per batch size.
 
-    Values ascend; models are in the order of `MODEL_NAMES`.
+    Values ascend; models are in the order of `place_of`.
     """
 
     rows: str
@@ -49,8 +50,8 @@ def heatmap(summary: pd.DataFrame, rows: str, at: float) -> Heatmap:
 
 
 def models_in(table: pd.DataFrame) -> list[str]:
-    """The models in a table, in the order of `MODEL_NAMES`."""
-    return [model for model in MODEL_NAMES if (table["model"] == model).any()]
+    """The models in a table, in the order of `place_of`."""
+    return sorted(table["model"].unique(), key=place_of)
 
 
 def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataFrame:
@@ -62,7 +63,7 @@ def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataF
     for name, value in fixed.items():
         summary = summary[summary[name] == value]
     best = summary.drop_duplicates(["model", line, x])  # ranked: the best comes first
-    order = best.assign(model=best["model"].map(MODEL_NAMES.index)).sort_values(["model", line, x]).index
+    order = best.assign(model=best["model"].map(place_of)).sort_values(["model", line, x]).index
     columns = ["model", line, x, "mean", "std", "ci_low", "ci_high", "n", "status"]
     return best.loc[order, columns].reset_index(drop=True)
 
@@ -91,7 +92,7 @@ def best_curves(tables: Tables) -> pd.DataFrame:
     """Losses over the epochs of each model's best complete cell, all its seeds.
 
     Returns columns model, lr, batch_size, epochs (the cell), seed, epoch, split (training, and validation or
-    test) and loss, models in `MODEL_NAMES` order.
+    test) and loss, models in `place_of` order.
     """
     rows = epochs_of(tables, tables.complete.drop_duplicates("model"))
     losses = {"train_loss": "training", f"{PREFIX[tables.protocol]}_loss": split_name(tables.protocol)}
