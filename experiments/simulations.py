@@ -34,7 +34,7 @@ from scipy.stats import norm
 from tune_mnist.reporting import claims_models, claims_sweep
 from tune_mnist.reporting.verdicts import Claim, Evidence
 from tune_mnist.spec.study import FIRST_SEEDS, MOST_SEEDS, StudySpec
-from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
 from tune_mnist.tables.analyse import Tables, analyse
 from tune_mnist.tables.contention import level_of
@@ -187,12 +187,12 @@ SWEEP = StudySpec(batch_size=(16, 32), epochs=(2, 15))
 CNN = StudySpec(models=("CNN",), lr=(1e-3,), batch_size=(16,), epochs=(5,))
 HALF = StudySpec(lr=(1e-4, 1e-3), epochs=(2, 5, 10, 15))
 COMPLEX = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-3,), batch_size=(32,), epochs=(15,))
-HELPS = [Recipe(dropout=0.2), Recipe(rotation=10.0, translation=2.0)]
+HELPS: list[dict[str, Any]] = [{"dropout": 0.2}, {"rotation": 10.0, "translation": 2.0}]
 WORLDS: list[tuple[World, list[StudySpec], list[Claim]]] = [
     (rates_and_losses, [SWEEP, CNN], [claims_sweep.c1, claims_sweep.c2, claims_models.c8, claims_models.c9]),
     (paths_and_batches, [HALF], [claims_sweep.c3, claims_sweep.c4, claims_sweep.c5]),
     (two_bests, [HALF], [claims_sweep.c6, claims_sweep.c7]),
-    (overfitting, [COMPLEX, *(StudySpec(models=("ComplexNN",), lr=(1e-3,), batch_size=(32,), epochs=(15,), recipe=help)
+    (overfitting, [COMPLEX, *(StudySpec(models=("ComplexNN",), lr=(1e-3,), batch_size=(32,), epochs=(15,), **help)
                               for help in HELPS)], [claims_models.c10]),
 ]
 

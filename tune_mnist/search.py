@@ -11,7 +11,8 @@ from tyro.conf import arg
 from tune_mnist.grid import RunArgs
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
-from tune_mnist.spec.search import SearchSpec, read_search
+from tune_mnist.spec.search import SearchSpec
+from tune_mnist.spec.toml import read_search
 
 DESCRIPTION = """Search for the best training with Optuna on Ray Tune, stopping poor ones early.
 

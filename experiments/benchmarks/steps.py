@@ -23,10 +23,11 @@ from common import save, show, spread, told
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from tune_mnist.spec.models import PRESETS
 from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
 from tune_mnist.training.batches import make_pictures
-from tune_mnist.training.dataset import load_dataset, training_data
-from tune_mnist.training.models import MODELS, build_model
+from tune_mnist.training.dataset import CLASSES, PIXELS, load_dataset, training_data
+from tune_mnist.training.models import build_model, widths
 from tune_mnist.training.steps.autograd import AutogradSteps
 from tune_mnist.training.steps.linear import LinearSteps
 
@@ -68,7 +69,7 @@ def epoch_of(steps: AutogradSteps | LinearSteps) -> Callable[[], float]:
 def floor_epoch(model: str, batch: int, steps: int) -> Callable[[], float]:
     """Seconds of an epoch's dense matrix products: forward, weight gradients, hidden gradients."""
     products = []
-    for i, (n_in, n_out) in enumerate(itertools.pairwise(MODELS[model].sizes)):  # type: ignore[attr-defined]
+    for i, (n_in, n_out) in enumerate(itertools.pairwise((PIXELS, *widths(PRESETS[model]), CLASSES))):
         inputs, weight, delta = torch.randn(batch, n_in), torch.randn(n_in, n_out), torch.randn(batch, n_out)
         products += [(inputs, weight, torch.empty(batch, n_out)), (inputs.t(), delta, torch.empty(n_in, n_out))]
         if i:

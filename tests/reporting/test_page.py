@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.specs import changed
 from support.studies import ABOUT, made_study
 from tune_mnist import report
 from tune_mnist.grid import GridArgs, from_toml
@@ -18,7 +19,6 @@ from tune_mnist.reporting.publish import write_results
 from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.command_line import command_line
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe
 from tune_mnist.tables.of_study import tables_of
 
 SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4), seeds=2)
@@ -118,7 +118,7 @@ def test_a_study_not_begun_or_begun_in_part_has_a_page(tmp_path: Path) -> None:
         StudySpec(),
         SPEC,
         replace(SPEC, protocol="report", head="logits", independent_epochs=True, dataset="kmnist"),
-        replace(SPEC, recipe=Recipe(dropout=0.25, schedule="cosine", rotation=10)),
+        changed(SPEC, dropout=0.25, schedule="cosine", rotation=10),
     ],
 )
 def test_the_command_that_repeats_a_study_asks_for_the_very_same(spec: StudySpec) -> None:

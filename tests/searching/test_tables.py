@@ -21,5 +21,5 @@ def test_several_objectives_have_a_front_that_none_beats(tmp_path: Path) -> None
     beaten = [any((other <= row).all() and (other < row).any() for other in values) for row in values]
     assert set(front["number"]) == {n for n, lost in zip(table["number"], beaten, strict=True) if not lost}
     assert set(table["parameters"]) == {784 * 128 + 128 + 1290, 784 * 256 + 256 + 256 * 128 + 128 + 1290}
-    names = {name for name, _ in search_figures(trials)}
+    names = search_figures(trials).keys()
     assert {"pareto_front", "history_val_accuracy", "importances_train_seconds"} <= names

@@ -16,7 +16,7 @@ import pytest
 
 from tune_mnist.running.result_grid import records_from_results
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import PlannedTraining, Recipe, TrainingConfig
+from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.training_folder import Status, TrainingRecord
 from tune_mnist.tables.analyse import Tables, analyse, write_tables
@@ -270,7 +270,7 @@ def test_shared_and_independent_trainings_in_one_study_stay_apart() -> None:
 
 
 def test_a_cosine_schedule_s_cells_are_its_budgets() -> None:
-    spec = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(16,), recipe=Recipe(schedule="cosine"))
+    spec = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(16,), schedule="cosine")
     results = analyse(spec.trainings(), records(spec), "holdout").results
     assert sorted(results["epochs"]) == [2, 5, 10, 15]
     assert "budget" not in results

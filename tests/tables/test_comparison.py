@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from support.specs import changed
 from support.studies import made_records, made_study, made_tables
 from tune_mnist import compare
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.tables.analyse import Tables, analyse
 from tune_mnist.tables.comparison import compare_studies
 from tune_mnist.tables.of_study import load_study
@@ -113,7 +114,7 @@ def test_cells_compared_along_a_setting_are_the_best_with_each_value() -> None:
 
 def test_a_setting_that_varies_in_both_is_matched_and_one_without_common_values_is_not() -> None:
     def dropped(*values: float) -> Tables:
-        specs = [replace(SPEC, recipe=Recipe(dropout=value)) for value in values]
+        specs = [changed(SPEC, dropout=value) for value in values]
         plans = [plan for spec in specs for plan in spec.trainings()]
         return analyse(plans, [record for spec in specs for record in made_records(spec, steady)], "holdout")
 
@@ -142,7 +143,7 @@ def test_what_differs_between_studies_is_said_before_what_differs_between_cells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = made_study(tmp_path / "first", SPEC, steady).folder
-    other = replace(SPEC, protocol="report", head="softmax", recipe=Recipe(dropout=0.5))
+    other = changed(SPEC, protocol="report", head="softmax", dropout=0.5)
     second = made_study(tmp_path / "second", other, steady).folder
     assert compare.main([str(first), str(second)]) == 0
     told = capsys.readouterr().out.splitlines()

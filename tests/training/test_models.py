@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from support.slices import evaluation_slice
 from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, TrainingConfig
 from tune_mnist.training.batches import normalise
-from tune_mnist.training.models import CNN, MODELS, build_model
+from tune_mnist.training.models import CNN, build_model
 
 PICTURES = normalise(torch.from_numpy(evaluation_slice(40).pixels))
 
@@ -71,9 +71,10 @@ def test_a_fully_connected_model_is_its_linear_layers_with_relu_between() -> Non
 def test_pooling_before_relu_changes_no_bit() -> None:
     model = build_model(config("CNN"))
     assert isinstance(model, CNN)
-    x = model.pool(model.conv1(PICTURES.reshape(-1, 1, 28, 28)).relu())
-    x = model.pool(model.conv2(x).relu())
-    x = model.conv3(x).relu().flatten(1)
+    conv1, conv2, conv3 = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    x = model.pool(conv1(PICTURES.reshape(-1, 1, 28, 28)).relu())
+    x = model.pool(conv2(x).relu())
+    x = conv3(x).relu().flatten(1)
     assert torch.equal(model.linear2(model.linear1(x).relu()), model(PICTURES))
 
 
@@ -126,7 +127,7 @@ def test_the_seed_alone_determines_the_initial_weights(name: str) -> None:
 def test_building_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    for name in MODELS:
+    for name in MODEL_NAMES:
         build_model(config(name))
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -89,7 +89,7 @@ def _retrained(job: Retraining, checkpoint_every: int, console: Console) -> dict
             raise KeyboardInterrupt(how) from None
     else:
         console.print(f"{job.config.label}: done already", highlight=False)
-    return {"folder": str(job.folder), "config": dataclasses.asdict(job.config), "metrics": metrics}
+    return {"folder": str(job.folder), "config": job.config.content(), "metrics": metrics}
 
 
 def _robustness(job: Retraining, dataset: Dataset, checkpoint_every: int, console: Console) -> Path:

@@ -34,11 +34,9 @@ from tune_mnist.study.files import (
 )
 from tune_mnist.study.states import SealedStates
 from tune_mnist.training.batches import Pictures, make_pictures
-from tune_mnist.training.dataset import CLASSES, Dataset, training_data
-from tune_mnist.training.models import FullyConnected, build_model
-from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.dataset import Dataset, training_data
 from tune_mnist.training.steps.base import CheckpointedSteps
-from tune_mnist.training.steps.linear import LinearSteps
+from tune_mnist.training.steps.choose import make_checkpointed
 
 KEPT_CHECKPOINTS = 10
 CHECKPOINTS, ABOUT, TIMINGS = "checkpoints", "retrain.json", "timings.json"
@@ -108,8 +106,8 @@ def prepare(
     pictures = len(data.train_labels)
     require(config.batch_size <= pictures, f"batch_size <= {pictures}", config.batch_size, "lower --batch-size")
     context = Context(protocol="report", data_sha256=data.sha256, device=device, threads=threads)
-    train = make_pictures(data.train_images, data.train_labels)
-    test = make_pictures(data.eval_images, data.eval_labels)
+    train = make_pictures(data.train_images, data.train_labels, data.classes)
+    test = make_pictures(data.eval_images, data.eval_labels, data.classes)
     return Retraining(config, epochs, train, test, context, folder)
 
 
@@ -153,15 +151,15 @@ def retrain(job: Retraining, checkpoint_every: int, on_step: OnStep = lambda pro
 def test_metrics(outputs: Tensor, labels: np.ndarray) -> dict[str, Any]:
     """Loss, accuracy, macro and per-class precision, recall and F1, and the confusion matrix (true, predicted).
 
-    `outputs` float32 (n, 10) as the model's head gives them, `labels` int64 (n,). A class that is never
+    `outputs` float32 (n, classes) as the model's head gives them, `labels` int64 (n,). A class that is never
     predicted has precision 0; the macro averages are over the classes that occur, as a truth or as a prediction.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     predicted = outputs.argmax(1).numpy()
-    classes = list(range(CLASSES))
+    classes = list(range(outputs.shape[1]))
     *scores, pictures = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
-    by_class = dict(zip(("precision", "recall", "f1"), scores, strict=True))  # each (10,)
+    by_class = dict(zip(("precision", "recall", "f1"), scores, strict=True))  # each (classes,)
     occurring = np.isin(classes, np.concatenate([labels, predicted]))
     return {
         "loss": float(F.cross_entropy(outputs, torch.from_numpy(labels))),
@@ -190,13 +188,6 @@ def _claim(job: Retraining) -> None:
     remove_leftovers(job.folder)
     remove_leftovers(job.folder / CHECKPOINTS)
     write_json(job.folder / ABOUT, job.describe())
-
-
-def _new_steps(job: Retraining) -> CheckpointedSteps:
-    model = build_model(job.config)
-    if isinstance(model, FullyConnected) and job.context.device == "cpu":
-        return LinearSteps(job.config, model, job.train)
-    return AutogradSteps(job.config, model, job.train, job.context.device)
 
 
 def _train(
@@ -230,7 +221,7 @@ def _save(job: Retraining, steps: CheckpointedSteps, progress: RetrainProgress) 
 
 def _resumed(job: Retraining) -> tuple[CheckpointedSteps, RetrainProgress]:
     """Steps and progress at the newest intact checkpoint, or at the start."""
-    steps = _new_steps(job)
+    steps = make_checkpointed(job.config, job.train, job.context.device)
     for _, checkpoint in job.checkpoints.intact(warn_and_set_aside):
         saved = torch.load(io.BytesIO(checkpoint), weights_only=True, map_location="cpu")
         steps.load(saved.pop("steps"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import pickle
 import zipfile
@@ -67,7 +66,7 @@ def save_trained(
     make_folder(folder, parents=True)
     write_atomic(folder / WEIGHTS, buffer.getvalue())
     write_json(folder / METRICS, dict(metrics))
-    write_json(folder / CONFIG, {"config": dataclasses.asdict(config), "weights": digest(buffer.getvalue())})
+    write_json(folder / CONFIG, {"config": config.content(), "weights": digest(buffer.getvalue())})
 
 
 def load_trained(folder: Path) -> Trained:

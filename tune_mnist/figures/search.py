@@ -231,9 +231,9 @@ def importances(shares: Mapping[str, float], goal: Goal) -> Figure:
     """How much each setting matters, the most first, as bars."""
     figure, axes = make_panels(1, 1, 0.3 + 0.22 * len(shares))
     panel = axes[0][0]
-    names = [full_name(name) for name in reversed(shares)]
-    bars = panel.barh(names, list(reversed(shares.values())), color=sns.color_palette("colorblind")[0])
-    panel.bar_label(bars, [f" {share:.0%}" for share in reversed(shares.values())], size=8)
+    names, values = zip(*reversed(list(shares.items())), strict=True)
+    bars = panel.barh([full_name(name) for name in names], values, color=sns.color_palette("colorblind")[0])
+    panel.bar_label(bars, [f" {share:.0%}" for share in values], size=8)
     panel.xaxis.set_major_formatter(percent_tick)
     panel.margins(x=0.08)
     panel.grid(False, axis="y")

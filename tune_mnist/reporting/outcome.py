@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.spec.naming import BASE, cell_name, setting_text, short_name, value_text, values_of
+from tune_mnist.spec.naming import BASE, cell_name, setting_text, short_name, value_text
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX
 from tune_mnist.tables.analyse import Tables, split_name
@@ -42,7 +42,7 @@ def print_grid(folder: Path, tables: Tables, spec: StudySpec, *, as_json: bool =
 
 def _asked(results: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
     """The rows of a study's results that `spec` asks for."""
-    plans = [(values_of(plan.config), plan.budgets) for plan in spec.trainings()]
+    plans = [(plan.config.row(), plan.budgets) for plan in spec.trainings()]
     names = [name for name in dict.fromkeys(name for values, _ in plans for name in values) if name in results]
     wanted = {(*map(values.get, names), epochs) for values, budgets in plans for epochs in budgets}
     return results[[cell in wanted for cell in cell_keys(results[[*names, "epochs"]])]]

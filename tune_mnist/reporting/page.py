@@ -20,8 +20,8 @@ from tune_mnist.reporting.summary import summary
 from tune_mnist.reporting.verdicts import ABOUT, RULE
 from tune_mnist.reporting.verdicts import TITLES as COLUMNS
 from tune_mnist.spec.command_line import command_line
-from tune_mnist.spec.naming import BASE, cell_name, full_name, setting_text, short_name, value_text, values_of
-from tune_mnist.spec.training import PREFIX, TrainingConfig
+from tune_mnist.spec.naming import BASE, cell_name, full_name, setting_text, short_name, value_text
+from tune_mnist.spec.training import PREFIX, SETTINGS
 from tune_mnist.study.rounds import in_words
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, split_name
@@ -107,7 +107,7 @@ def _shares(grids: Sequence[Anova]) -> list[str]:
 def _in_common(tables: Tables) -> str:
     """What all cells have in common and no table tells: what a cell is called by, and what is not its default."""
     row = {**tables.settings, **tables.summary.iloc[0].to_dict()}
-    plain = values_of(TrainingConfig(model=row["model"], lr=row["lr"], batch_size=row["batch_size"]))
+    plain = {name: setting.default for name, setting in SETTINGS.items()} | {"head": "logits"}
     own = [name for name, value in tables.settings.items() if name != "budget" and value != plain.get(name)]
     return ", ".join(setting_text(name, row[name]) for name in [*BASE, *own] if name not in tables.told)
 

@@ -150,7 +150,10 @@ def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Pict
     data = training_data(load_dataset(spec.dataset, folder or spec.data), context.protocol)
     if data.sha256 != context.data_sha256:
         raise UserError(f"the training's data has SHA-256 {context.data_sha256}, this {data.sha256}: give it by --data")
-    return make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
+    return (
+        make_pictures(data.train_images, data.train_labels, data.classes),
+        make_pictures(data.eval_images, data.eval_labels, data.classes),
+    )
 
 
 def print_problems(study: Study, lines: Sequence[str], replayed: str | None, *, as_json: bool = False) -> None:

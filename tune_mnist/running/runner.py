@@ -26,13 +26,14 @@ from tune_mnist.running.watching.display import Display
 from tune_mnist.running.watching.prometheus import Monitor, titled
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.signals import ending
+from tune_mnist.spec.models import place_of
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trial_config
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
 from tune_mnist.training.batches import Pictures
-from tune_mnist.training.models import MODELS
 from tune_mnist.training.steps.lockstep import common_batches
 from tune_mnist.training.steps.pack import SLOTS, common_part
+from tune_mnist.training.steps.ways import packs
 
 MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 """On the CPU: how many trainings at most share batches, and how many trials each slot is to have at least."""
@@ -58,7 +59,7 @@ class Listed(Searcher):
 def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
     """Sort key that puts long trainings first, so that no core idles at the end."""
     config = plan.config
-    return (-list(MODELS).index(config.model), config.batch_size, -plan.epochs, config.lr, config.seed)
+    return (-place_of(config.model)[0], config.batch_size, -plan.epochs, config.lr, config.seed)
 
 
 def packed(
@@ -75,7 +76,8 @@ def packed(
     for plan in plans:
         in_common = None
         if size > 1 and plan.config not in alone:
-            in_common = common_part(plan.config) if on_gpu else common_batches(plan.config)
+            packable = common_part(plan.config) if packs(plan.config) else None
+            in_common = packable if on_gpu else common_batches(plan.config)
         groups.setdefault((in_common or plan.config, in_common is not None), []).append(plan)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 

@@ -16,6 +16,7 @@ from tune_mnist.figures import search as draw
 from tune_mnist.figures.canvas import pngs
 from tune_mnist.figures.search import Goal, Scale
 from tune_mnist.searching.storage import quiet
+from tune_mnist.searching.suggesting import distributions
 from tune_mnist.searching.tables import trials_table
 from tune_mnist.searching.trials import ENDED, Trials
 
@@ -76,7 +77,7 @@ def _of_objective(trials: Trials, number: int, goal: Goal, suffix: str) -> Itera
 
 def trials_of_goal(trials: Trials, number: int) -> pd.DataFrame:
     """One row per trial: its number, state, parameters, and value of one objective, of one stopped early its last."""
-    params = list(trials.spec.space.distributions())
+    params = list(distributions(trials.spec.space))
     rows = []
     for trial in trials.all():
         state, values = trial.state.name.lower(), trial.values
@@ -91,9 +92,9 @@ def trials_of_goal(trials: Trials, number: int) -> pd.DataFrame:
 def scales_of(trials: Trials) -> list[Scale]:
     """The axis of each parameter that varies."""
     return [
-        Scale(name, choices=tuple(distribution.choices))
-        if isinstance(distribution, CategoricalDistribution) else Scale(name, log=distribution.log)
-        for name, distribution in trials.spec.space.distributions().items()
+        Scale(name, choices=tuple(distribution.choices)) if isinstance(distribution, CategoricalDistribution)
+        else Scale(name, log=getattr(distribution, "log", False))
+        for name, distribution in distributions(trials.spec.space).items()
     ]
 
 

@@ -19,6 +19,7 @@ from tune_mnist.running.trial import OUT_OF_MEMORY, run_trial
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
 from tune_mnist.running.watching.tracking import Tracking
+from tune_mnist.searching.suggesting import distributions
 from tune_mnist.searching.trials import ENDED, BegunTrial, Trials
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.training import Context, trial_config
@@ -146,7 +147,7 @@ def run_search_trials(
     trainable = tune.with_parameters(run_trial, data=data, context=context, trainings=str(study.folder / "trainings"))
     at_once = max(1, slots(resources, live_nodes()))  # Optuna is begun for no more, as it learns meanwhile
     try:
-        varying = tuple(dict.fromkeys(name.removeprefix("cnn_") for name in spec.space.distributions()))
+        varying = tuple(dict.fromkeys(name.rpartition(".")[2] for name in distributions(spec.space)))
         with Display(SearchState([], spec.accuracy, trials=trials, varying=varying), console) as display:
             while first is not None:
                 watch = Watch(display, study, context, resources)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from tune_mnist.searching.suggesting import distributions
 from tune_mnist.searching.trials import ENDED, FROM, KEY, WARM, Trials
 
 
@@ -15,7 +16,7 @@ def trials_table(trials: Trials) -> pd.DataFrame:
     `training` is the folder's name under trainings/.
     """
     goals = trials.spec.goals
-    params = list(trials.spec.space.distributions())
+    params = list(distributions(trials.spec.space))
     rows = []
     for trial in trials.all():
         values = trial.values or [None] * len(goals)

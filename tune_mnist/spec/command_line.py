@@ -7,41 +7,34 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from tune_mnist.spec.domains import words_of
 from tune_mnist.spec.errors import flag_of
 from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.space import Range, Space, words_of_domain
+from tune_mnist.spec.space import Space
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe
-
-PARTS = {"recipe": Recipe(), "space": Space()}
-"""The fields of specs whose own fields are flags, and their defaults."""
 
 
 def command_line(spec: StudySpec | SearchSpec, name: str) -> str:
     """The command line that asks for `spec` again, flags only where it differs from the default."""
-    searches = isinstance(spec, SearchSpec)
-    default = SearchSpec() if searches else StudySpec()
-    words = [word for part in (spec, *_parts(spec)) for word in _flags(part, _default_of(part, default))]
-    program = f"python -m tune_mnist.{'search' if searches else 'grid'}"
-    return f"{program} {shlex.join([*words, '--name', name])}"
-
-
-def _parts(spec: Any) -> list[Any]:
-    return [getattr(spec, name) for name in PARTS if hasattr(spec, name)]
-
-
-def _default_of(part: Any, default: Any) -> Any:
-    return next((plain for plain in PARTS.values() if type(plain) is type(part)), default)
+    if isinstance(spec, SearchSpec):
+        program, words = "search", [*_flags(spec, SearchSpec()), *_flags(spec.space, Space())]
+    else:
+        program, words = "grid", [*_flags(spec, StudySpec())]
+    return f"python -m tune_mnist.{program} {shlex.join([*words, '--name', name])}"
 
 
 def _flags(given: Any, default: Any) -> Iterator[str]:
     """The words that make `default` what is `given`."""
     for field in dataclasses.fields(given):
         value = getattr(given, field.name)
-        if field.name in PARTS or value == getattr(default, field.name):
-            continue
-        yield flag_of(field.name)
-        if isinstance(value, Range | tuple):
-            yield from words_of_domain(value)
-        elif not isinstance(value, bool):
-            yield str(value)
+        if field.name == "own":
+            for model, domains in value.items():
+                for name, domain in domains.items():
+                    yield from (f"--{model}.{name}", *words_of(domain))
+        elif field.name == "models" and given.sources:
+            by_name = {source.name: source.given for source in given.sources}
+            yield from ("--models", *(by_name.get(model, model) for model in value))
+        elif field.name not in ("space", "sources") and value != getattr(default, field.name):
+            yield flag_of(field.name)
+            if value is not True:
+                yield from words_of(value)

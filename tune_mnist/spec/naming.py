@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tune_mnist.spec.training import MODEL_NAMES, TrainingConfig
+from tune_mnist.spec.models import place_of
+from tune_mnist.spec.training import TrainingConfig
 
 BASE = ("model", "lr", "batch_size", "epochs")
 """What a cell is always called by."""
@@ -17,15 +17,17 @@ LONG = {"lr": "learning rate", "epochs": "number of epochs"}
 """Settings by their names in full, where these are not theirs with blanks for underscores."""
 
 
-def values_of(config: TrainingConfig) -> dict[str, Any]:
-    """Each setting of a training by name, as tables have it: a list as text, its values joined by dashes."""
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-
-
 def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The settings that have more than one value among trainings, each given by its `values_of`."""
-    names = dict.fromkeys(name for each in settings for name in each)
-    return [name for name in names if len({each.get(name) for each in settings}) > 1]
+    """The settings that have more than one value among trainings, each given by its `TrainingConfig.row`.
+
+    One that not all trainings have, as only some models do, differs if it does between the trainings of one model.
+    """
+    everywhere = set.intersection(*(set(each) for each in settings)) if settings else set()
+    within = _within(settings)
+    return [
+        name for name, values in _values(settings).items()
+        if len(values) > 1 and (name in everywhere or name in within)
+    ]
 
 
 def varying(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -33,22 +35,35 @@ def varying(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
     The seed is among them; the budget, which says again for how many epochs a training is planned, is not.
     """
+    told = _within(settings) | {"model"}
+    return tuple(name for name in differing(settings) if name in told and name != "budget")
+
+
+def in_common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that have one value among the trainings that have them, and it."""
+    return {name: values[0] for name, values in _values(settings).items() if len(values) == 1}
+
+
+def _values(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The different values of each setting, in the order of the trainings."""
+    values: dict[str, dict[Any, None]] = {}
+    for each in settings:
+        for name, value in each.items():
+            values.setdefault(name, {})[value] = None
+    return {name: list(found) for name, found in values.items()}
+
+
+def _within(settings: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The settings that have more than one value among the trainings of one model."""
     models: dict[str, list[Mapping[str, Any]]] = {}
     for each in settings:
         models.setdefault(each["model"], []).append(each)
-    within = {name for own in models.values() for name in differing(own)}
-    several = {"model"} if len(models) > 1 else set()
-    return tuple(name for name in differing(settings) if name in within | several and name != "budget")
-
-
-def model_rank(model: str) -> tuple[int, str]:
-    """A sort key of models: this package's own ones in their order, then others by name."""
-    return (MODEL_NAMES.index(model) if model in MODEL_NAMES else len(MODEL_NAMES), model)
+    return {name for own in models.values() for name, values in _values(own).items() if len(values) > 1}
 
 
 def ordered(setting: str, values: Iterable[Any]) -> list[Any]:
-    """A setting's values, each once: ascending, numbers before texts and no value last; models by `model_rank`."""
-    return sorted(dict.fromkeys(values), key=model_rank if setting == "model" else sort_key)
+    """A setting's values, each once: ascending, numbers before texts and no value last; models by `place_of`."""
+    return sorted(dict.fromkeys(values), key=place_of if setting == "model" else sort_key)
 
 
 def sort_key(value: Any) -> tuple[int, float, str]:
@@ -94,17 +109,15 @@ def cell_name(row: Mapping[str, Any], names: Iterable[str] = BASE) -> str:
 
 def label(config: TrainingConfig, names: Iterable[str] = ()) -> str:
     """A training's short name on dashboards and in logs: model, lr, batch size, seed, and its other `names`."""
-    settings = values_of(config)
+    settings = config.row()
     further = {name: settings.get(name) for name in names if name not in (*BASE, "seed")}
     words = [
         str(value) if isinstance(value, str) and value.isidentifier() else f"{name}{value_text(value)}"
         for name, value in further.items() if value is not None
     ]
-    return "-".join([config.label, *words])
-
-
-def _plain(value: Any) -> Any:
-    return "-".join(map(str, value)) if isinstance(value, (tuple, list)) else value
+    parts = [config.model, f"lr{config.lr:g}", f"b{config.batch_size}", f"s{config.seed}"]
+    budget = [] if config.budget is None else [f"e{config.budget}"]
+    return "-".join([*parts, *budget, *words])
 
 
 def _is_none(value: Any) -> bool:

@@ -7,8 +7,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tune_mnist.spec.naming import label, values_of, varying
-from tune_mnist.spec.training import MODEL_NAMES, PlannedTraining, TrainingConfig
+from tune_mnist.spec.models import place_of
+from tune_mnist.spec.naming import label, varying
+from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 
 
 class Best(NamedTuple):
@@ -40,7 +41,7 @@ class RunState:
 
     def __post_init__(self) -> None:
         if self.varying is None:
-            self.varying = varying([values_of(plan.config) for plan in self.plans])
+            self.varying = varying([plan.config.row() for plan in self.plans])
 
     def label(self, config: TrainingConfig) -> str:
         """A training's short name in this run."""
@@ -122,7 +123,7 @@ def _log_cost(model: str, batch_size: int) -> float:
 
     By the benchmark of steps, each model costs about twice the one before, and a step as much as 28 pictures more.
     """
-    return MODEL_NAMES.index(model) + math.log2(1 + 28 / batch_size)
+    return place_of(model)[0] + math.log2(1 + 28 / batch_size)
 
 
 def clock(seconds: float) -> str:

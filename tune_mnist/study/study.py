@@ -11,7 +11,7 @@ from typing import Any
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import from_mapping
-from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.spec.training import SETTINGS, Context, PlannedTraining, training_key
 from tune_mnist.study.files import (
     Corrupt,
     make_folder,
@@ -92,8 +92,8 @@ class Study:
                 )
         content["context"] = dataclasses.asdict(context)
         if spec is not None:
-            as_json = _as_json(spec)
-            if as_json not in content["specs"]:
+            as_json = _as_json(spec.content())
+            if as_json not in map(_as_now, content["specs"]):
                 content["specs"].append(as_json)
         if about is not None:
             content["runs"].append(about)
@@ -115,9 +115,9 @@ class Study:
     def record_rounds(self, spec: StudySpec, rounds: Sequence[Round]) -> None:
         """Record the rounds of one of the study's specs; those that a run does again, resuming, stay as they are."""
         content = self.describe()
-        number = str(content["specs"].index(_as_json(spec)))
+        number = str(list(map(_as_now, content["specs"])).index(_as_json(spec.content())))
         recorded = content.setdefault("rounds", {})
-        as_json = [_as_json(each) for each in rounds]
+        as_json = [_as_json(dataclasses.asdict(each)) for each in rounds]
         if recorded.get(number, [])[: len(as_json)] != as_json:
             recorded[number] = as_json
             write_json(self.folder / "study.json", content)
@@ -142,7 +142,7 @@ class Study:
 
         Of specs whose seeds are added, those that were asked for so far.
         """
-        budgets: dict[TrainingConfig, set[int]] = {}
+        plans: dict[str, PlannedTraining] = {}
         rounds = self.rounds()
         context = self.context() if rounds else None
         added = {key for _, each in rounds for one in each for key in one.added}
@@ -151,8 +151,11 @@ class Study:
                 later = plan.config.seed >= spec.first_seeds
                 if later and (context is None or training_key(plan.config, context) not in added):
                     continue
-                budgets.setdefault(plan.config, set()).update(plan.budgets)
-        return [PlannedTraining(config, tuple(sorted(budgets[config]))) for config in sorted(budgets, key=repr)]
+                alike = plans.setdefault(json.dumps(plan.config.identity()), plan)
+                plans[json.dumps(plan.config.identity())] = PlannedTraining(
+                    alike.config, tuple(sorted({*alike.budgets, *plan.budgets}))
+                )
+        return sorted(plans.values(), key=lambda plan: repr(plan.config))
 
     def context(self) -> Context:
         """The context of the study's trainings."""
@@ -171,6 +174,13 @@ class Study:
         ]
 
 
-def _as_json(recorded: StudySpec | Round) -> Any:
+def _as_json(recorded: Any) -> Any:
     """As it reads in study.json."""
-    return json.loads(json.dumps(dataclasses.asdict(recorded), default=str))
+    return json.loads(json.dumps(recorded, default=str))
+
+
+def _as_now(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec of study.json as it is recorded now: before every setting could have several values they had a table."""
+    recipe = spec.get("recipe", {})
+    changed = {name: [value] for name, value in recipe.items() if value != SETTINGS[name].default}
+    return {name: value for name, value in spec.items() if name != "recipe"} | changed

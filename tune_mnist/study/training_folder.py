@@ -111,7 +111,7 @@ class TrainingFolder:
 
     def describe(self, config: TrainingConfig, context: Context) -> None:
         """Write what the training is, unless that is on disk already."""
-        content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
+        content = {"config": config.identity(), "context": dataclasses.asdict(context)}
         if self._read("config.json") != content:
             write_json(self.folder / "config.json", content)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.spec.naming import BASE, cell_name, differing, varying
+from tune_mnist.spec.naming import BASE, cell_name, differing, in_common, varying
 from tune_mnist.spec.training import PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.study.training_folder import STOPPED_EARLY, TrainingRecord
 from tune_mnist.tables.standings import (
@@ -46,7 +46,7 @@ class Tables:
 
     Wherever rows are ranked, complete ones come before those stopped early, diverged ones and the others (failed,
     unfinished, missing), in this order; then the higher accuracy wins, then the lower loss, then fewer epochs, then
-    the model that `model_rank` has first, then the smaller lr, batch_size, seed and further settings.
+    the model that `place_of` has first, then the smaller lr, batch_size, seed and further settings.
     """
 
     epochs: pd.DataFrame
@@ -166,9 +166,7 @@ def analyse(
         failed=_failed(trainings, further),
         protocol=protocol,
         method=method,
-        settings={
-            name: value for each in settings[:1] for name, value in each.items() if name not in (*SWEPT, *further)
-        },
+        settings={name: value for name, value in in_common(settings).items() if name not in SWEPT},
         varying=_told(settings, cells["epochs"].nunique() > 1),
         samples=samples,
         data_sha256=data_sha256,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tune_mnist.spec.errors import UserError, require
-from tune_mnist.spec.naming import BASE, ordered, value_text, values_of
+from tune_mnist.spec.naming import BASE, ordered, value_text
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import Cells, complete, on_other_pictures, on_these_pictures
@@ -145,7 +145,7 @@ def _described(study: Study) -> dict[str, str]:
     planned = study.planned()
     values: dict[str, list[Any]] = {}
     for plan in planned:
-        for name, value in values_of(plan.config).items():
+        for name, value in plan.config.row().items():
             values.setdefault(name, []).append(value)
     values["epochs"] = [epochs for plan in planned for epochs in plan.budgets]
     del values["budget"]  # epochs again

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tune_mnist.spec.naming import values_of
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
@@ -48,7 +47,7 @@ def contention(
     trainings = set()
     for plan in plans:
         for budget in plan.budgets:
-            values = {**values_of(plan.config), "epochs": budget}
+            values = {**plan.config.row(), "epochs": budget}
             if tuple(values.get(name) for name in tables.cell_columns) in contending:
                 trainings.add(dataclasses.replace(plan.config, seed=0))
     return Contention(len(tables.summary), len(contending), frozenset(trainings))

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.spec.naming import values_of
 from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import stopped_early
@@ -54,7 +53,7 @@ def trainings_of_cell(study: Study, tables: Tables, row: pd.Series) -> list[Cell
     epochs = int(row["epochs"])
     configs = []
     for plan in study.planned():
-        settings = values_of(plan.config)
+        settings = plan.config.row()
         if epochs in plan.budgets and all(settings.get(name) == value for name, value in wanted.items()):
             configs.append(plan.config)
     return [(config, epochs) for config in sorted(configs, key=lambda config: config.seed)]

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.spec.naming import BASE, model_rank, ordered
+from tune_mnist.spec.models import place_of
+from tune_mnist.spec.naming import BASE, ordered
 from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
 from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.analyse import Tables, split_name
@@ -24,7 +25,7 @@ MARKS = {"diverged": "div.", STOPPED_EARLY: "stop."}
 class Heatmap:
     """Accuracy over two settings, `rows` and `columns`, in panels: of each a row and a column per value, ascending.
 
-    A panel is a model's, in the order of `model_rank`, or the only one, without a name.
+    A panel is a model's, in the order of `place_of`, or the only one, without a name.
     """
 
     rows: str
@@ -97,8 +98,8 @@ def filled(summary: pd.DataFrame, pair: Sequence[str]) -> bool:
 
 
 def models_in(table: pd.DataFrame) -> list[str]:
-    """The models in a table, in the order of `model_rank`."""
-    return sorted(table["model"].unique(), key=model_rank)
+    """The models in a table, in the order of `place_of`."""
+    return sorted(table["model"].unique(), key=place_of)
 
 
 def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataFrame:
@@ -110,7 +111,7 @@ def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataF
     for name, value in fixed.items():
         summary = summary[summary[name] == value]
     best = summary.drop_duplicates(["model", line, x])  # ranked: the best comes first
-    order = best.assign(model=best["model"].map(model_rank)).sort_values(["model", line, x]).index
+    order = best.assign(model=best["model"].map(place_of)).sort_values(["model", line, x]).index
     columns = ["model", line, x, "mean", "std", "ci_low", "ci_high", "n", "status"]
     return best.loc[order, columns].reset_index(drop=True)
 
@@ -139,7 +140,7 @@ def best_curves(tables: Tables) -> pd.DataFrame:
     """Losses over the epochs of each model's best complete cell, all its seeds.
 
     Returns columns model, lr, batch_size, epochs and `Tables.further` (the cell), seed, epoch, split (training, and
-    validation or test) and loss, models in the order of `model_rank`.
+    validation or test) and loss, models in the order of `place_of`.
     """
     rows = epochs_of(tables, tables.complete.drop_duplicates("model"))
     losses = {"train_loss": "training", f"{PREFIX[tables.protocol]}_loss": split_name(tables.protocol)}

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tune_mnist.spec.naming import model_rank, sort_key, values_of
+from tune_mnist.spec.models import place_of
+from tune_mnist.spec.naming import sort_key
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
 
@@ -18,7 +19,7 @@ class Training(NamedTuple):
 
     config: TrainingConfig
     settings: dict[str, Any]
-    """Its config's `values_of`."""
+    """Its config's row."""
     budgets: list[int]
     """The epochs at which it is looked at, ascending."""
     record: TrainingRecord | None
@@ -38,7 +39,7 @@ def trainings_of(planned: Sequence[PlannedTraining], records: Iterable[TrainingR
     records = sorted(records, key=lambda record: (len(record.epochs), record.status == "complete", record.key))
     furthest = {record.config: record for record in records}
     trainings = [
-        Training(config, values_of(config), sorted(each), furthest.get(config)) for config, each in budgets.items()
+        Training(config, config.row(), sorted(each), furthest.get(config)) for config, each in budgets.items()
     ]
     names = dict.fromkeys(itertools.chain(*(each.settings for each in trainings)))
     further = [name for name in names if name not in SWEPT]
@@ -49,4 +50,4 @@ def _order(settings: Mapping[str, Any], further: Sequence[str]) -> tuple[Any, ..
     """What sorts trainings: model, lr, batch size, seed, and `further` settings, of which those without come first."""
     values = [settings.get(name) for name in further]
     swept = [settings[name] for name in SWEPT[1:]]
-    return model_rank(settings["model"]), *swept, *(sort_key(0 if value is None else value) for value in values)
+    return place_of(settings["model"]), *swept, *(sort_key(0 if value is None else value) for value in values)

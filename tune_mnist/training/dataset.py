@@ -48,13 +48,15 @@ class Dataset:
     train_images: Bytes
     """(N, 28, 28), 0 background to 255 ink."""
     train_labels: Bytes
-    """(N,), classes 0 to 9."""
+    """(N,), numbers of classes."""
     test_images: Bytes
     """(M, 28, 28)."""
     test_labels: Bytes
     """(M,)."""
     sha256: str
     """Hex digest over the four arrays, shapes included."""
+    classes: tuple[str, ...] = tuple("0123456789")
+    """What the classes are called, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,8 @@ class TrainingData:
     """(m,)."""
     sha256: str
     """Hex digest over the four arrays, so of the data and of its split."""
+    classes: int = CLASSES
+    """How many classes there are."""
 
 
 def load_dataset(name: str = "mnist", folder: Path | None = None, *, download: bool = False) -> Dataset:
@@ -97,15 +101,16 @@ def training_data(dataset: Dataset, protocol: Protocol) -> TrainingData:
     the test set.
     """
     images, labels = dataset.train_images, dataset.train_labels
+    classes = len(dataset.classes)
     if protocol == "report":
-        return _training_data(images, labels, dataset.test_images, dataset.test_labels)
+        return _training_data(images, labels, dataset.test_images, dataset.test_labels, classes)
     kept, held_out = _split(labels)
-    return _training_data(images[kept], labels[kept], images[held_out], labels[held_out])
+    return _training_data(images[kept], labels[kept], images[held_out], labels[held_out], classes)
 
 
-def class_counts(labels: NDArray[Any]) -> list[int]:
-    """How often each of the 10 classes occurs."""
-    return np.bincount(labels, minlength=CLASSES).tolist()
+def class_counts(labels: NDArray[Any], classes: int = CLASSES) -> list[int]:
+    """How often each of the classes occurs."""
+    return np.bincount(labels, minlength=classes).tolist()
 
 
 def _read_folder(
@@ -116,7 +121,8 @@ def _read_folder(
     _check(arrays, paths)
     if transposed:
         arrays |= {part: np.ascontiguousarray(a.transpose(0, 2, 1)) for part, a in arrays.items() if a.ndim == 3}
-    return Dataset(name=name, sha256=_digest(*(arrays[part] for part in FILES)), **arrays)
+    values: dict[str, Any] = dict(arrays)
+    return Dataset(name=name, sha256=_digest(*(arrays[part] for part in FILES)), **values)
 
 
 def _check(arrays: Mapping[str, Bytes], paths: Mapping[str, Path]) -> None:
@@ -167,12 +173,14 @@ def _split(labels: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.sort(kept), np.sort(held_out)
 
 
-def _training_data(train: Bytes, train_labels: Bytes, evaluation: Bytes, eval_labels: Bytes) -> TrainingData:
+def _training_data(
+    train: Bytes, train_labels: Bytes, evaluation: Bytes, eval_labels: Bytes, classes: int
+) -> TrainingData:
     arrays = (
         train.reshape(len(train), -1), train_labels.astype(np.int64),
         evaluation.reshape(len(evaluation), -1), eval_labels.astype(np.int64),
     )
-    return TrainingData(*arrays, sha256=_digest(*arrays))
+    return TrainingData(*arrays, sha256=_digest(*arrays), classes=classes)
 
 
 def _digest(*arrays: NDArray[Any]) -> str:
@@ -186,12 +194,11 @@ def _digest(*arrays: NDArray[Any]) -> str:
 def describe(dataset: Dataset) -> dict[str, Any]:
     """The checksums of `dataset` and its class counts, total last, in each split; fit for JSON."""
     by_protocol: dict[Protocol, TrainingData] = {p: training_data(dataset, p) for p in ("holdout", "report")}
-    counts = {
-        "training": class_counts(by_protocol["holdout"].train_labels),
-        "validation": class_counts(by_protocol["holdout"].eval_labels),
-        "all training": class_counts(dataset.train_labels),
-        "test": class_counts(dataset.test_labels),
+    labels: dict[str, NDArray[Any]] = {
+        "training": by_protocol["holdout"].train_labels, "validation": by_protocol["holdout"].eval_labels,
+        "all training": dataset.train_labels, "test": dataset.test_labels,
     }
+    counts = {split: class_counts(each, len(dataset.classes)) for split, each in labels.items()}
     return {
         "dataset": dataset.name,
         "files": {

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from tune_mnist.spec.naming import BASE, short_name, value_text, values_of
+from tune_mnist.spec.naming import BASE, short_name, value_text
 from tune_mnist.study.progress import RunState
 
 LINE_SECONDS = 10.0
@@ -24,7 +24,7 @@ def view(state: RunState) -> Group:
     names = state.varying or BASE[:3]
     table = Table(*map(short_name, names), "epoch", "train loss", state.accuracy, box=None)
     for config, row in list(state.running.items())[:SHOWN]:
-        settings, loss, accuracy = values_of(config), row.get("train_loss"), row.get(state.accuracy)
+        settings, loss, accuracy = config.row(), row.get("train_loss"), row.get(state.accuracy)
         table.add_row(
             *(value_text(settings.get(name)) for name in names), str(row.get("epoch", "-")),
             "-" if loss is None else f"{loss:.4f}", "-" if accuracy is None else f"{accuracy:.2%}",

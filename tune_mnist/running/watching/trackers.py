@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ class AsTrial:
 
     def __init__(self, training: TrainingConfig, label: str, folder: Path) -> None:
         self.label, self.local_path = label, str(folder)
-        self.config = self.evaluated_params = dataclasses.asdict(training)
+        self.config = self.evaluated_params = training.row()
         self.last_epoch = 0
 
     def __str__(self) -> str:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures
-from tune_mnist.training.models import MODELS, FullyConnected, build_model
+from tune_mnist.training.models import FullyConnected, build_model
 from tune_mnist.training.steps.base import Pack
 from tune_mnist.training.steps.linear import LinearSteps
+from tune_mnist.training.steps.ways import has_kernels
 
 
 def common_batches(config: TrainingConfig) -> TrainingConfig | None:
@@ -25,7 +26,7 @@ def common_batches(config: TrainingConfig) -> TrainingConfig | None:
 
     Dropout draws from torch's global generator, which trainings in turn would take from each other.
     """
-    shares = issubclass(MODELS[config.model], FullyConnected) and not (config.dropout or config.augments)
+    shares = has_kernels(config) and not (config.dropout or config.augments)
     return dataclasses.replace(config, lr=1.0) if shares else None
 
 
