@@ -17,8 +17,8 @@ from tune_mnist import report
 from tune_mnist.grid import GridArgs, from_toml
 from tune_mnist.reporting.publish import write_results
 from tune_mnist.shell.arguments import parse
-from tune_mnist.spec.command_line import command_line
 from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.words.command_line import command_line
 from tune_mnist.tables.of_study import tables_of
 
 SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4), seeds=2)

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, styled
-from tune_mnist.spec.naming import full_name, value_text
 from tune_mnist.spec.training import Protocol
+from tune_mnist.spec.words.naming import full_name, value_text
 from tune_mnist.tables.analyse import split_name
 from tune_mnist.tables.slices import MARKS, Heatmap, along, floor, heatmap, heatmap_of_pair, models_in, series
 

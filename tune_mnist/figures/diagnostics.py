@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, styled
-from tune_mnist.spec.naming import BASE, setting_text
 from tune_mnist.spec.training import Protocol
+from tune_mnist.spec.words.naming import BASE, setting_text
 from tune_mnist.tables.analyse import split_name
 from tune_mnist.tables.slices import floor, models_in
 from tune_mnist.tables.statistics.calibration import BINS, Calibration

@@ -22,8 +22,8 @@ from tune_mnist.reporting.verdicts import (
     tested,
     verdict_of,
 )
-from tune_mnist.spec.naming import cell_name
 from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
+from tune_mnist.spec.words.naming import cell_name
 from tune_mnist.tables.cells import Cells, contrast, on_other_pictures, plain_epochs, versus
 from tune_mnist.tables.statistics.difference import LEVEL, Difference, combined
 from tune_mnist.tables.text import p_value, percent, points

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.spec.naming import short_name, value_text
+from tune_mnist.spec.words.naming import short_name, value_text
 from tune_mnist.tables.comparison import Best, Comparison
 from tune_mnist.tables.text import interval, p_value, percent, points, print_table
 from tune_mnist.training.packing import finite_or_none

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.spec.naming import BASE, cell_name, setting_text, short_name, value_text
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX
+from tune_mnist.spec.words.naming import BASE, cell_name, setting_text, short_name, value_text
 from tune_mnist.tables.analyse import Tables, split_name
 from tune_mnist.tables.standings import cell_keys
 from tune_mnist.tables.text import percent, print_table

@@ -19,9 +19,9 @@ from tune_mnist.reporting.predictions import Predictions
 from tune_mnist.reporting.summary import summary
 from tune_mnist.reporting.verdicts import ABOUT, RULE
 from tune_mnist.reporting.verdicts import TITLES as COLUMNS
-from tune_mnist.spec.command_line import command_line
-from tune_mnist.spec.naming import BASE, cell_name, full_name, setting_text, short_name, value_text
 from tune_mnist.spec.training import PREFIX, SETTINGS
+from tune_mnist.spec.words.command_line import command_line
+from tune_mnist.spec.words.naming import BASE, cell_name, full_name, setting_text, short_name, value_text
 from tune_mnist.study.rounds import in_words
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, split_name
@@ -105,11 +105,11 @@ def _shares(grids: Sequence[Anova]) -> list[str]:
 
 
 def _in_common(tables: Tables) -> str:
-    """What all cells have in common and no table tells: what a cell is called by, and what is not its default."""
+    """What all cells have in common and no table tells: lr, batch size, epochs, and what is not at its default."""
     row = {**tables.settings, **tables.summary.iloc[0].to_dict()}
     plain = {name: setting.default for name, setting in SETTINGS.items()} | {"head": "logits"}
     own = [name for name, value in tables.settings.items() if name != "budget" and value != plain.get(name)]
-    return ", ".join(setting_text(name, row[name]) for name in [*BASE, *own] if name not in tables.told)
+    return ", ".join(setting_text(name, row[name]) for name in [*BASE[1:], *own] if name not in tables.told)
 
 
 def _search_figures(figures: Mapping[str, bytes]) -> list[dict[str, Any]]:

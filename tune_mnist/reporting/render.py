@@ -8,7 +8,7 @@ import jinja2
 
 from tune_mnist.reporting.page import content
 from tune_mnist.reporting.predictions import Predictions
-from tune_mnist.spec.naming import full_name, short_name, value_text
+from tune_mnist.spec.words.naming import full_name, short_name, value_text
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.text import interval, nats, p_value, percent, points, seeds

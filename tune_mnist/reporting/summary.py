@@ -10,7 +10,7 @@ import pandas as pd
 
 from tune_mnist.reporting.judge import Judgement
 from tune_mnist.reporting.verdicts import Column
-from tune_mnist.spec.naming import full_name, value_text
+from tune_mnist.spec.words.naming import full_name, value_text
 from tune_mnist.tables.analyse import Tables, split_name
 from tune_mnist.tables.anova import SEED, Anova
 from tune_mnist.tables.standings import BEST

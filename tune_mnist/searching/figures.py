@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution
 
 from tune_mnist.figures import search as draw
 from tune_mnist.figures.canvas import pngs
-from tune_mnist.figures.search import Goal, Scale
+from tune_mnist.figures.scales import Goal, Scale
 from tune_mnist.searching.storage import quiet
 from tune_mnist.searching.suggesting import distributions
 from tune_mnist.searching.tables import trials_table

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tune_mnist.spec.models import place_of
-from tune_mnist.spec.naming import label, varying
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
+from tune_mnist.spec.words.naming import label, varying
 
 
 class Best(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.spec.naming import BASE, cell_name, differing, in_common, varying
 from tune_mnist.spec.training import PREFIX, PlannedTraining, Protocol, TrainingConfig
+from tune_mnist.spec.words.naming import BASE, cell_name, differing, in_common, varying
 from tune_mnist.study.training_folder import STOPPED_EARLY, TrainingRecord
 from tune_mnist.tables.standings import (
     BEST,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tune_mnist.spec.errors import UserError, require
-from tune_mnist.spec.naming import BASE, ordered, value_text
+from tune_mnist.spec.words.naming import BASE, ordered, value_text
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import Cells, complete, on_other_pictures, on_these_pictures

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from tune_mnist.spec.models import place_of
-from tune_mnist.spec.naming import BASE, ordered
 from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
+from tune_mnist.spec.words.naming import BASE, ordered
 from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.analyse import Tables, split_name
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tune_mnist.spec.models import place_of
-from tune_mnist.spec.naming import sort_key
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
+from tune_mnist.spec.words.naming import sort_key
 from tune_mnist.study.training_folder import TrainingRecord
 
 SWEPT = ("model", "lr", "batch_size", "seed")

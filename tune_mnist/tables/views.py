@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from tune_mnist.spec.naming import BASE
+from tune_mnist.spec.words.naming import BASE
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.anova import weights
 from tune_mnist.tables.slices import filled, nearest, sliceable

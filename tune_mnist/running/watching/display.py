@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from tune_mnist.spec.naming import BASE, short_name, value_text
+from tune_mnist.spec.words.naming import BASE, short_name, value_text
 from tune_mnist.study.progress import RunState
 
 LINE_SECONDS = 10.0

@@ -13,7 +13,7 @@ BASE = ("model", "lr", "batch_size", "epochs")
 """What a cell is always called by."""
 SHORT = {"batch_size": "batch"}
 """Settings by shorter names, where they stand before their values."""
-LONG = {"lr": "learning rate", "epochs": "number of epochs"}
+LONG = {"lr": "learning rate", "epochs": "number of epochs", "hidden": "hidden layers"}
 """Settings by their names in full, where these are not theirs with blanks for underscores."""
 
 
