@@ -58,10 +58,12 @@ def _further_figures(
         yield "fully_connected_and_cnn", training_curves(curves, None, title)
     if predictions is not None:
         winner = cell_name(tables.top3.iloc[0].to_dict())
-        yield "confusion_matrix", confusion_matrix(predictions.confusion(), f"Confusion matrix: {winner}")
+        yield "confusion_matrix", confusion_matrix(
+            predictions.confusion(), f"Confusion matrix: {winner}", predictions.classes
+        )
         yield "reliability", reliability(predictions.calibration(), f"Reliability: {winner}")
         worst = predictions.surest_mistakes()
         yield "worst_confused", worst_digits(
             predictions.pictures[worst], predictions.labels[worst], predictions.predicted[worst],
-            predictions.sureness[worst], "The winner's surest mistakes",
+            predictions.sureness[worst], "The winner's surest mistakes", predictions.classes,
         )
