@@ -36,7 +36,7 @@ class SearchArgs(RunArgs):
 def _search(args: SearchArgs) -> int:
     from tune_mnist.search_experiment import run_search
 
-    result = run_search(**fields_of(args, but="json"))
+    result = run_search(**fields_of(args, but="json"), keep_ray=False)
     from tune_mnist.reporting.outcome import print_search, some_failed
 
     print_search(result.folder, result.tables, result.trials, result.pareto, as_json=args.json)

@@ -34,7 +34,7 @@ from tune_mnist.study.files import (
 )
 from tune_mnist.study.states import SealedStates
 from tune_mnist.training.batches import Pictures, make_pictures
-from tune_mnist.training.dataset import Dataset, training_data
+from tune_mnist.training.dataset import DIGITS, Dataset, training_data
 from tune_mnist.training.steps.base import CheckpointedSteps
 from tune_mnist.training.steps.choose import make_checkpointed
 
@@ -52,6 +52,8 @@ class Retraining:
     test: Pictures
     context: Context
     folder: Path
+    classes: tuple[str, ...] = DIGITS
+    """What the classes are called."""
 
     @property
     def key(self) -> str:
@@ -108,7 +110,7 @@ def prepare(
     context = Context(protocol="report", data_sha256=data.sha256, device=device, threads=threads)
     train = make_pictures(data.train_images, data.train_labels, data.classes)
     test = make_pictures(data.eval_images, data.eval_labels, data.classes)
-    return Retraining(config, epochs, train, test, context, folder)
+    return Retraining(config, epochs, train, test, context, folder, dataset.classes)
 
 
 def finished_metrics(job: Retraining) -> dict[str, Any] | None:
@@ -140,15 +142,15 @@ def retrain(job: Retraining, checkpoint_every: int, on_step: OnStep = lambda pro
     _train(job, steps, progress, checkpoint_every, on_step)
     metrics = {
         **job.describe(), "train_loss": progress.losses, "trained_on": len(job.train), "tested_on": len(job.test),
-        **test_metrics(steps.outputs(job.test), job.test.labels),
+        **test_metrics(steps.outputs(job.test), job.test.labels, job.classes),
     }
     _draw(job, metrics)
     write_json(job.folder / TIMINGS, {"train_seconds": progress.seconds, "cpu": cpu_model(), **job.describe()})
-    save_trained(job.folder, steps.module().state_dict(), job.config, metrics)
+    save_trained(job.folder, steps.module().state_dict(), job.config, metrics, job.classes)
     return load_metrics(job.folder)
 
 
-def test_metrics(outputs: Tensor, labels: np.ndarray) -> dict[str, Any]:
+def test_metrics(outputs: Tensor, labels: np.ndarray, names: tuple[str, ...] = DIGITS) -> dict[str, Any]:
     """Loss, accuracy, macro and per-class precision, recall and F1, and the confusion matrix (true, predicted).
 
     `outputs` float32 (n, classes) as the model's head gives them, `labels` int64 (n,). A class that is never
@@ -166,12 +168,16 @@ def test_metrics(outputs: Tensor, labels: np.ndarray) -> dict[str, Any]:
         "accuracy": float((predicted == labels).mean()),
         **{name: float(values[occurring].mean()) for name, values in by_class.items()},
         "per_class": [
-            {"digit": digit, **{name: float(values[digit]) for name, values in by_class.items()},
+            {**_class(names, digit), **{name: float(values[digit]) for name, values in by_class.items()},
              "pictures": int(pictures[digit])}
             for digit in classes
         ],
         "confusion": confusion_matrix(labels, predicted, labels=classes).tolist(),
     }
+
+
+def _class(names: tuple[str, ...], number: int) -> dict[str, Any]:
+    return {"digit": number} if names == DIGITS else {"class": names[number]}
 
 
 def _claim(job: Retraining) -> None:
@@ -243,5 +249,5 @@ def _draw(job: Retraining, metrics: dict[str, Any]) -> None:
     name = f"{config.model}, seed {config.seed}"
     title = f"Training loss by epoch, on all {len(job.train):,} training pictures"
     write_atomic(job.folder / "training_loss.png", png(training_curves(curves, None, title)))
-    confusion = confusion_matrix(np.array(metrics["confusion"]), f"Confusion matrix: {name}")
+    confusion = confusion_matrix(np.array(metrics["confusion"]), f"Confusion matrix: {name}", job.classes)
     write_atomic(job.folder / "confusion_matrix.png", png(confusion))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import textwrap
 from collections.abc import Callable, Mapping
+=======
+from collections.abc import Sequence
+>>>>>>> space
 from typing import Any
 
 import numpy as np
@@ -19,8 +23,14 @@ from tune_mnist.spec.words.naming import BASE, setting_text
 from tune_mnist.tables.analyse import split_name
 from tune_mnist.tables.slices import floor, models_in
 from tune_mnist.tables.statistics.calibration import BINS, Calibration
+<<<<<<< HEAD
+=======
+from tune_mnist.tables.text import cell_name
+from tune_mnist.training.dataset import DIGITS
+>>>>>>> space
 
 GAP = ".45"  # grey of the overfitting gap
+MOST_COUNTED = 15  # classes whose confusions are drawn in the usual size
 
 
 @styled()
@@ -129,22 +139,27 @@ def frontier(costs: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled()
-def confusion_matrix(confusion: np.ndarray, title: str) -> Figure:
-    """Counts of true class (rows) by predicted class (columns), int (10, 10); colour is for the mistakes alone."""
-    figure, axes = make_panels(1, 1, 3.6)
-    figure.set_figwidth(figure.get_figwidth() * 0.75)
+def confusion_matrix(confusion: np.ndarray, title: str, classes: Sequence[str] = DIGITS) -> Figure:
+    """Counts of true class (rows) by predicted class (columns), int (n, n); colour is for the mistakes alone."""
+    many = len(classes) > MOST_COUNTED
+    figure, axes = make_panels(1, 1, 6.5 if many else 3.6)
+    if not many:
+        figure.set_figwidth(figure.get_figwidth() * 0.75)
     panel = axes[0][0]
     mistakes = confusion.astype(float)
     np.fill_diagonal(mistakes, np.nan)
     texts = np.where((confusion == 0) & ~np.eye(len(confusion), dtype=bool), "", confusion.astype(str))
     sns.heatmap(
         np.nan_to_num(mistakes), annot=texts, fmt="", cmap="Reds", cbar=False, ax=panel, linewidths=0.8,
-        annot_kws={"size": 8}, vmax=max(1.0, float(np.nanmax(mistakes)) * 1.15),
+        xticklabels=classes, yticklabels=classes,
+        annot_kws={"size": 8 if not many else 4}, vmax=max(1.0, float(np.nanmax(mistakes)) * 1.15),
     )
     for text in panel.texts[:: len(confusion) + 1]:  # the diagonal
         text.set(color=".45")
-    panel.set(xlabel="predicted digit", ylabel="true digit")
+    what = "digit" if tuple(classes) == DIGITS else "class"
+    panel.set(xlabel=f"predicted {what}", ylabel=f"true {what}")
     panel.tick_params(axis="y", rotation=0)
+    panel.tick_params(axis="x", rotation=90 if max(map(len, classes)) > 2 else 0)
     right = int(confusion.trace())
     caption(figure, title, None, [f"test set: {right:,} of {int(confusion.sum()):,} right", "colour: mistakes"])
     return figure
@@ -176,7 +191,8 @@ def reliability(calibration: Calibration, title: str) -> Figure:
 
 @styled()
 def worst_digits(
-    pictures: np.ndarray, labels: np.ndarray, predicted: np.ndarray, sureness: np.ndarray, title: str
+    pictures: np.ndarray, labels: np.ndarray, predicted: np.ndarray, sureness: np.ndarray, title: str,
+    classes: Sequence[str] = DIGITS,
 ) -> Figure:
     """Pictures, uint8 (n, 28, 28), n up to 20, with their true and predicted class and how sure the model was."""
     across = 10
@@ -186,8 +202,9 @@ def worst_digits(
         panel.set_axis_off()
     for i, panel in zip(range(len(pictures)), axes.flat, strict=False):
         panel.imshow(255 - pictures[i], cmap="gray", vmin=0, vmax=255)
-        panel.set_title(f"{labels[i]} as {predicted[i]}\n{100 * sureness[i]:.0f}%", size=7.5, pad=2)
-    notes = ["test set: true digit, as what it was told, and the model's probability of that"]
+        panel.set_title(f"{classes[labels[i]]} as {classes[predicted[i]]}\n{100 * sureness[i]:.0f}%", size=7.5, pad=2)
+    what = "digit" if tuple(classes) == DIGITS else "class"
+    notes = [f"test set: true {what}, as what it was told, and the model's probability of that"]
     caption(figure, title, None, notes)
     return figure
 

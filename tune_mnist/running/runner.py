@@ -31,9 +31,10 @@ from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingC
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
 from tune_mnist.training.batches import Pictures
+from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.steps.lockstep import common_batches
 from tune_mnist.training.steps.pack import SLOTS, common_part
-from tune_mnist.training.steps.ways import packs
+from tune_mnist.training.steps.ways import way_of
 
 MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 """On the CPU: how many trainings at most share batches, and how many trials each slot is to have at least."""
@@ -63,7 +64,8 @@ def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
 
 
 def packed(
-    plans: Sequence[PlannedTraining], device: str, slots: int, alone: Collection[TrainingConfig] = ()
+    plans: Sequence[PlannedTraining], device: str, slots: int, alone: Collection[TrainingConfig] = (),
+    classes: int = CLASSES,
 ) -> list[list[PlannedTraining]]:
     """The plans in the groups that are trials, in the order of each group's first; those `alone` by themselves.
 
@@ -76,8 +78,9 @@ def packed(
     for plan in plans:
         in_common = None
         if size > 1 and plan.config not in alone:
-            packable = common_part(plan.config) if packs(plan.config) else None
-            in_common = packable if on_gpu else common_batches(plan.config)
+            way = way_of(plan.config, device, classes)
+            if way != "autograd":
+                in_common = common_part(plan.config) if way == "packs" else common_batches(plan.config)
         groups.setdefault((in_common or plan.config, in_common is not None), []).append(plan)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
@@ -110,7 +113,8 @@ def run_trainings(
             alone = [config for config, attempt in attempts.items() if attempt.alone]
             over: set[TrainingConfig] = set()
             try:
-                results = _fit(trainable, now, watch, tracking or Tracking(), 1 if first.kills else None, alone)
+                groups = packed(now, context.device, slots(watch.resources, live_nodes()), alone, data.train.classes)
+                results = _fit(trainable, groups, watch, tracking or Tracking(), 1 if first.kills else None)
                 over = {plan.config for plan in now} - plan_retries(watch.early_ends, watch, attempts)
             except OutOfMemory as error:
                 plan_retries(watch.early_ends, watch, attempts)
@@ -159,13 +163,17 @@ class OutOfMemory(Exception):
 
 
 def _fit(
-    trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, tracking: Tracking, at_once: int | None,
-    alone: Collection[TrainingConfig] = (),
+    trainable: Any, groups: Sequence[Sequence[PlannedTraining]], watch: Watch, tracking: Tracking, at_once: int | None
 ) -> tune.ResultGrid:
+<<<<<<< HEAD
     most_at_once = slots(watch.resources, live_nodes())
     groups = packed(plans, watch.context.device, most_at_once, alone)
     configs = [{**trial_config(group), LABEL: watch.display.state.label(group[0].config)} for group in groups]
     with starting_together(most_at_once):
+=======
+    configs = [trial_config(group) for group in groups]
+    with starting_together(slots(watch.resources, live_nodes())):
+>>>>>>> space
         return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
 
 

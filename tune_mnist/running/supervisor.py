@@ -15,7 +15,7 @@ from tune_mnist.running.nodes import live_nodes, waiting_line
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import EarlyEnd
 from tune_mnist.running.starting import GIVE_UP_SECONDS, NoWorker, awaited, no_worker_line
-from tune_mnist.running.trial import OUT_OF_MEMORY
+from tune_mnist.running.trial import BROKEN, OUT_OF_MEMORY
 from tune_mnist.running.watching.display import Display
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, TrainingConfig, training_key, trainings_of
@@ -65,6 +65,11 @@ class Watch(tune.Callback):
         self.heard_at[trial] = time.monotonic()
         if OUT_OF_MEMORY in result:
             self._end_early(trial, EarlyEnd("GPU memory", result[OUT_OF_MEMORY]))
+            return
+        if BROKEN in result:
+            line, text = result[BROKEN]
+            for config in self.unfinished(trial):
+                self.fail(config, text, line)
             return
         plan = trainings_of(trial.config)[result["member"]]
         self.display.state.epoch(plan.config, result)
@@ -127,11 +132,11 @@ class Watch(tune.Callback):
             self.idle_minutes = int(idle_seconds // 60)
             self.display.tell(no_worker_line(idle_seconds))
 
-    def fail(self, config: TrainingConfig, text: str) -> None:
-        """Record that a training failed for good."""
+    def fail(self, config: TrainingConfig, text: str, line: str | None = None) -> None:
+        """Record that a training failed for good, with the text's last line of an error or another `line`."""
         self.display.state.end(config, "failed")
         folder = self.study.training(training_key(config, self.context))
-        folder.fail(error_line(text), text)
+        folder.fail(line or error_line(text), text)
 
     def unfinished(self, trial: Any) -> list[TrainingConfig]:
         """The trial's trainings that have not ended yet."""

@@ -15,7 +15,7 @@ from tune_mnist.running.resources import Resources
 from tune_mnist.running.runner import OutOfMemory, fit_trials
 from tune_mnist.running.scheduling import Asha, InOrder, MedianStopping
 from tune_mnist.running.supervisor import LABEL, Watch
-from tune_mnist.running.trial import OUT_OF_MEMORY, run_trial
+from tune_mnist.running.trial import BROKEN, OUT_OF_MEMORY, run_trial
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
 from tune_mnist.running.watching.tracking import Tracking
@@ -62,7 +62,7 @@ class StudySearch(Searcher):
         begun, result = self.begun.pop(trial_id), result or {}
         if not error:
             self.on_trial_last(begun, result)
-        self.trials.end(begun, failed=error or OUT_OF_MEMORY in result)
+        self.trials.end(begun, failed=error or OUT_OF_MEMORY in result or BROKEN in result)
 
     def on_trial_last(self, begun: BegunTrial, result: dict[str, Any]) -> None:
         """Take note of the result with which a trial ended: a stopped one's is told with its end only."""

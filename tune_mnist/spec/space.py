@@ -171,6 +171,14 @@ class Space(Strict, OfEverySetting):
                 seen.add(key)
                 yield combination
 
+    def corners(self, model: str) -> Iterator[dict[str, Any]]:
+        """Combinations of the model's values in which each value, of a range each end, occurs."""
+        domains = {name: values_of(domain) for name, domain in self.domains(model).items()}
+        first = {name: values[0] for name, values in domains.items()}
+        yield meant(first)
+        for name, values in domains.items():
+            yield from (meant(first | {name: value}) for value in values[1:])
+
     def ranges(self) -> list[str]:
         """The settings that are ranges, those of one model with its name before them."""
         names = {

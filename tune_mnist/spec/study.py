@@ -26,7 +26,7 @@ from tune_mnist.spec.training import (
     coerce_fields,
 )
 
-DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"]
+DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "emnist-letters", "emnist-balanced"]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 STORAGE = Path("ray_results")
 """The folder of the studies, unless another is asked for."""
@@ -52,6 +52,9 @@ FIRST_SEEDS, MOST_SEEDS = 3, 10
 Seeds = Annotated[int | str, Doc(
     "Repetitions of each training, with seeds 0, 1, …: a number, or auto[:N], which adds seeds, up to N (default "
     f"{MOST_SEEDS}), where they may still change the top three."
+)]
+TrustCode = Annotated[bool, Doc(
+    "Run the code of a model that somebody else may have written, and whose file you have read."
 )]
 Download = Annotated[bool, Doc("Let torchvision download the data set of --dataset if it is not there.")]
 

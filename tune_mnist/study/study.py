@@ -21,6 +21,7 @@ from tune_mnist.study.files import (
     write_atomic,
     write_json,
 )
+from tune_mnist.study.own_models import MODELS, models_in, save_model
 from tune_mnist.study.rounds import Round
 from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
 
@@ -91,6 +92,8 @@ class Study:
                     f"study {self.name} has {name} {recorded}, but this run has {value}: choose another --name"
                 )
         content["context"] = dataclasses.asdict(context)
+        for model in spec.sources if spec is not None else ():
+            save_model(self.folder / MODELS / model.name, model)
         if spec is not None:
             as_json = _as_json(spec.content())
             if as_json not in map(_as_now, content["specs"]):
@@ -101,8 +104,11 @@ class Study:
 
     def specs(self) -> list[StudySpec]:
         """Every spec that the study was asked for, the first one first."""
-        described = self.describe()["specs"]
-        return [from_mapping(StudySpec, spec, f"{self.name}, spec {i}") for i, spec in enumerate(described, 1)]
+        described, models = self.describe()["specs"], models_in(self.folder)
+        return [
+            from_mapping(StudySpec, spec, f"{self.name}, spec {number}", sources=models)
+            for number, spec in enumerate(described, 1)
+        ]
 
     def rounds(self) -> list[tuple[StudySpec, list[Round]]]:
         """The specs whose seeds are added, each with the rounds done so far."""

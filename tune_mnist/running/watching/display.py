@@ -1,8 +1,10 @@
-"""The live view of a run: a table on a terminal, plain lines elsewhere; always on stderr."""
+"""The live view of a run: a table on a terminal, one bar in a notebook, plain lines elsewhere; on stderr."""
 
 from __future__ import annotations
 
+import html
 import time
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -32,15 +34,27 @@ def view(state: RunState) -> Group:
     return Group(bar, table, state.summary())
 
 
+def cell_view(state: RunState) -> str:
+    """A run's bar and its summary, for a notebook, as HTML."""
+    done = f'<progress value="{state.done_epochs}" max="{state.total_epochs}" style="width: 24em"></progress>'
+    return f"{done} {html.escape(state.summary())}"
+
+
 class Display:
     """Shows a `RunState` while it changes. Use as a context manager; call `update` after each change."""
 
     def __init__(self, state: RunState, console: Console) -> None:
         self.state, self.console = state, console
-        self.live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        alive = console.is_terminal and not console.is_jupyter
+        self.live = Live(console=console, auto_refresh=False, transient=True) if alive else None
+        self.cell: Any = None
         self._shown = time.monotonic()
 
     def __enter__(self) -> Display:
+        if self.console.is_jupyter:
+            from IPython.display import HTML, display
+
+            self.cell = display(HTML(cell_view(self.state)), display_id=True)
         if self.live is not None:
             self.live.__enter__()
         return self
@@ -48,18 +62,28 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         if self.live is not None:
             self.live.__exit__(None, None, None)
+        if self.cell is not None:
+            self._update_cell()
+            return
         self.console.print(self.state.summary(), highlight=False, soft_wrap=True)
 
     def update(self) -> None:
         """Show the state now if the last view is old enough."""
         now = time.monotonic()
-        if now - self._shown < (0.25 if self.live is not None else LINE_SECONDS):
+        if now - self._shown < (0.25 if self.live is not None or self.cell is not None else LINE_SECONDS):
             return
         self._shown = now
-        if self.live is not None:
+        if self.cell is not None:
+            self._update_cell()
+        elif self.live is not None:
             self.live.update(view(self.state), refresh=True)
         else:
             self.console.print(self.state.summary(), highlight=False, soft_wrap=True)
+
+    def _update_cell(self) -> None:
+        from IPython.display import HTML
+
+        self.cell.update(HTML(cell_view(self.state)))
 
     def tell(self, line: str) -> None:
         """Show a line that stays."""

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import json
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
@@ -37,11 +38,11 @@ class Source:
         return hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OwnModel:
     """A model that is not the package's. Two are the same if their text is."""
 
-    source: Source
+    source: Source = field(repr=False)
     settings: Mapping[str, Setting] = field(compare=False, repr=False)
     """What its constructor takes, by name."""
     shared: tuple[str, ...] = field(compare=False, repr=False)
@@ -50,6 +51,9 @@ class OwnModel:
     """What its constructor calls the number of classes, if it takes it."""
     given: str = field(default="", compare=False, repr=False)
     """How it was named on the command line; empty if it came as a class."""
+
+    def __repr__(self) -> str:
+        return self.name
 
     @property
     def digest(self) -> str:
@@ -72,6 +76,10 @@ class OwnModel:
         return made | ({self.classes: classes} if self.classes else {})
 
 
+RESERVED = ("model", "lr", "batch_size", "epochs", "epoch", "seed", "head", "budget", "status", "optimizer", "momentum")
+"""Names that columns of tables have already, so that no setting of one's own may."""
+
+
 def own_model(source: Source, given: str = "") -> OwnModel:
     """The model that a source is, with the settings that its constructor takes.
 
@@ -82,6 +90,7 @@ def own_model(source: Source, given: str = "") -> OwnModel:
     name = source.class_name
     is_module = isinstance(cls, type) and any(base.__module__ == "torch.nn.modules.module" for base in cls.__mro__)
     require(is_module, f"{name} is a class derived from torch.nn.Module", repr(cls), "derive it, or name another class")
+    hints = _hints(cls)
     settings: dict[str, Setting] = {}
     shared: list[str] = []
     classes = None
@@ -101,16 +110,26 @@ def own_model(source: Source, given: str = "") -> OwnModel:
             remedy = f"give it that, and --{parameter.name} to the command: a training's is the model's"
             require(parameter.default == 0, f"{parameter.name} of {name} is 0 by default", parameter.default, remedy)
             shared.append(parameter.name)
-        elif (known := _setting_of(parameter)) is not None:
+        elif parameter.name in RESERVED:
+            require(False, f"{parameter.name} is a setting of every training", f"an argument of {name}", "rename it")
+        elif (known := _setting_of(parameter, hints.get(parameter.name))) is not None:
             settings[known.name] = known
     return OwnModel(source, settings, tuple(shared), classes, given)
 
 
-def _setting_of(parameter: inspect.Parameter) -> Setting | None:
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of the constructor's arguments, as far as they can be told."""
+    try:
+        return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+    except Exception:  # of names that are not there, or are no types
+        return {}
+
+
+def _setting_of(parameter: inspect.Parameter, hint: Any) -> Setting | None:
     """A constructor's argument as a setting; None if values of its kind cannot be written in words."""
     default, doc = parameter.default, "An argument of the model's constructor"
-    if get_origin(parameter.annotation) is Literal:
-        return Setting(parameter.name, "choice", default, doc, choices=get_args(parameter.annotation))
+    if get_origin(hint) is Literal:
+        return Setting(parameter.name, "choice", default, doc, choices=get_args(hint))
     kinds: dict[type, Any] = {bool: "yes or no", int: "whole number", float: "number", str: "text"}
     if type(default) in kinds:
         return Setting(parameter.name, kinds[type(default)], default, doc)

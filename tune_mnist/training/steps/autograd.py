@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
 from tune_mnist.training.steps.base import CheckpointedSteps, learning_rate
-from tune_mnist.training.steps.ways import make_optimiser
+from tune_mnist.training.steps.optimisers import make_optimiser
 
 EVALUATION_BATCH = 1000
 

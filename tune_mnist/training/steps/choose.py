@@ -20,7 +20,7 @@ from tune_mnist.training.steps.ways import way_of
 
 def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> Steps:
     """The fastest steps for the config, as `way_of` says."""
-    if way_of(config, torch.device(device).type, train.classes) == "pack":
+    if way_of(config, torch.device(device).type, train.classes) == "packs":
         return PackOfOne(config, train, device)
     return make_checkpointed(config, train, device)
 
@@ -28,7 +28,7 @@ def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> 
 def make_checkpointed(config: TrainingConfig, train: Pictures, device: str = "cpu") -> CheckpointedSteps:
     """The fastest steps for the config of which a state can be taken in the middle of an epoch."""
     model = build_model(config, train.classes)
-    if way_of(config, torch.device(device).type, train.classes) == "compiled":
+    if way_of(config, torch.device(device).type, train.classes) == "compiled steps":
         return LinearSteps(config, cast(FullyConnected, model), train)
     return AutogradSteps(config, model, train, device)
 
