@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import textwrap
-from collections.abc import Callable, Mapping
-=======
-from collections.abc import Sequence
->>>>>>> space
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +19,7 @@ from tune_mnist.spec.words.naming import BASE, setting_text
 from tune_mnist.tables.analyse import split_name
 from tune_mnist.tables.slices import floor, models_in
 from tune_mnist.tables.statistics.calibration import BINS, Calibration
-<<<<<<< HEAD
-=======
-from tune_mnist.tables.text import cell_name
 from tune_mnist.training.dataset import DIGITS
->>>>>>> space
 
 GAP = ".45"  # grey of the overfitting gap
 MOST_COUNTED = 15  # classes whose confusions are drawn in the usual size

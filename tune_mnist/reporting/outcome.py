@@ -14,16 +14,12 @@ from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX
 from tune_mnist.spec.words.naming import BASE, cell_name, setting_text, short_name, value_text
 from tune_mnist.tables.analyse import Tables, split_name
-<<<<<<< HEAD
 from tune_mnist.tables.standings import cell_keys
 from tune_mnist.tables.text import percent, print_table
 
 WIDTH = 80
 """Columns that a table takes where there is no terminal."""
 SHOWN_FAILURES = 20
-=======
-from tune_mnist.tables.text import cell_name, percent, print_table
->>>>>>> space
 
 
 def print_grid(folder: Path, tables: Tables, spec: StudySpec, *, as_json: bool = False) -> None:
@@ -72,17 +68,15 @@ def print_search(
 
 def in_short(folder: Path, tables: Tables) -> str:
     """A line for a notebook: where a study is, how many cells it has, and its best."""
-    best = tables.complete
-    found = f"best {cell_name(best.iloc[0].to_dict())}: {percent(best['mean'].iloc[0])}" if len(best) else "no result"
-    return f"{folder}: {len(tables.summary)} cells, {found}"
+    best = tables.complete.head(1).to_dict("records")
+    found = [f"best {tables.title_of(row)}: {percent(row['mean'])}" for row in best] or ["no result"]
+    return f"{folder}: {len(tables.summary)} cells, {found[0]}"
 
 
 def as_html(folder: Path, tables: Tables) -> str:
     """The line of `in_short` and the three best cells, as HTML."""
-    columns = ["rank", *tables.cell_columns, "mean", *(["test_accuracy"] if "test_accuracy" in tables.top3 else [])]
-    best = tables.top3.head(3)[columns]
-    shares = {name: percent for name in ("mean", "test_accuracy") if name in columns}
-    return f"<p>{html.escape(in_short(folder, tables))}</p>" + best.to_html(index=False, formatters=shares, border=0)
+    best = _told(tables, tables.top3.head(3))
+    return f"<p>{html.escape(in_short(folder, tables))}</p>" + best.to_html(index=False, border=0)
 
 
 def some_failed(tables: Tables) -> bool:

@@ -65,15 +65,10 @@ def _further_figures(
         title = "Training loss by epoch: the fully connected best and the CNN"
         yield "fully_connected_and_cnn", training_curves(curves, None, title)
     if predictions is not None:
-<<<<<<< HEAD
         winner = tables.name_of(tables.top3.iloc[0].to_dict())
-        yield "confusion_matrix", confusion_matrix(predictions.confusion(), f"Confusion matrix: {winner}")
-=======
-        winner = cell_name(tables.top3.iloc[0].to_dict())
         yield "confusion_matrix", confusion_matrix(
             predictions.confusion(), f"Confusion matrix: {winner}", predictions.classes
         )
->>>>>>> space
         yield "reliability", reliability(predictions.calibration(), f"Reliability: {winner}")
         worst = predictions.surest_mistakes()
         yield "worst_confused", worst_digits(

@@ -165,15 +165,8 @@ class OutOfMemory(Exception):
 def _fit(
     trainable: Any, groups: Sequence[Sequence[PlannedTraining]], watch: Watch, tracking: Tracking, at_once: int | None
 ) -> tune.ResultGrid:
-<<<<<<< HEAD
-    most_at_once = slots(watch.resources, live_nodes())
-    groups = packed(plans, watch.context.device, most_at_once, alone)
     configs = [{**trial_config(group), LABEL: watch.display.state.label(group[0].config)} for group in groups]
-    with starting_together(most_at_once):
-=======
-    configs = [trial_config(group) for group in groups]
     with starting_together(slots(watch.resources, live_nodes())):
->>>>>>> space
         return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
 
 
