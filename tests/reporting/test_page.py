@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import re
 import shlex
@@ -11,14 +12,21 @@ from typing import Any
 
 import pytest
 
+from support.searches import SPEC as SEARCH
+from support.searches import opened, run_all, train
 from support.specs import changed
 from support.studies import ABOUT, made_study
-from tune_mnist import report
+from tune_mnist import report, search
 from tune_mnist.grid import GridArgs, from_toml
 from tune_mnist.reporting.publish import write_results
+from tune_mnist.search import SearchArgs
+from tune_mnist.search_experiment import write_search
 from tune_mnist.shell.arguments import parse
+from tune_mnist.spec.search import SearchSpec
+from tune_mnist.spec.space import Range, Space
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.words.command_line import command_line
+from tune_mnist.study.study import Study
 from tune_mnist.tables.of_study import tables_of
 
 SPEC = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4), seeds=2)
@@ -125,4 +133,66 @@ def test_the_command_that_repeats_a_study_asks_for_the_very_same(spec: StudySpec
     *_, module = (words := shlex.split(command_line(spec, "mine")))[:3]
     assert module == "tune_mnist.grid"
     args = parse(GridArgs, words[3:], prog="grid", description="", from_toml=from_toml)
+    assert (args.spec, args.name) == (spec, "mine")
+
+
+def test_a_grid_over_any_settings_tells_of_them_and_of_no_claims(tmp_path: Path) -> None:
+    spec = StudySpec(
+        models=("MLP",), own={"MLP": {"hidden": ("64", "256-128")}}, optimizer=("adam", "sgd"), lr=(1e-3,),
+        dropout=(0.0, 0.2), batch_size=(64,), epochs=(2, 5),
+    )
+    text = page(tmp_path / "study", spec, accuracy=lambda config, epoch: 0.9 + 0.01 * epoch - config.dropout / 10)
+    outline = Outline(text)
+    best = tables_of(Study(tmp_path / "study")).top3.iloc[0]
+    assert f"<h1>MLP, hidden {best['hidden']}, optimizer {best['optimizer']}, dropout 0, 5 epochs comes first" in text
+    assert "All have: lr 0.001, batch 64." in text
+    assert "claims" not in outline.ids and "claims" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
+    assert "heatmaps" in outline.ids and "Accuracy along each setting that varies" in text
+    assert text.count('<table class="map">') == 3
+    first = {"dropout, down, by number of epochs, across", "number of epochs, down, by dropout, across"}
+    assert first & set(re.findall("<caption>(.*?)</caption>", text)[:1])
+    names = {path.stem for path in (tmp_path / "study" / "figures").glob("*.png")}
+    assert "accuracy_by_setting" in names and "accuracy_by_lr" not in names
+
+
+def test_the_page_of_a_search_shows_its_figures_and_repeats_it_by_its_own_command(tmp_path: Path) -> None:
+    space = Space(models=("SimpleNN", "MediumNN"), lr=Range(1.2345678e-4, 0.1), batch_size=(16, 32))
+    spec = replace(SEARCH, space=space)
+    trials = opened(tmp_path, spec)
+    trials.study.add(None, trials.context, ABOUT)
+    trials.study.record_search(command_line(spec, "s"), over=False)
+    first = trials.next()
+    assert first is not None
+    train(trials, first, 1)
+    trials.end(first)
+    run_all(trials)
+    trials.study.record_search(command_line(spec, "s"), over=True)
+    (trials.study.folder / "figures").mkdir()
+    write_search(trials)
+    *_, path = write_results(trials.study, tables_of(trials.study))
+    text = path.read_text()
+    assert {"search", "cells"} <= Outline(text).ids
+    assert re.findall("<caption>(.*?)</caption>", text) == ["batch size, down, by model, across"]  # none of the rates
+    shown = command_line(spec, "s")
+    assert "0.00012345678:0.1" in shown and html.escape(shown) in text
+    assert "python -m tune_mnist.grid" not in text.partition('id="how"')[2].partition("</pre>")[0]
+    assert ">stopped early</td>" in text and "pruned" not in text
+    assert "Each trial&#39;s course by epoch" in text
+    write_results(trials.study, tables_of(trials.study))  # as the report command does, from the folder alone
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("spec", [
+    SearchSpec(), SearchSpec(
+        space=Space(
+            models=("MLP", "CNN"), lr=Range(1e-5, 0.123456789), optimizer=("adam", "sgd"), nesterov=(False, True),
+            momentum=(0.0, 0.9), own={"MLP": {"hidden": ("64", "256-128")}, "CNN": {"dropout": Range(0.1, 0.4)}},
+        ),
+        trials=7, timeout=12.5, sampler="random", scheduler="none", objectives=("val_loss", "parameters"), seed=3,
+    ),
+])
+def test_the_command_that_repeats_a_search_asks_for_the_very_same(spec: SearchSpec) -> None:
+    *_, module = (words := shlex.split(command_line(spec, "mine")))[:3]
+    assert module == "tune_mnist.search"
+    args = parse(SearchArgs, words[3:], prog="search", description="", from_toml=search.from_toml)
     assert (args.spec, args.name) == (spec, "mine")

@@ -19,7 +19,7 @@ from tune_mnist.reporting.predictions import Predictions
 from tune_mnist.reporting.summary import summary
 from tune_mnist.reporting.verdicts import ABOUT, RULE
 from tune_mnist.reporting.verdicts import TITLES as COLUMNS
-from tune_mnist.spec.training import PREFIX, SETTINGS
+from tune_mnist.spec.training import PREFIX, SETTINGS, settings_of_model
 from tune_mnist.spec.words.command_line import command_line
 from tune_mnist.spec.words.naming import BASE, cell_name, full_name, setting_text, short_name, value_text
 from tune_mnist.study.rounds import in_words
@@ -107,7 +107,8 @@ def _shares(grids: Sequence[Anova]) -> list[str]:
 def _in_common(tables: Tables) -> str:
     """What all cells have in common and no table tells: lr, batch size, epochs, and what is not at its default."""
     row = {**tables.settings, **tables.summary.iloc[0].to_dict()}
-    plain = {name: setting.default for name, setting in SETTINGS.items()} | {"head": "logits"}
+    settings = [SETTINGS, *(settings_of_model(model) for model in tables.summary["model"].unique())]
+    plain = {name: setting.default for each in settings for name, setting in each.items()} | {"head": "logits"}
     own = [name for name, value in tables.settings.items() if name != "budget" and value != plain.get(name)]
     return ", ".join(setting_text(name, row[name]) for name in [*BASE[1:], *own] if name not in tables.told)
 
@@ -205,5 +206,7 @@ def _colours(mean: float, norm: Normalize) -> dict[str, str]:
 
 def _seconds(tables: Tables) -> float | None:
     """Seconds of training of the best cell, one seed."""
-    cells = costs(tables).merge(tables.top3[tables.cell_columns].head(1), on=tables.cell_columns)
+    cells = costs(tables)
+    if not cells.empty:
+        cells = cells.merge(tables.top3[tables.cell_columns].head(1), on=tables.cell_columns)
     return None if cells.empty else float(cells["seconds"].iloc[0])

@@ -194,9 +194,8 @@ def split_name(protocol: Protocol) -> str:
 def _told(settings: list[dict[str, Any]], several_budgets: bool) -> tuple[str, ...]:
     """`Tables.varying`, in the order of the tables' columns."""
     names = [name for name in varying(settings) if name != "seed"]
-    if several_budgets:
-        names.append("epochs")
-    return tuple([*(name for name in BASE if name in names), *(name for name in names if name not in BASE)])
+    swept = sum(name in BASE for name in names)
+    return tuple([*names[:swept], *["epochs"] * several_budgets, *names[swept:]])
 
 
 def _cells(trainings: list[Training], further: list[str], metrics: list[str], correct: str) -> pd.DataFrame:

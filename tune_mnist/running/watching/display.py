@@ -24,7 +24,9 @@ def view(state: RunState) -> Group:
     bar.add_task(f"{state.done_epochs}/{state.total_epochs} model-epochs", total=state.total_epochs,
                  completed=state.done_epochs)
     names = state.varying or BASE[:3]
-    table = Table(*map(short_name, names), "epoch", "train loss", state.accuracy, box=None)
+    table = Table(*map(short_name, names), "epoch", "train loss", state.accuracy, box=None, collapse_padding=True)
+    for column in table.columns:
+        column.overflow = "fold"
     for config, row in list(state.running.items())[:SHOWN]:
         settings, loss, accuracy = config.row(), row.get("train_loss"), row.get(state.accuracy)
         table.add_row(

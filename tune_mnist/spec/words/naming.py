@@ -33,10 +33,12 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 def varying(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """What tells trainings apart to a reader: the `differing` settings but those that the model alone determines.
 
-    The seed is among them; the budget, which says again for how many epochs a training is planned, is not.
+    Those by which a cell is always called come first. The seed is among them; the budget, which says again for how
+    many epochs a training is planned, is not.
     """
     told = _within(settings) | {"model"}
-    return tuple(name for name in differing(settings) if name in told and name != "budget")
+    names = [name for name in differing(settings) if name in told and name != "budget"]
+    return tuple(sorted(names, key=lambda name: BASE.index(name) if name in BASE else len(BASE)))
 
 
 def in_common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
