@@ -265,9 +265,18 @@ def test_a_state_restores_other_steps_exactly_and_a_wrong_one_is_refused(ema_dec
 
 
 def test_the_fastest_steps_are_chosen() -> None:
-    for name in MODEL_NAMES:
-        expected = LinearSteps if name in FULLY_CONNECTED else AutogradSteps
-        assert type(make_steps(config(name), train_slice(20))) is expected
+    compiled = [
+        *map(config, (*FULLY_CONNECTED, "MLP")), config(optimizer="adam"), config(dropout=0.5, weight_decay=0.1),
+        config("MLP", model_settings={"hidden": "7-5"}),
+    ]
+    by_autograd = [
+        config("CNN"), config("MLP", model_settings={"activation": "tanh"}), config(optimizer="rmsprop"),
+        config(optimizer="adam", weight_decay=0.1), config(clip_norm=1.0), config(optimizer="sgd", momentum=0.5),
+    ]
+    for wanted, expected in [*((each, LinearSteps) for each in compiled), *((each, AutogradSteps) for each in by_autograd)]:
+        assert type(make_steps(wanted, train_slice(20))) is expected, wanted.label
+    letters = dataclasses.replace(train_slice(20), classes=26)
+    assert make_steps(config(), letters).outputs(letters).shape == (20, 26)
 
 
 def test_bf16_changes_the_cnn_a_little() -> None:
