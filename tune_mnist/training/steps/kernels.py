@@ -65,6 +65,15 @@ def first_layer(
 
 
 @compiled
+def first_values(network: Network, by_picture: Rows, first: int, count: int) -> Floats:
+    """The first layer's values (count, width), before its ReLU, of pictures from number `first` on."""
+    out, sums = np.empty((count, network.sizes[1]), network.flat.dtype), np.empty(network.sizes[1], network.flat.dtype)
+    sum_rows(sums, parameters_of(network, 0)[:-1])
+    first_layer(network, by_picture, None, first, sums, np.empty(0, np.int32), out)
+    return out
+
+
+@compiled
 def forward(
     network: Network, by_picture: Rows | None, dense: Floats | None, first: int, count: int, masks: Floats | None,
     may_skip: bool, space: Workspace,
@@ -291,18 +300,19 @@ def train(
 
     Args:
         average: the parameters' moving average, which moves on; or None.
-        masks: for one batch, what dropout multiplies each hidden layer's values by, layer after layer; or None.
+        masks: what dropout multiplies each hidden layer's values by, batch after batch and layer after layer; or None.
         targets: the probabilities (pictures, 10) to be trained towards.
         logits: (pictures, 10), written to.
     """
     space, last = workspace(network, plan.batch_size), len(network.sizes) - 1
     gradient_columns, every = space.alive[last], space.every
-    sound = all_finite(network.flat[network.places[1]:])
+    sound, hidden_units = all_finite(network.flat[network.places[1]:]), network.sizes[1:last].sum()
     for step in range(begin, end):
         first = step * plan.batch_size
         count = min(plan.batch_size, lot.pictures - first)
         rate = Rate(plan.rates.lr[step], plan.rates.root[step], plan.rates.kept[step])
-        values, finite = forward(network, lot.by_picture, lot.dense, first, count, masks, sound, space)
+        masks_here = None if masks is None else masks[(step - begin) * plan.batch_size * hidden_units:]
+        values, finite = forward(network, lot.by_picture, lot.dense, first, count, masks_here, sound, space)
         sound &= finite
         for r in range(count):
             for k in range(CLASSES):
@@ -317,7 +327,7 @@ def train(
             if not sound:
                 rows, n_rows = every, inputs.shape[1]
             input_gradient(
-                network, layer, inputs, rows, n_rows, masks, delta, gradient_columns, n_columns, space, before
+                network, layer, inputs, rows, n_rows, masks_here, delta, gradient_columns, n_columns, space, before
             )
             sound &= update_dense(
                 network, layer, inputs, rows, n_rows, delta, gradient_columns, n_columns, space, rate

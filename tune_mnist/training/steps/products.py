@@ -15,7 +15,7 @@ Numbers = NDArray[np.int32]
 CACHE_LINE = 64  # bytes
 
 _four_wide, _one_wide, _four_narrow, _one_narrow = tile(4, WIDE), tile(1, WIDE), tile(4, LANES), tile(1, LANES)
-_add_long, _add_narrow = sparse_row(LONG), sparse_row(LANES)
+_add_long, _add_half, _add_quarter, _add_narrow = (sparse_row(columns) for columns in (LONG, LONG // 2, 32, LANES))
 
 
 @compiled
@@ -67,6 +67,12 @@ def add_sparse(out: Floats, matrix: Floats, numbers: NDArray[np.int32], factors:
         if width - j >= LONG:
             _add_long(out, matrix, numbers, factors, begin, end, j)
             j += LONG
+        elif width - j >= LONG // 2:
+            _add_half(out, matrix, numbers, factors, begin, end, j)
+            j += LONG // 2
+        elif width - j >= 32:
+            _add_quarter(out, matrix, numbers, factors, begin, end, j)
+            j += 32
         else:
             _add_narrow(out, matrix, numbers, factors, begin, end, j)
             j += LANES
