@@ -245,8 +245,8 @@ def trial_config(plans: Sequence[PlannedTraining]) -> dict[str, Any]:
     A model of one's own is in it whole, as other nodes may not have its file.
     """
     members = [
-        plan.config.content() | ({"source": plan.config.source} if plan.config.source else {})
-        | {"epochs": plan.epochs, "budgets": list(plan.budgets)}
+        {name: getattr(plan.config, name) for name in FIELDS}
+        | {"model_settings": dict(plan.config.model_settings), "epochs": plan.epochs, "budgets": list(plan.budgets)}
         for plan in plans
     ]
     return members[0] if len(members) == 1 else {"pack": members}
