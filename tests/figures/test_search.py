@@ -11,6 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from support.figures import caption
 from tune_mnist.figures import search as draw
@@ -42,6 +43,11 @@ def trials() -> pd.DataFrame:
 def drawn(figure: Figure) -> Figure:
     FigureCanvasAgg(figure).draw()
     return figure
+
+
+def points(line: Line2D) -> np.ndarray:
+    """A line's points, float (n, 2)."""
+    return np.asarray(line.get_xydata())
 
 
 def no_ticks_overlap(panel: Axes) -> None:
@@ -83,9 +89,9 @@ def test_courses_end_where_trials_were_stopped(trials: pd.DataFrame) -> None:
         for number, value, state in trials[["number", "value", "state"]].itertuples(index=False)
     }
     panel = draw.courses(trials, courses, ACCURACY).axes[0]
-    lines = [line for line in panel.get_lines() if len(line.get_xydata()) > 1]
-    assert sorted(len(line.get_xydata()) for line in lines) == [2] * 10 + [6] * 30
-    ends = [line.get_xydata()[0] for line in panel.get_lines() if line.get_marker() == "x"]
+    lines = [line for line in panel.get_lines() if len(points(line)) > 1]
+    assert sorted(len(points(line)) for line in lines) == [2] * 10 + [6] * 30
+    ends = [points(line)[0] for line in panel.get_lines() if line.get_marker() == "x"]
     assert len(ends) == 10 and {x for x, _ in ends} == {2}
     assert panel.get_ylim()[0] > 0.8
 
@@ -101,7 +107,7 @@ def test_no_ticks_lie_over_each_other(trials: pd.DataFrame) -> None:
 
 def test_parallel_lines_pass_their_axes_where_the_values_are(trials: pd.DataFrame) -> None:
     panel = draw.parallel(trials, SCALES, ACCURACY).axes[0]
-    lines = [np.asarray(line.get_ydata()) for line in panel.get_lines() if len(line.get_xydata()) == len(SCALES) + 1]
+    lines = [np.asarray(line.get_ydata()) for line in panel.get_lines() if len(points(line)) == len(SCALES) + 1]
     complete = trials[trials["state"] == "complete"].sort_values("value")
     assert len(lines) == len(complete) and all((line >= 0).all() and (line <= 1).all() for line in lines)
     heights = [line[2] for line in lines]
@@ -126,7 +132,7 @@ def test_a_front_stands_out_in_every_pair_of_objectives() -> None:
     assert len(figure.axes) == 3
     for panel in figure.axes:
         best = next(line for line in panel.get_lines() if line.get_label() == "beaten by no other")
-        assert len(best.get_xydata()) == 2
+        assert len(points(best)) == 2
 
 
 def test_ticks_of_a_logarithmic_scale_are_a_few_round_numbers() -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from support.slices import dense, evaluation_slice, exact, train_slice
-from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, TrainingConfig
+from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
 from tune_mnist.training.batches import Pictures, make_pictures, normalise
 from tune_mnist.training.models import FullyConnected, build_model
 from tune_mnist.training.steps.autograd import AutogradSteps
@@ -196,6 +196,7 @@ for model in ("SimpleNN", "ComplexNN"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 processors")
 def test_the_bits_do_not_depend_on_the_width_of_the_processors_vectors() -> None:
     """A processor of AVX2 alone, or of SSE and fused products, against this one."""
@@ -265,9 +266,19 @@ def test_a_state_restores_other_steps_exactly_and_a_wrong_one_is_refused(ema_dec
 
 
 def test_the_fastest_steps_are_chosen() -> None:
-    for name in MODEL_NAMES:
-        expected = LinearSteps if name in FULLY_CONNECTED else AutogradSteps
-        assert type(make_steps(config(name), train_slice(20))) is expected
+    compiled = [
+        *map(config, (*FULLY_CONNECTED, "MLP")), config(optimizer="adam"), config(dropout=0.5, weight_decay=0.1),
+        config("MLP", model_settings={"hidden": "7-5"}),
+    ]
+    by_autograd = [
+        config("CNN"), config("MLP", model_settings={"activation": "tanh"}), config(optimizer="rmsprop"),
+        config(optimizer="adam", weight_decay=0.1), config(clip_norm=1.0), config(optimizer="sgd", momentum=0.5),
+    ]
+    pairs = [*((each, LinearSteps) for each in compiled), *((each, AutogradSteps) for each in by_autograd)]
+    for wanted, expected in pairs:
+        assert type(make_steps(wanted, train_slice(20))) is expected, wanted.label
+    letters = dataclasses.replace(train_slice(20), classes=26)
+    assert make_steps(config(), letters).outputs(letters).shape == (20, 26)
 
 
 def test_bf16_changes_the_cnn_a_little() -> None:

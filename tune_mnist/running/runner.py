@@ -15,11 +15,12 @@ from ray.tune.logger import JsonLoggerCallback
 from ray.tune.search import Searcher
 from rich.console import Console
 
+from tune_mnist.running.chains import Chains, Group, Waiting
 from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import KILLED, Attempt, EarlyEnd, next_attempt, next_round
-from tune_mnist.running.scheduling import InOrder, starting_together
-from tune_mnist.running.supervisor import LABEL, Watch, configs_of, error_line, label_of
+from tune_mnist.running.scheduling import InOrder, seldom_saved, starting_together
+from tune_mnist.running.supervisor import Watch, error_line, label_of
 from tune_mnist.running.trial import run_trial, score_training
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
@@ -27,7 +28,7 @@ from tune_mnist.running.watching.prometheus import Monitor, titled
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.signals import ending
 from tune_mnist.spec.models import place_of
-from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trial_config
+from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
 from tune_mnist.training.batches import Pictures
@@ -38,23 +39,6 @@ from tune_mnist.training.steps.ways import way_of
 
 MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 """On the CPU: how many trainings at most share batches, and how many trials each slot is to have at least."""
-
-
-class Listed(Searcher):
-    """Hands out given configs in their order."""
-
-    def __init__(self, configs: list[dict[str, Any]]) -> None:
-        super().__init__()
-        self.configs = iter(configs)
-
-    def suggest(self, trial_id: str) -> Any:
-        return next(self.configs, Searcher.FINISHED)
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Nothing to learn."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to keep: the study is the truth about what is done."""
 
 
 def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
@@ -114,7 +98,7 @@ def run_trainings(
             over: set[TrainingConfig] = set()
             try:
                 groups = packed(now, context.device, slots(watch.resources, live_nodes()), alone, data.train.classes)
-                results = _fit(trainable, groups, watch, tracking or Tracking(), 1 if first.kills else None)
+                results = _fit(trainable, groups, watch, tracking or Tracking(), 1 if first.kills else None, alone)
                 over = {plan.config for plan in now} - plan_retries(watch.early_ends, watch, attempts)
             except OutOfMemory as error:
                 plan_retries(watch.early_ends, watch, attempts)
@@ -149,8 +133,8 @@ def plan_retries(
 def killed_trainings(error: str, watch: Watch, waiting: Sequence[PlannedTraining]) -> list[TrainingConfig]:
     """Those of the `waiting` trainings whose workers Ray's error says it killed, else all that it may mean."""
     actors = re.findall(r"Selected to kill: \(Actor\((\w+)\)", error)
-    named = {config for actor in actors for config in watch.actors.get(actor, ())}
-    running = {config for trial in watch.heard_at for config in configs_of(trial)}
+    named = {config for actor in actors if actor in watch.actors for config in watch.running(watch.actors[actor])}
+    running = {config for trial in watch.heard_at for config in watch.running(trial)}
     unfinished = [plan.config for plan in waiting if plan.config not in watch.display.state.ended]
     for meant in (named, running):
         if killed := [config for config in unfinished if config in meant]:
@@ -163,11 +147,14 @@ class OutOfMemory(Exception):
 
 
 def _fit(
-    trainable: Any, groups: Sequence[Sequence[PlannedTraining]], watch: Watch, tracking: Tracking, at_once: int | None
+    trainable: Any, groups: Sequence[Group], watch: Watch, tracking: Tracking, at_once: int | None,
+    alone: Collection[TrainingConfig] = (),
 ) -> tune.ResultGrid:
-    configs = [{**trial_config(group), LABEL: watch.display.state.label(group[0].config)} for group in groups]
-    with starting_together(slots(watch.resources, live_nodes())):
-        return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
+    waiting = [Waiting(group, alone=group[0].config in alone) for group in groups]
+    most_at_once = slots(watch.resources, live_nodes())
+    chains = Chains(waiting, most_at_once, watch.display.state.training_seconds)
+    with starting_together(most_at_once):
+        return fit_trials(trainable, chains, len(groups), watch, tracking, at_once)
 
 
 def fit_trials(
@@ -198,7 +185,8 @@ def fit_trials(
         ),
     )
     try:
-        return tuner.fit()
+        with seldom_saved():
+            return tuner.fit()
     except KeyboardInterrupt:
         if not ending():  # the session may be the program's own, and live on
             scheduler.end_trials()

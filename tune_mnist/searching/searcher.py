@@ -14,7 +14,7 @@ from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.runner import OutOfMemory, fit_trials
 from tune_mnist.running.scheduling import Asha, InOrder, MedianStopping
-from tune_mnist.running.supervisor import LABEL, Watch
+from tune_mnist.running.supervisor import Watch
 from tune_mnist.running.trial import BROKEN, OUT_OF_MEMORY, run_trial
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
@@ -51,8 +51,8 @@ class StudySearch(Searcher):
         if begun is None:
             return Searcher.FINISHED if self.trials.over() and not self.trials.followers else None
         self.begun[trial_id] = begun
-        self.watch.display.state.plans.append(begun.plan)
-        return {**trial_config([begun.plan]), LABEL: self.watch.display.state.label(begun.plan.config)}
+        self.watch.display.state.plan(begun.plan)
+        return trial_config([begun.plan])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "epoch" in result:
@@ -124,7 +124,7 @@ class SearchState(RunState):
         outcomes = ", ".join(f"{counts[name]} {word}" for name, word in ENDED.items() if counts[name])
         trials = f"{sum(counts[name] for name in ENDED)}/{self.trials.spec.trials} trials"
         parts = [f"{trials} ({outcomes or 'none ended'})", f"{len(self.running)} running"]
-        parts.append(f"{sum(self.epochs.values())} model-epochs")
+        parts.append(f"{self.reported} model-epochs")
         if self.best is not None:
             accuracy, config, epoch = self.best
             parts.append(f"best {self.accuracy} {accuracy:.2%} ({self.label(config)}, epoch {epoch})")

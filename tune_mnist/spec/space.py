@@ -87,7 +87,7 @@ class Space(Strict, OfEverySetting):
     """Models: SimpleNN, MediumNN, ComplexNN, CNN, MLP, or one of your own as FILE.py:Class or package.module:Class."""
     lr: flag_type(SETTINGS["lr"]) = LR  # type: ignore[valid-type]
     batch_size: flag_type(SETTINGS["batch_size"]) = (16, 32, 64, 128)  # type: ignore[valid-type]
-    own: Own = field(default_factory=dict)
+    own: Own = field(default_factory=dict, hash=False)
     """By model the domains of settings that it has of its own, or that take the place of the others' for it."""
     sources: Suppress[Any] = ()
     """The models of one's own, as they are known once they were read."""

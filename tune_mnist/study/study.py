@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tune_mnist.study.files import (
     write_atomic,
     write_json,
 )
+from tune_mnist.study.layout import training_path
 from tune_mnist.study.own_models import MODELS, models_in, save_model
 from tune_mnist.study.rounds import Round
 from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
@@ -40,7 +42,7 @@ class Study:
 
     def training(self, key: str) -> TrainingFolder:
         """The folder of the training with this key, existing or not."""
-        return TrainingFolder(self.folder / "trainings" / key)
+        return TrainingFolder(training_path(self.folder / "trainings", key))
 
     def create(self) -> None:
         """Make the folder's inside, if need be, and clear what killed writers left.
@@ -148,20 +150,8 @@ class Study:
 
         Of specs whose seeds are added, those that were asked for so far.
         """
-        plans: dict[str, PlannedTraining] = {}
-        rounds = self.rounds()
-        context = self.context() if rounds else None
-        added = {key for _, each in rounds for one in each for key in one.added}
-        for spec in self.specs():
-            for plan in spec.trainings(spec.most_seeds):
-                later = plan.config.seed >= spec.first_seeds
-                if later and (context is None or training_key(plan.config, context) not in added):
-                    continue
-                alike = plans.setdefault(json.dumps(plan.config.identity()), plan)
-                plans[json.dumps(plan.config.identity())] = PlannedTraining(
-                    alike.config, tuple(sorted({*alike.budgets, *plan.budgets}))
-                )
-        return sorted(plans.values(), key=lambda plan: repr(plan.config))
+        added = [key for _, rounds in self.rounds() for each in rounds for key in each.added]
+        return list(_planned(tuple(self.specs()), frozenset(added), self.context() if added else None))
 
     def context(self) -> Context:
         """The context of the study's trainings."""
@@ -173,11 +163,10 @@ class Study:
         for plan in self.planned():
             self.training(training_key(plan.config, context)).tidy(plan.epochs)
 
-    def records(self, planned: Iterable[PlannedTraining], context: Context) -> list[TrainingRecord]:
-        """The record of each planned training, in the same order."""
-        return [
-            self.training(training_key(plan.config, context)).record(plan.config, plan.epochs) for plan in planned
-        ]
+    def records(self, planned: Iterable[PlannedTraining], context: Context) -> Iterator[TrainingRecord]:
+        """The record of each planned training, in the same order, read when asked for: all are large."""
+        for plan in planned:
+            yield self.training(training_key(plan.config, context)).record(plan.config, plan.epochs)
 
 
 def _as_json(recorded: Any) -> Any:
@@ -190,3 +179,20 @@ def _as_now(spec: dict[str, Any]) -> dict[str, Any]:
     recipe = spec.get("recipe", {})
     changed = {name: [value] for name, value in recipe.items() if value != SETTINGS[name].default}
     return {name: value for name, value in spec.items() if name != "recipe"} | changed
+
+
+@functools.lru_cache(maxsize=2)  # a command asks again and again, and 10,000 take a second
+def _planned(
+    specs: tuple[StudySpec, ...], added: frozenset[str], context: Context | None
+) -> tuple[PlannedTraining, ...]:
+    """The specs' trainings as `Study.planned` has them; of seeds that are added, those of the keys `added`."""
+    plans: dict[str, PlannedTraining] = {}
+    for spec in specs:
+        for plan in spec.trainings(spec.most_seeds):
+            later = plan.config.seed >= spec.first_seeds
+            if later and (context is None or training_key(plan.config, context) not in added):
+                continue
+            identity = json.dumps(plan.config.identity())
+            known = plans.setdefault(identity, plan)
+            plans[identity] = PlannedTraining(known.config, tuple(sorted({*known.budgets, *plan.budgets})))
+    return tuple(sorted(plans.values(), key=lambda plan: repr(plan.config)))

@@ -13,7 +13,6 @@ from tune_mnist.spec.words.naming import (
     cell_name,
     differing,
     in_common,
-    label,
     ordered,
     setting_text,
     value_text,
@@ -52,13 +51,13 @@ def test_the_budget_is_not_named_beside_the_epochs() -> None:
 
 def test_labels_tell_a_studys_trainings_apart_and_name_no_more() -> None:
     configs = [plan.config for plan in MANY.trainings()]
-    labels = [label(config, varying(rows(MANY))) for config in configs]
+    labels = [config.named(varying(rows(MANY))) for config in configs]
     assert len(set(labels)) == len(configs) == 32
     assert "MLP-lr0.01-b64-s0-tanh-hidden256-128-sgd-dropout0.2" in labels
     for config in (plan.config for plan in StudySpec().trainings()):
-        assert label(config, varying(rows(StudySpec()))) == config.label
+        assert config.named(varying(rows(StudySpec()))) == config.label
     alike = StudySpec(models=("CNN",), lr=(1e-3, 1e-2), batch_size=32, dropout=0.25, rotation=10.0)
-    shown = [label(plan.config, varying(rows(alike))) for plan in alike.trainings()]
+    shown = [plan.config.named(varying(rows(alike))) for plan in alike.trainings()]
     assert shown == ["CNN-lr0.001-b32-s0", "CNN-lr0.01-b32-s0"]
 
 
@@ -84,6 +83,8 @@ def test_values_as_text(value: object, text: str) -> None:
     assert setting_text("weight_decay", value) == f"weight decay {text}"
 
 
-def test_a_label_without_a_study_is_the_configs() -> None:
-    config = TrainingConfig(model="CNN", lr=1e-3, batch_size=32, schedule="cosine", budget=3)
-    assert label(config) == "CNN-lr0.001-b32-s0-e3"
+def test_without_a_study_a_label_names_what_is_not_at_its_default() -> None:
+    config = TrainingConfig(
+        model="MLP", lr=1e-3, batch_size=32, schedule="cosine", budget=3, dropout=0.2, model_settings={"hidden": "64"}
+    )
+    assert config.label == "MLP-lr0.001-b32-s0-e3-hidden64-dropout0.2-cosine"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tune_mnist.spec.models import place_of
-from tune_mnist.spec.training import TrainingConfig
 
 BASE = ("model", "lr", "batch_size", "epochs")
 """What a cell is always called by."""
@@ -107,19 +106,6 @@ def cell_name(row: Mapping[str, Any], names: Iterable[str] = BASE) -> str:
     """A cell in words: its model, and those of the settings `names` that it has, the epochs last."""
     names = [name for name in dict.fromkeys(["model", *names]) if not _is_none(row.get(name))]
     return ", ".join(setting_text(name, row[name]) for name in sorted(names, key=lambda name: name == "epochs"))
-
-
-def label(config: TrainingConfig, names: Iterable[str] = ()) -> str:
-    """A training's short name on dashboards and in logs: model, lr, batch size, seed, and its other `names`."""
-    settings = config.row()
-    further = {name: settings.get(name) for name in names if name not in (*BASE, "seed")}
-    words = [
-        str(value) if isinstance(value, str) and value.isidentifier() else f"{name}{value_text(value)}"
-        for name, value in further.items() if value is not None
-    ]
-    parts = [config.model, f"lr{config.lr:g}", f"b{config.batch_size}", f"s{config.seed}"]
-    budget = [] if config.budget is None else [f"e{config.budget}"]
-    return "-".join([*parts, *budget, *words])
 
 
 def _is_none(value: Any) -> bool:
