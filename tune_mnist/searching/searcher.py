@@ -22,8 +22,9 @@ from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.searching.suggesting import distributions
 from tune_mnist.searching.trials import ENDED, BegunTrial, Trials
 from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.training import Context, trial_config
+from tune_mnist.spec.training import Context, TrainingConfig, trial_config
 from tune_mnist.study.progress import RunState
+from tune_mnist.study.training_folder import STOPPED_EARLY
 
 REDUCTION = 2  # of the trainings that reach a rung (of 15 epochs: 3, 6, 12) ASHA lets about half go on
 GRACE = 1 / 5  # of the epochs are trained before a training may be stopped: small learning rates start slowly
@@ -116,6 +117,12 @@ class SearchState(RunState):
     def total_epochs(self) -> int:
         """Model-epochs if every trial ran to its end."""
         return self.trials.spec.trials * self.trials.spec.epochs if self.trials else 0
+
+    def end(self, config: TrainingConfig, status: str) -> None:
+        """A training ended; one that its trial's scheduler stopped comes as complete, though it is not at its end."""
+        last = self.epochs.get(config, self._planned.get(config, 0))
+        stopped = status == "complete" and last < self._planned.get(config, 0)
+        super().end(config, STOPPED_EARLY if stopped else status)
 
     def summary(self) -> str:
         """One line: trials by how they ended, model-epochs reported, best so far."""

@@ -106,7 +106,7 @@ class RunState:
             self.best = Best(row[self.accuracy], config, row["epoch"])
 
     def end(self, config: TrainingConfig, status: str) -> None:
-        """A training ended: "complete", "diverged" or "failed"."""
+        """A training ended: "complete", "stopped early", "diverged" or "failed"."""
         self.running.pop(config, None)
         left = self._planned.get(config, 0) - self.epochs.get(config, 0)
         before = self.ended.get(config)

@@ -17,9 +17,10 @@ from tune_mnist.running.titles import title
 from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.seen import SeenFolder
+from tune_mnist.study.training_folder import STOPPED_EARLY
 
 REFRESH_SECONDS = 2.0  # Ray forgets a gauge that is not set again within its report interval, 10 seconds
-STATES = ("waiting", "running", "complete", "diverged", "failed")
+STATES = ("waiting", "running", "complete", STOPPED_EARLY, "diverged", "failed")
 TRAINING = ("study", "training", "model", "lr", "batch", "seed")
 
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
