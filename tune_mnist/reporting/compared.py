@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
-from tune_mnist.spec.words.naming import short_name, value_text
+from tune_mnist.spec.words.naming import setting_text, short_name, value_text
 from tune_mnist.tables.comparison import Best, Comparison
 from tune_mnist.tables.text import interval, p_value, percent, points, print_table
 from tune_mnist.training.packing import finite_or_none
@@ -19,6 +19,7 @@ FLATTERED = (
 )
 WIDTH = 80
 """Columns that a table takes where there is no terminal."""
+COMMA = ", "
 SHOWN = 20
 """Rows shown at least, if there are so many; all that differ beyond noise are."""
 
@@ -35,9 +36,12 @@ def print_comparison(comparison: Comparison, *, as_json: bool = False) -> None:
         print("\nThe studies have no setting to compare along, as they have no values in common of one that varies.")
         return
     differing = int(cells["beyond_noise"].sum())
-    names = ", ".join(map(short_name, comparison.along))
+    told = [name for name in comparison.along if cells[name].nunique() > 1]
+    fixed = [setting_text(name, cells[name].iloc[0]) for name in comparison.along if name not in told]
+    names = ", ".join(map(short_name, told)) or "settings"
     print()
-    print_table(_table(comparison, max(SHOWN, differing)), f"The best cells with the same {names}", width=WIDTH)
+    title = f"The best cells with the same {names}{f', all with {COMMA.join(fixed)}' if fixed else ''}"
+    print_table(_table(comparison, told, max(SHOWN, differing)), title, width=WIDTH)
     print(
         f"\n{differing} of {len(cells)} shared cells differ beyond noise; "
         f"in the mean {points(cells['difference'].mean())} points"
@@ -88,13 +92,13 @@ def _tested(best: Best) -> str:
     return f"; on the test set {percent(best.test_accuracy)} ({interval(best.test_low, best.test_high)})"
 
 
-def _table(comparison: Comparison, most: int) -> pd.DataFrame:
-    """The first rows of the cells, as texts."""
+def _table(comparison: Comparison, settings: Sequence[str], most: int) -> pd.DataFrame:
+    """The first rows of the cells, their `settings` and what was compared, as texts."""
     cells, (first, second) = comparison.cells.head(most), comparison.names
-    told = pd.DataFrame({short_name(name): cells[name].map(value_text) for name in comparison.along})
-    told = told.assign(**{"1st": cells["first"].map(percent), "2nd": cells["second"].map(percent)})
-    told = told.rename(columns={"1st": first, "2nd": second} if first != second else {})
+    told = pd.DataFrame({short_name(name): cells[name].map(value_text) for name in settings}, index=cells.index)
+    told[first] = cells["first"].map(percent)
+    told[second if second != first else f"{second} (2)"] = cells["second"].map(percent)
     told["points"] = cells["difference"].map(points)
     told["p, corrected"] = cells["p_adjusted"].map(lambda p: p_value(p) or "-")
-    told[""] = cells["beyond_noise"].map({True: "beyond noise", False: ""})
+    told["beyond noise"] = cells["beyond_noise"].map({True: "yes", False: "no"})
     return told
