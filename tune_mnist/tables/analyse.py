@@ -136,6 +136,10 @@ def analyse(
     scores = [score(share, bits) for share, bits in zip(cells[accuracy], cells.pop(correct), strict=True)]
     samples = samples_of(cells, by, scores)
     summary = summarise(cells, by, PREFIX[protocol], samples)
+    for name in by:
+        if cells[name].dtype == object and summary[name].dtype == float:  # whole numbers where some have none
+            values = [None if pd.isna(value) else int(value) for value in summary[name]]
+            summary[name] = pd.Series(values, dtype=object)
     best, method = leaders(summary, by, samples, level)
     return Tables(
         epochs=_epochs(trainings, varying, metrics),
@@ -256,7 +260,12 @@ def _status_and_epoch(record: TrainingRecord | None, budget: int) -> tuple[str, 
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(floats, float))
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(floats, float))
+    for name in frame.columns.difference([*SWEPT, *SETTINGS, *floats]):
+        values = [row.get(name) for row in rows]
+        if None in values and any(type(value) in (int, bool) for value in values):  # else they would be floats
+            frame[name] = pd.Series(values, dtype=object)
+    return frame
 
 
 def _mean_scores(trainings: list[_Training], by: list[str], test_scores: TestScores) -> dict[CellKey, dict[str, float]]:
@@ -265,7 +274,7 @@ def _mean_scores(trainings: list[_Training], by: list[str], test_scores: TestSco
     for training in trainings:
         for budget in training.budgets:
             values = {**training.config.row(), "epochs": budget}
-            cell = tuple(values[name] for name in by)
+            cell = tuple(values.get(name) for name in by)
             scores.setdefault(cell, []).append(test_scores.get((training.config, budget), {}))
     # A mean over some of the seeds would not compare with the others': all of them or none.
     return {
