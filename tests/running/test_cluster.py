@@ -126,8 +126,7 @@ def as_driver(address: str, folder: Path) -> dict[str, Any]:
             mine = dataclasses.replace(resources, gpus_per_trial=share)
             with Display(RunState(plans, "val_accuracy"), Console(quiet=True)) as display:
                 watch = Watch(display, study, Context(protocol="holdout", data_sha256="none"), mine)
-                groups = [[plan] for plan in plans]
-                runner._fit(waiting(study.folder, int(1 / share)), groups, watch, Tracking(), at_once=None)
+                runner._fit(waiting(study.folder, int(1 / share)), plans, watch, Tracking(), at_once=None)
             found[f"{share:g}"] = most_at_once(study.folder)
         runner.run_trial = needing  # type: ignore[attr-defined]
         study = made(folder / "memory")

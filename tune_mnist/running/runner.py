@@ -15,7 +15,7 @@ from ray.tune.logger import JsonLoggerCallback
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from tune_mnist.running.chains import Chains, Group, Waiting
+from tune_mnist.running.chains import Chains, Waiting
 from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import KILLED, Attempt, EarlyEnd, next_attempt, next_round
@@ -97,8 +97,8 @@ def run_trainings(
             alone = [config for config, attempt in attempts.items() if attempt.alone]
             over: set[TrainingConfig] = set()
             try:
-                groups = packed(now, context.device, slots(watch.resources, live_nodes()), alone, data.train.classes)
-                results = _fit(trainable, groups, watch, tracking or Tracking(), 1 if first.kills else None, alone)
+                at_once = 1 if first.kills else None
+                results = _fit(trainable, now, watch, tracking or Tracking(), at_once, alone, data.train.classes)
                 over = {plan.config for plan in now} - plan_retries(watch.early_ends, watch, attempts)
             except OutOfMemory as error:
                 plan_retries(watch.early_ends, watch, attempts)
@@ -147,11 +147,12 @@ class OutOfMemory(Exception):
 
 
 def _fit(
-    trainable: Any, groups: Sequence[Group], watch: Watch, tracking: Tracking, at_once: int | None,
-    alone: Collection[TrainingConfig] = (),
+    trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, tracking: Tracking, at_once: int | None,
+    alone: Collection[TrainingConfig] = (), classes: int = CLASSES,
 ) -> tune.ResultGrid:
-    waiting = [Waiting(group, alone=group[0].config in alone) for group in groups]
     most_at_once = slots(watch.resources, live_nodes())
+    groups = packed(plans, watch.context.device, most_at_once, alone, classes)
+    waiting = [Waiting(group, alone=group[0].config in alone) for group in groups]
     chains = Chains(waiting, most_at_once, watch.display.state.training_seconds)
     with starting_together(most_at_once):
         return fit_trials(trainable, chains, len(groups), watch, tracking, at_once)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tune_mnist.spec.training import PREFIX, PlannedTraining, Protocol, TrainingConfig
+from tune_mnist.spec.training import FIELDS, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.spec.words.naming import BASE, cell_name, differing, in_common, varying
 from tune_mnist.study.training_folder import STOPPED_EARLY, TrainingRecord
 from tune_mnist.tables.standings import (
@@ -156,6 +156,10 @@ def analyse(
     scores = [score(share, bits) for share, bits in zip(cells[accuracy], cells.pop(correct), strict=True)]
     samples = samples_of(cells, by, scores)
     summary = summarise(cells, by, PREFIX[protocol], samples)
+    for name in by:
+        if cells[name].dtype == object and summary[name].dtype == float:  # whole numbers where some have none
+            values = [None if pd.isna(value) else int(value) for value in summary[name]]
+            summary[name] = pd.Series(values, dtype=object)
     best, method = leaders(summary, by, samples, level)
     return Tables(
         epochs=_epochs(trainings, further, metrics),
@@ -226,7 +230,12 @@ def _status_and_epoch(record: TrainingRecord | None, budget: int) -> tuple[str, 
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(floats, float))
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(floats, float))
+    for name in frame.columns.difference([*FIELDS, *floats]):
+        values = [row.get(name) for row in rows]
+        if None in values and any(type(value) in (int, bool) for value in values):  # else they would be floats
+            frame[name] = pd.Series(values, dtype=object)
+    return frame
 
 
 def _mean_scores(trainings: list[Training], by: list[str], test_scores: TestScores) -> dict[CellKey, dict[str, float]]:
