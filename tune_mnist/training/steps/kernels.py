@@ -19,20 +19,23 @@ from numpy.typing import NDArray
 from tune_mnist.training.batches import Lot, Rows
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.jit import compiled
-from tune_mnist.training.steps.adamw import Rate, adamw, may_rest, move, move_packed
+from tune_mnist.training.steps.adamw import Rate, may_rest
 from tune_mnist.training.steps.alive import all_finite, list_alive, pack
 from tune_mnist.training.steps.network import Network, Workspace, delta_of, parameters_of, units_of, workspace
 from tune_mnist.training.steps.products import (
     Floats,
     Numbers,
-    add_sparse,
     matrix,
     multiply,
     repeat,
+    sparse_sum,
     sum_rows,
     transpose,
 )
-from tune_mnist.training.steps.registers import LANES
+from tune_mnist.training.steps.registers import LANES, move
+
+PACKED = 0.75
+"""The largest share of a gradient's columns that are packed: below it that is faster (benchmarks/steps.py)."""
 
 
 class Plan(NamedTuple):
@@ -55,10 +58,10 @@ def first_layer(
     parameters = parameters_of(network, 0)
     weights, biases = parameters[:-1], parameters[-1]
     if by_picture is not None:
-        repeat(out, biases - sums)
+        start = biases - sums
         for r in range(len(out)):
             begin, end = by_picture.offsets[first + r], by_picture.offsets[first + r + 1]
-            add_sparse(out[r], weights, by_picture.columns, by_picture.values, begin, end)
+            sparse_sum(out[r], start, weights, by_picture.columns, by_picture.values, begin, end)
     if dense is not None:
         repeat(out, biases)
         multiply(out, dense[first:first + len(out)], weights, every, every, len(weights))
@@ -185,13 +188,16 @@ def update_dense(
     Only the inputs in `rows` and outputs in `columns` are not 0 for all pictures. Returns whether all are finite after.
     """
     count, n_in = inputs.shape
-    n_out, place, zero, rests = delta.shape[1], network.places[layer], delta.dtype.type(0), may_rest(rate)
-    flat, means, squares = network.flat, network.means, network.squares
-    packs = packing_pays(n_columns, n_out, count)
-    factors = pack(delta, columns, n_columns, space.packed, space.starts, space.lanes) if packs else delta
+    n_out, place, zero = delta.shape[1], network.places[layer], delta.dtype.type(0)
+    flat, means, squares, starts, lanes = network.flat, network.means, network.squares, space.starts, space.lanes
+    lr, root, kept, rests = rate.lr, rate.root, rate.kept, may_rest(rate)
+    nothing = space.nothing[:n_out]
+    rest = nothing[0]  # not a constant, with which this processor's instruction for it is slow
+    packs = packing_pays(n_columns, n_out)
+    factors = pack(delta, columns, n_columns, space.packed, starts, lanes) if packs else delta
     side_by_side, strip = matrix(space.turned, count, LANES), matrix(space.strip, LANES, factors.shape[1])
     finite, row = True, 0
-    for i in range(0, n_rows, LANES):
+    for i in range(0, max(1, n_rows), LANES):
         some = min(LANES, n_rows - i)
         here = strip[:fours(some)]
         for r in range(count):  # side by side, as rows far apart would push each other out of the caches
@@ -201,39 +207,31 @@ def update_dense(
                 side_by_side[r, q] = zero
         here[:] = 0
         multiply(here, side_by_side.T, factors, space.every, space.every, count)
-        for q in range(some):
-            while row < rows[i + q]:
-                finite &= move_packed(
-                    flat, means, squares, place + row * n_out, n_out, strip[0], space.none, space.none, zero,
-                    rate.lr, rate.root, rate.kept, rests,
+        q, end = 0, n_in if i + some == n_rows else rows[i + some]
+        while row < end:
+            at = place + row * n_out
+            if q < some and row == rows[i + q]:
+                gradient = strip[q]
+                finite &= move(
+                    flat, means, squares, at, n_out, gradient, packs, starts, lanes, rest, lr, root, kept, rests
                 )
-                row += 1
-            if packs:
-                finite &= move_packed(
-                    flat, means, squares, place + row * n_out, n_out, strip[q], space.starts, space.lanes, zero,
-                    rate.lr, rate.root, rate.kept, rests,
-                )
+                q += 1
             else:
                 finite &= move(
-                    flat, means, squares, place + row * n_out, n_out, strip[q], space.starts, space.lanes, zero,
-                    rate.lr, rate.root, rate.kept, rests,
+                    flat, means, squares, at, n_out, nothing, False, starts, lanes, rest, lr, root, kept, rests
                 )
             row += 1
-    while row < n_in:
-        finite &= move_packed(
-            flat, means, squares, place + row * n_out, n_out, strip[0], space.none, space.none, zero,
-            rate.lr, rate.root, rate.kept, rests,
-        )
-        row += 1
-    background = space.background[:n_out]
+    background, at = space.background[:n_out], place + n_in * n_out
     sum_rows(background, delta)
-    return finite & adamw(network, place + n_in * n_out, background, rate)
+    return finite & move(
+        flat, means, squares, at, n_out, background, False, starts, lanes, zero, lr, root, kept, rests
+    )
 
 
 @compiled
-def packing_pays(n_columns: int, width: int, count: int) -> bool:
-    """Whether it is faster to leave out of a gradient's `width` columns all but `n_columns`, for `count` pictures."""
-    return n_columns <= 0.75 * width
+def packing_pays(n_columns: int, width: int) -> bool:
+    """Whether it is faster to leave out of a gradient's `width` columns all but `n_columns`."""
+    return n_columns <= PACKED * width
 
 
 @compiled
@@ -243,39 +241,25 @@ def update_sparse(
 ) -> None:
     """AdamW on the first layer, of sparse pictures; `space.sums` becomes the sum of its new weights' rows."""
     weights, sums, n_out, zero = parameters_of(network, 0)[:-1], space.sums, delta.shape[1], delta.dtype.type(0)
-    flat, means, squares, rests = network.flat, network.means, network.squares, may_rest(rate)
+    flat, means, squares, starts, lanes = network.flat, network.means, network.squares, space.starts, space.lanes
+    lr, root, kept, rests = rate.lr, rate.root, rate.kept, may_rest(rate)
     pictures, heights = by_pixel.columns, by_pixel.values
-    packs = packing_pays(n_columns, n_out, len(delta))
-    factors = pack(delta, columns, n_columns, space.packed, space.starts, space.lanes) if packs else delta
+    packs = packing_pays(n_columns, n_out)
+    factors = pack(delta, columns, n_columns, space.packed, starts, lanes) if packs else delta
     background, gradient = space.background[:factors.shape[1]], space.strip[:factors.shape[1]]
     sum_rows(background, factors)
+    start = -background
     sums[:] = 0
     for pixel in range(len(weights)):
         begin, end = offsets[pixel], offsets[pixel + 1]
-        for j in range(len(gradient)):
-            gradient[j] = -background[j]
-        add_sparse(gradient, factors, pictures, heights, begin, end)
-        if packs:
-            rest = zero if end > begin else -zero
-            move_packed(
-                flat, means, squares, pixel * n_out, n_out, gradient, space.starts, space.lanes, rest,
-                rate.lr, rate.root, rate.kept, rests,
-            )
-        else:
-            move(
-                flat, means, squares, pixel * n_out, n_out, gradient, space.starts, space.lanes, zero,
-                rate.lr, rate.root, rate.kept, rests,
-            )
+        sparse_sum(gradient, start, factors, pictures, heights, begin, end)
+        rest = zero if end > begin else -zero  # what the sums of what is left out are
+        at = pixel * n_out
+        move(flat, means, squares, at, n_out, gradient, packs, starts, lanes, rest, lr, root, kept, rests)
         for j in range(n_out):
             sums[j] += weights[pixel, j]
-    biases = len(weights) * n_out
-    if packs:
-        move_packed(
-            flat, means, squares, biases, n_out, background, space.starts, space.lanes, zero,
-            rate.lr, rate.root, rate.kept, rests,
-        )
-    else:
-        adamw(network, biases, background, rate)
+    at = len(weights) * n_out
+    move(flat, means, squares, at, n_out, background, packs, starts, lanes, zero, lr, root, kept, rests)
 
 
 @compiled

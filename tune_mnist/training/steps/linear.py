@@ -16,12 +16,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.training.batches import Lot, Pictures, as_tensor, epoch_lots, epoch_order, evaluation_lot, generator, sparse_rows
+from tune_mnist.training.batches import (
+    Lot,
+    Pictures,
+    as_tensor,
+    epoch_lots,
+    epoch_order,
+    evaluation_lot,
+    generator,
+    sparse_rows,
+)
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.models import FullyConnected
 from tune_mnist.training.steps import kernels
 from tune_mnist.training.steps.adamw import make_rates
-from tune_mnist.training.steps.base import CheckpointedSteps
+from tune_mnist.training.steps.base import BETA1, CheckpointedSteps
 from tune_mnist.training.steps.dormant import Core, core_of, put_back
 from tune_mnist.training.steps.network import Network
 from tune_mnist.training.steps.registers import LANES
@@ -116,8 +125,9 @@ class LinearSteps(CheckpointedSteps):
     def _core(self) -> Core | None:
         """What has to be trained of the network, if that is clearly less than all of it."""
         config, pictures = self.config, self.train.nonzero
-        still = not (config.weight_decay or config.ema_decay) and math.isfinite(10 * self.flat.numpy().dtype.type(config.lr))
-        if len(self.sizes) < 3 or not still or config.augments or pictures is None:
+        largest = config.lr / (1 - BETA1)  # over the first step's bias correction
+        at_rest = not (config.weight_decay or config.ema_decay) and largest < torch.finfo(self.dtype).max
+        if len(self.sizes) < 3 or not at_rest or config.augments or pictures is None:
             return None
         return core_of(self._network(), sparse_rows(pictures, self.dtype))
 
@@ -152,7 +162,7 @@ class LinearSteps(CheckpointedSteps):
                 after_step(steps_before + end)
 
     def _masks(self, record: Record, steps: range, pictures: int) -> NDArray[np.floating[Any]]:
-        """What dropout multiplies the hidden layers' values of batches of a lot of `pictures` by, as the kernels take it."""
+        """What dropout multiplies hidden values by, in steps of a lot of `pictures`, as the kernels take it."""
         kept, size = 1 - self.config.dropout, self.config.batch_size
         masks = []
         for step in steps:
