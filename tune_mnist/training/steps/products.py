@@ -102,3 +102,9 @@ def transpose(out: Floats, matrix: Floats, columns: Numbers, count: int) -> None
         for r in range(rows):
             out[j, r] = matrix[r, j]
         out[j, rows:] = 0
+
+
+@compiled
+def fours(rows: int) -> int:
+    """The number of rows filled up to a multiple of 4, as products are fast with."""
+    return (rows + 3) // 4 * 4

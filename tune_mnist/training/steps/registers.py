@@ -1,4 +1,4 @@
-"""The inner loops of the steps' products, as LLVM instructions: sums that stay in vector registers.
+"""The inner loops of the steps' products, as LLVM instructions: sums that stay in vector registers; and of AdamW.
 
 A sum begins with what `out` holds and goes on in the order of its terms, one fused multiply-add after the other, so the
 bits do not depend on the shape of the tiles. Numbers of `out` and `right` lie row by row, without gaps.
