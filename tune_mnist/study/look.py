@@ -6,7 +6,7 @@ import datetime
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -82,6 +82,8 @@ class Look:
     """By key, each training's record, and the stamps and epochs for which it was read."""
     dead: Stamp | None = None
     """The lock's stamp when its holder was last seen not to live."""
+    on_record: Callable[[TrainingRecord], None] = lambda record: None
+    """Is given every record that is read, and again each time it has changed."""
 
     def __call__(self) -> Status:
         """Where the study stands now.
@@ -135,6 +137,7 @@ class Look:
         version = (stamps, plan.epochs)
         if folder.key not in self.seen or self.seen[folder.key][0] != version:
             self.seen[folder.key] = (version, folder.record(plan.config, plan.epochs))
+            self.on_record(self.seen[folder.key][1])
         return self.seen[folder.key][1]
 
 
