@@ -187,6 +187,7 @@ def serve_until_interrupted(study: Study, port: int) -> None:
     Raises:
         UserError: as `served` does.
     """
+    print(f"reading {study.folder}", file=sys.stderr, flush=True)
     with served(study, port) as server, contextlib.suppress(KeyboardInterrupt):
         print(f"Watch {study.name} on {server.address}; Ctrl-C ends it", flush=True)
         server.serve_forever()
