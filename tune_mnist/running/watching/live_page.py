@@ -24,8 +24,8 @@ from tune_mnist.study.study import Study
 
 PAGE = Path(__file__).parent / "watch.html"
 HOST = "127.0.0.1"
-LEAST_SECONDS, IDLE_SECONDS = 0.4, 2.0
-"""Between two questions of a page: while the study runs, unless a look takes longer, and otherwise."""
+LEAST_SECONDS, IDLE_SECONDS, MOST_SECONDS = 0.4, 2.0, 5.0
+"""Between two questions of a page: while the study runs, otherwise, and at most where a look takes long."""
 CONNECTION_SECONDS = 60.0
 HEADERS = {
     "Cache-Control": "no-store",
@@ -63,11 +63,9 @@ class WatchedStudy:
             if time.monotonic() - self.looked > LEAST_SECONDS / 2:  # else another page has just asked
                 self.status = self._look()
             version = f"{self.session}.{self.curves.version}"
-            running = self.status.state == "running"
-            told = _told(self.status) | {
-                "version": version, "session": self.session,
-                "wait_seconds": max(LEAST_SECONDS if running else IDLE_SECONDS, 2 * self.look_seconds),
-            }
+            pause = LEAST_SECONDS if self.status.state == "running" else IDLE_SECONDS
+            pause = max(pause, min(2 * self.look_seconds, MOST_SECONDS))
+            told = _told(self.status) | {"version": version, "session": self.session, "wait_seconds": pause}
             return told if since == version else told | self.curves.shown(filters)
 
     def points(self, numbers: list[int]) -> list[dict[str, Any]]:
