@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from tune_mnist.tables.analyse import Tables
 
+DRAWING = "drawing figures"
 STARTED_SECONDS = 10.0
 """How long after Ray trials have started, too."""
 
@@ -94,6 +96,9 @@ def session(experiment: Experiment, study: Study, console: Console) -> Iterator[
     So is the code of the steps, where this machine has none yet. What the end of a run needs is imported while trials
     run.
     """
+    ray, address = sys.modules.get("ray"), experiment.resources.address
+    if ray is None or not ray.is_initialized():  # else a session of the program's own
+        say(console, "starting Ray" if address is None else f"joining Ray at {address}")
     from tune_mnist.running.session import ray_session
 
     over = threading.Event()

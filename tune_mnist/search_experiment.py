@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
+from tune_mnist.experiment import DRAWING, Experiment, check_experiment, open_study, say, score, session, unscored
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
@@ -79,6 +79,7 @@ def run_search(
         from tune_mnist.reporting.publish import write_results
         from tune_mnist.tables.of_study import tables_of
 
+        say(console, DRAWING)
         tables = tables_of(study)
         write_results(study, tables)
         return SearchResult(study.folder, tables, *write_search(trials))

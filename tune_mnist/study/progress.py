@@ -143,22 +143,26 @@ class RunState:
 
     def summary(self) -> str:
         """One line: share done, model-epochs, trainings, best so far, time left."""
-        done = self.done_epochs
-        total = self.total_epochs
-        parts = [
-            f"{done / max(1, total):4.0%}  {done}/{total} model-epochs",
-            f"{len(self.ended)}/{len(self.plans)} trainings", f"{len(self.running)} running",
-        ]
-        failed = self.counts["failed"]
-        if failed:
-            parts.append(f"{failed} failed")
-        if self.best is not None:
-            best = self.best
-            parts.append(f"best {self.accuracy} {best.accuracy:.2%} ({best.config.label}, epoch {best.epoch})")
+        done, total = self.done_epochs, self.total_epochs
+        share = f"{done / max(1, total):4.0%}  {done}/{total} model-epochs"
+        return ", ".join(filter(None, [share, self.trainings_in_words(), self.best_in_words(), self.left_in_words()]))
+
+    def trainings_in_words(self) -> str:
+        """How many trainings have ended, run and failed."""
+        failed = f", {self.counts['failed']} failed" if self.counts["failed"] else ""
+        return f"{len(self.ended)}/{len(self.plans)} trainings, {len(self.running)} running{failed}"
+
+    def best_in_words(self) -> str:
+        """The best so far, "" before the first epoch."""
+        if self.best is None:
+            return ""
+        accuracy, config, epoch = self.best
+        return f"best {self.accuracy} {accuracy:.2%} ({config.label}, epoch {epoch})"
+
+    def left_in_words(self) -> str:
+        """The time left, "" before the first epoch and after the last training."""
         eta = self.eta_seconds()
-        if eta is not None and len(self.ended) < len(self.plans):
-            parts.append(f"about {clock(eta)} left")
-        return ", ".join(parts)
+        return "" if eta is None or len(self.ended) == len(self.plans) else f"about {clock(eta)} left"
 
 
 def _kind(config: TrainingConfig) -> Kind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,9 +69,10 @@ class Seen:
     begun is there as soon as the folder above it changes. So only those in between are looked at one by one.
     """
 
-    def __init__(self, study: Study, asked: Any) -> None:
+    def __init__(self, study: Study, asked: Any, on_record: Callable[[TrainingRecord], None]) -> None:
         self.asked = asked
         """What the study was asked for."""
+        self.on_record = on_record
         planned, context = study.planned(), study.context()
         self.progress = RunState(planned, f"{PREFIX[context.protocol]}_accuracy")
         self.plans = {training_key(plan.config, context): plan for plan in planned}
@@ -134,6 +136,7 @@ class Seen:
         if known is not None and known.stamps == stamps:
             return True
         record = folder.record(plan.config, plan.epochs)
+        self.on_record(record)
         if known is not None and _undone(known.record, record):
             return False
         self._count(key, known, Open(stamps, record))

@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from tune_mnist.study.progress import RunState
 
@@ -16,18 +17,23 @@ SHOWN = 12
 
 
 def view(state: RunState) -> Group:
-    """A run's bar, its running trainings and its summary, for a terminal."""
+    """A run's bar, its running trainings, how many have ended and the best, for a terminal of 80 columns or more."""
     bar = Progress(TextColumn("{task.percentage:3.0f}%"), BarColumn(None), TextColumn("{task.description}"))
-    bar.add_task(f"{state.done_epochs}/{state.total_epochs} model-epochs", total=state.total_epochs,
-                 completed=state.done_epochs)
-    table = Table("model", "lr", "batch", "seed", "epoch", "train loss", state.accuracy, box=None)
+    done = f"{state.done_epochs}/{state.total_epochs} model-epochs"
+    words = ", ".join(filter(None, [done, state.left_in_words()]))
+    bar.add_task(words, total=state.total_epochs, completed=state.done_epochs)
+    table = Table("model", box=None)
+    for name in ("lr", "batch", "seed", "epoch", "train loss", state.accuracy):
+        table.add_column(name, justify="right")
     for config, row in list(state.running.items())[:SHOWN]:
         loss, accuracy = row.get("train_loss"), row.get(state.accuracy)
         table.add_row(
             config.model, f"{config.lr:g}", str(config.batch_size), str(config.seed), str(row.get("epoch", "-")),
             "-" if loss is None else f"{loss:.4f}", "-" if accuracy is None else f"{accuracy:.2%}",
         )
-    return Group(bar, table, state.summary())
+    more = len(state.running) - SHOWN
+    lines = [f"… and {more} more" if more > 0 else "", state.trainings_in_words(), state.best_in_words()]
+    return Group(bar, table, *(Text(line) for line in lines if line))
 
 
 class Display:
