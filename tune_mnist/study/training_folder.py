@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Collection, Iterable
@@ -106,7 +105,7 @@ class TrainingFolder:
 
     def describe(self, config: TrainingConfig, context: Context) -> None:
         """Write what the training is, unless that is on disk already."""
-        content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
+        content = {"config": vars(config), "context": vars(context)}
         if self._read("config.json") != content:
             write_json(self.folder / "config.json", content)
 

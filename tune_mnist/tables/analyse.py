@@ -196,11 +196,11 @@ def _sort_key(config: TrainingConfig) -> tuple[Any, ...]:
 
 
 def _cells(trainings: list[_Training], varying: list[str], metrics: list[str], correct: str) -> pd.DataFrame:
-    """A row per cell and seed, the last column, `correct`, being which pictures are right, compressed, or None."""
+    """A row per cell and seed, the last column, `correct`, being which pictures are right, as bits, or None."""
     reached = [status_and_row(training.course, budget) for training in trainings for budget in training.budgets]
     courses = [training.course for training in trainings for _ in training.budgets]
     values = np.full((len(reached), len(metrics)), np.nan)
-    bits: list[bytes | None] = [None] * len(reached)
+    bits: list[np.ndarray | None] = [None] * len(reached)
     for place, (course, (_, row)) in enumerate(zip(courses, reached, strict=True)):
         if course is not None and row is not None:
             values[place] = course.values[row]

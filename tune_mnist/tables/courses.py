@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 from tune_mnist.study.training_folder import Status, TrainingRecord
+from tune_mnist.training.packing import unpack_bytes
 
 SECONDS = ("train_seconds", "eval_seconds")
 
@@ -24,8 +24,8 @@ class Course(NamedTuple):
     """Their numbers, rising, int (epochs,)."""
     values: np.ndarray
     """Their metrics, float (epochs, metrics), NaN where one is not known."""
-    correct: Mapping[int, bytes]
-    """By epoch, at the budgets and at the end, which pictures are right: bits, compressed."""
+    correct: Mapping[int, np.ndarray]
+    """By epoch, at the budgets and at the end, which pictures are right: bits, uint8 (pictures / 8, rounded up,)."""
     seconds: tuple[float, float]
     """To train and to evaluate, as far as planned."""
 
@@ -60,7 +60,7 @@ def _course(record: TrainingRecord, budgets: Sequence[int], metrics: Sequence[st
         record.status, record.error,
         np.array([row["epoch"] for row in rows], dtype=np.int64),
         np.array(values, dtype=float).reshape(len(rows), len(metrics)),
-        {row["epoch"]: base64.b64decode(row[correct]) for row in rows if row["epoch"] in shown and row.get(correct)},
+        {row["epoch"]: unpack_bytes(row[correct]) for row in rows if row["epoch"] in shown and row.get(correct)},
         (math.fsum(timing[SECONDS[0]] for timing in timings), math.fsum(timing[SECONDS[1]] for timing in timings)),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -63,11 +62,11 @@ Sample = Mapping[int, Score]
 def score(accuracy: float, packed: object) -> Score:
     """A `Score` from a row's accuracy and bits, if it has any; the number of pictures follows from both.
 
-    The bits are packed as `pack_bits` does, or without its base64.
+    The bits are packed as `pack_bits` does, or not.
     """
-    if not isinstance(packed, (str, bytes)) or not accuracy > 0:
+    if not isinstance(packed, (str, np.ndarray)) or not accuracy > 0:
         return Score(accuracy, None)
-    bits = unpack_bytes(packed) if isinstance(packed, str) else np.frombuffer(zlib.decompress(packed), np.uint8)
+    bits = unpack_bytes(packed) if isinstance(packed, str) else packed
     pictures = round(int(ones(bits)) / accuracy)
     return Score(accuracy, Right(bits[: (pictures + 7) // 8], pictures))
 
