@@ -74,6 +74,7 @@ def test_the_page_is_whole_and_needs_no_network(tmp_path: Path) -> None:
         assert said in text
 
 
+@pytest.mark.slow
 def test_the_same_study_gives_the_same_bytes_and_another_run_another_footer(tmp_path: Path) -> None:
     first = page(tmp_path / "a" / "study", scored=3)
     study = made_study(tmp_path / "a" / "study", SPEC)
