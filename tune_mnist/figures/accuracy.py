@@ -18,10 +18,14 @@ from matplotlib.ticker import MaxNLocator
 from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, styled
 from tune_mnist.spec.training import Protocol
 from tune_mnist.tables.analyse import split_name
-from tune_mnist.tables.slices import Heatmap, floor, heatmap, models_in, series
+from tune_mnist.tables.slices import Heatmap, floor, heatmap, models_in, series, thinned
 from tune_mnist.tables.text import NAMES
 
 MARKERS = "osD^vPX*"
+MOST_TICKS, MOST_LINES = 24, 12
+"""Of a panel of lines: no eye tells more apart."""
+MOST_ROWS, MOST_NUMBERS = 60, 16
+"""Of a heatmap the rows, and columns; up to how many of them each has its number."""
 COMPRESSED = 0.18  # share of an axis's height that the values below its floor get
 
 
@@ -33,10 +37,11 @@ def accuracy_lines(
 
     `x`, `line` and `row` are lr, batch_size and epochs in some order. Bars are 95% intervals.
     """
+    whole, summary = summary, thinned(summary, {x: MOST_TICKS, line: MOST_LINES})
     models = models_in(summary)
     crowded = len(models) * sum(len(f"{value:g}") + 2 for value in summary[x].unique()) > 90
     figure, axes = make_panels(len(row_values), len(models), 2.3 if crowded else 2.0)
-    notes = [_seeds(summary), _bars(summary)]
+    notes = [_seeds(summary), _bars(summary), *_left_out(whole, summary, (x, line))]
     for value, panels in zip(row_values, axes, strict=True):
         table = series(summary, x, line, **{row: value})
         if _scale_accuracy(panels, table):
@@ -63,16 +68,19 @@ def accuracy_heatmap(summary: pd.DataFrame, protocol: Protocol, rows: str, at: f
 
     `rows` is lr, and then `at` is the epoch budget shown, or epochs, and then `at` is the lr shown.
     """
+    whole, summary = summary, thinned(summary, {rows: MOST_ROWS, "batch_size": MOST_ROWS})
     shown = heatmap(summary, rows, at)
     models = list(shown.means)
     norm = Normalize(_foot(shown.accuracies), shown.accuracies.max())
     across = min(len(models), max(1, 12 // summary["batch_size"].nunique()))  # else the numbers are too tight
     down = math.ceil(len(models) / across)
-    figure, axes = make_panels(down, math.ceil(len(models) / down), 0.3 * max(3, summary[rows].nunique()) + 0.4)
+    numbers = max(summary["batch_size"].nunique(), summary[rows].nunique()) <= MOST_NUMBERS
+    height = (0.3 if numbers else 0.06) * max(3, summary[rows].nunique()) + 0.4
+    figure, axes = make_panels(down, math.ceil(len(models) / down), height)
     for panel in axes.flat[len(models) :]:
         panel.set_visible(False)
     for model, panel in zip(models, axes.flat, strict=False):
-        _draw_heatmap(panel, shown.means[model], shown.texts(model), norm)
+        _draw_heatmap(panel, shown.means[model], shown.texts(model) if numbers else None, norm)
         panel.set(title=model, xlabel=NAMES["batch_size"], ylabel="")
     for panel in axes[:, 0]:
         panel.set_ylabel(NAMES[rows])
@@ -81,7 +89,8 @@ def accuracy_heatmap(summary: pd.DataFrame, protocol: Protocol, rows: str, at: f
     bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(axes.flat), extend=extend)
     bar.set_label(f"{split_name(protocol)} accuracy")
     bar.ax.yaxis.set_major_formatter(percent_tick)
-    notes = ["numbers: percent", _seeds(summary), *_marks(shown)]
+    notes = ["numbers: percent"] * numbers + [_seeds(summary), *(_marks(shown) if numbers else ["hatched: none"])]
+    notes += _left_out(whole, summary, (rows, "batch_size"))
     fixed = _named("epochs" if rows == "lr" else "lr", at)
     caption(figure, f"Accuracy by {NAMES[rows]} and batch size, {fixed}", protocol, notes)
     return figure
@@ -154,18 +163,25 @@ def _draw_lines(panel: Axes, table: pd.DataFrame, x: str, line: str, values: lis
     panel.grid(False, axis="x")
 
 
-def _draw_heatmap(panel: Axes, means: pd.DataFrame, texts: pd.DataFrame, norm: Normalize) -> None:
+def _draw_heatmap(panel: Axes, means: pd.DataFrame, texts: pd.DataFrame | None, norm: Normalize) -> None:
+    """Draw one model's heatmap; without `texts` it has no numbers, and labels at some of its rows and columns."""
     sns.heatmap(
         means, mask=means.isna(), annot=texts, fmt="", ax=panel, cmap="viridis", vmin=norm.vmin, vmax=norm.vmax,
-        cbar=False, linewidths=0.8, annot_kws={"size": 8},
+        cbar=False, linewidths=0 if texts is None else 0.8, annot_kws={"size": 8},
     )
     panel.patch.set(facecolor=".93", hatch="////", edgecolor=".75")
-    for y, x in np.argwhere(means.isna().to_numpy()):
+    for y, x in np.argwhere(means.isna().to_numpy()) if texts is not None else ():
         background = {"fc": ".97", "ec": "none", "pad": 1}
         panel.text(x + 0.5, y + 0.5, texts.iloc[y, x], ha="center", va="center", size=8, bbox=background)
-    panel.set_xticklabels([f"{value:g}" for value in means.columns])
-    panel.set_yticklabels([f"{value:g}" for value in means.index], rotation=0, va="center")
+    columns, rows = (every(math.ceil(len(values) / MOST_NUMBERS), values) for values in (means.columns, means.index))
+    panel.set_xticks(*columns)
+    panel.set_yticks(*rows, rotation=0, va="center")
     panel.tick_params(labelleft=False)
+
+
+def every(step: int, values: pd.Index) -> tuple[np.ndarray, list[str]]:
+    """Where a heatmap has its labels, and what they say: the first value and every so many more."""
+    return np.arange(0, len(values), step) + 0.5, [f"{value:g}" for value in values[::step]]
 
 
 def _named(name: str, value: float) -> str:
@@ -177,6 +193,12 @@ def _named(name: str, value: float) -> str:
 def _seeds(summary: pd.DataFrame) -> str:
     least, most = summary["n"][summary["n"] > 0].min(), summary["n"].max()
     return "one seed" if most == 1 else f"mean of {most} seeds" if least == most else f"mean of up to {most} seeds"
+
+
+def _left_out(whole: pd.DataFrame, shown: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Of which settings not all values are shown."""
+    counts = [(name, whole[name].nunique(), shown[name].nunique()) for name in names]
+    return [f"{few} of {many} values of {NAMES[name]}" for name, many, few in counts if few < many]
 
 
 def _bars(summary: pd.DataFrame) -> str:

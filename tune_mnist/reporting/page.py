@@ -30,9 +30,13 @@ from tune_mnist.tables.anova import anovas
 from tune_mnist.tables.of_study import test_set_uses
 from tune_mnist.tables.optimism import optimism
 from tune_mnist.tables.planning import seeds_to_tell
-from tune_mnist.tables.slices import Heatmap, costs, floor, heatmap, nearest
+from tune_mnist.tables.slices import Heatmap, costs, floor, heatmap, nearest, thinned
 from tune_mnist.tables.standings import BEST
 
+SHOWN_CELLS = 500
+"""How many rows a table of the page has at most; the CSV files have them all."""
+MOST_ROWS = 24
+"""Of a heatmap, and columns."""
 TITLES = {
     "accuracy_by_lr": "Accuracy by learning rate",
     "accuracy_by_epochs": "Accuracy by number of epochs",
@@ -53,7 +57,7 @@ def content(
     """All that the template shows of a study; `figures` are PNGs by name, `others` further studies by name."""
     specs = study.specs()
     shown = {name: _figure(name, figures[name]) for name in TITLES if name in figures}
-    leaders = tables.top3.to_dict("records")
+    leaders = tables.top3.head(SHOWN_CELLS).to_dict("records")
     grids, judgements = anovas(tables), judge(tables, [other for _, other in others])
     return {
         "name": study.name, "protocol": tables.protocol, "split": split_name(tables.protocol), "method": tables.method,
@@ -72,8 +76,9 @@ def content(
         "calibration": predictions and predictions.calibration(), "checklist": checklist(study, tables),
         "claims": _claims(judgements), "about": ABOUT, "rule": RULE,
         "heatmaps": _heatmaps(tables.summary), "cost": shown.pop("cost", None), "figures": shown,
-        "rows": tables.summary.to_dict("records"), "held_out_loss": f"{PREFIX[tables.protocol]}_loss",
-        "failed": tables.failed.to_dict("records"), "commands": [command(spec, study.name) for spec in specs],
+        "rows": tables.summary.head(SHOWN_CELLS).to_dict("records"), "held_out_loss": f"{PREFIX[tables.protocol]}_loss",
+        "failed": tables.failed.head(SHOWN_CELLS).to_dict("records"), "failures": len(tables.failed),
+        "leaders_left_out": len(tables.top3) - len(leaders), "commands": [command(spec, study.name) for spec in specs],
         "datasets": sorted({str(spec.data or spec.dataset) for spec in specs}), "others": [name for name, _ in others],
         "trainings": len(tables.timings), "model_epochs": len(tables.epochs),
         "seconds": _seconds(tables), "total_seconds": float(tables.timings["train_seconds"].sum()),
@@ -132,13 +137,17 @@ def _heatmaps(summary: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     epochs, lr = nearest(reached["epochs"], 10), nearest(reached["lr"], 1e-3)
     families = {
-        f"Learning rate by batch size, {epochs} epochs": heatmap(summary, "lr", epochs),
-        f"Epochs by batch size, lr {lr:g}": heatmap(summary, "epochs", lr),
+        f"Learning rate by batch size, {epochs} epochs": _heatmap(summary, "lr", epochs),
+        f"Epochs by batch size, lr {lr:g}": _heatmap(summary, "epochs", lr),
     }
     return [
         {"title": title, "rows": shown.rows, "panels": [_panel(model, shown) for model in shown.means]}
         for title, shown in families.items() if shown.accuracies.count() > 1
     ]
+
+
+def _heatmap(summary: pd.DataFrame, rows: str, at: float) -> Heatmap:
+    return heatmap(thinned(summary, {rows: MOST_ROWS, "batch_size": MOST_ROWS}), rows, at)
 
 
 def _panel(model: str, shown: Heatmap) -> dict[str, Any]:

@@ -143,9 +143,10 @@ def as_in_training(name: str, value: Any) -> Any:
     return getattr(config, setting)
 
 
+@functools.lru_cache(maxsize=2**17)  # a command asks for each several times
 def training_key(config: TrainingConfig, context: Context) -> str:
     """The training's content address: 16 hex digits of the SHA-256 of all that determines its result."""
-    content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
+    content = {"config": vars(config), "context": vars(context)}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import bisect
 import math
+import operator
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -81,19 +82,28 @@ class RunState:
     def epoch(self, config: TrainingConfig, row: dict[str, Any]) -> None:
         """A training reported an epoch."""
         self.running[config] = row
-        more = row["epoch"] - self.epochs.get(config, 0)
+        self.read(config, [row], [row] if "train_seconds" in row else [])
+
+    def read(
+        self, config: TrainingConfig, rows: Sequence[Mapping[str, Any]], timings: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Some epochs of a training are known, one row at least, and the seconds that some of them took."""
+        reached = rows[-1]["epoch"]
+        more = reached - self.epochs.get(config, 0)
         if more > 0:
-            self.epochs[config] = row["epoch"]
+            self.epochs[config] = reached
             self.reported += more
             if config not in self.ended:
                 self._to_go[_kind(config)] -= more
             if self.ended.get(config, "failed") == "failed":
                 self._done += more
-        if "train_seconds" in row:
+        if timings:
             seconds, count = self._seconds.get(_kind(config), (0.0, 0))
-            self._seconds[_kind(config)] = seconds + row["train_seconds"] + row["eval_seconds"], count + 1
-        if self.best is None or row[self.accuracy] > self.best.accuracy:
-            self.best = Best(row[self.accuracy], config, row["epoch"])
+            more_seconds = sum(timing["train_seconds"] + timing["eval_seconds"] for timing in timings)
+            self._seconds[_kind(config)] = seconds + more_seconds, count + len(timings)
+        best = max(rows, key=operator.itemgetter(self.accuracy))
+        if self.best is None or best[self.accuracy] > self.best.accuracy:
+            self.best = Best(best[self.accuracy], config, best["epoch"])
 
     def end(self, config: TrainingConfig, status: str) -> None:
         """A training ended: "complete", "diverged" or "failed"."""

@@ -98,10 +98,10 @@ class Seen:
             known, names = before[folder].names if folder in before else frozenset(), self._list(folder)
             if any(self.folders.get(key) == folder / key for key in known - names):
                 return False
-            for key in sorted((names - known) & self.plans.keys() - self.folders.keys()):
-                self.folders[key] = folder / key
-                if not self._read(key):
-                    return False
+            for key in sorted(names - known):
+                if key in self.plans and key not in self.folders:
+                    self.folders[key] = folder / key
+                    self._read(key)
         return all([self._read(key) for key in list(self.open)])
 
     def show_running(self, started: float) -> None:
@@ -144,9 +144,9 @@ class Seen:
 
     def _count(self, key: str, known: Open | None, now: Open) -> None:
         (stamps, record), counted = now, len(known.record.epochs) if known else 0
-        timings = {timing["epoch"]: timing for timing in record.timings}
-        for row in record.epochs[counted:]:
-            self.progress.epoch(record.config, {**row, **timings.get(row["epoch"], {})})
+        if rows := record.epochs[counted:]:
+            first = rows[0]["epoch"]
+            self.progress.read(record.config, rows, [each for each in record.timings if each["epoch"] >= first])
         self.counts[_kind(known.record, known.stamps) if known else "waiting"] -= 1
         self.counts[_kind(record, stamps)] += 1
         if stamps.history is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Collection, Iterable
@@ -25,6 +24,7 @@ from tune_mnist.study.states import SealedStates, number_of
 
 Status = Literal["complete", "unfinished", "diverged", "failed"]
 KEPT_STATES = 2
+SCORE = re.compile(r"test-\d{5}\.json")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class TrainingFolder:
 
     def describe(self, config: TrainingConfig, context: Context) -> None:
         """Write what the training is, unless that is on disk already."""
-        content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
+        content = {"config": vars(config), "context": vars(context)}
         if self._read("config.json") != content:
             write_json(self.folder / "config.json", content)
 
@@ -170,9 +170,15 @@ class TrainingFolder:
 
     def scores(self) -> dict[int, dict[str, Any]]:
         """The test scores that were taken, by the epochs after which they were."""
-        names = os.listdir(self.folder) if self.folder.is_dir() else []
-        epochs = sorted(int(name[5:10]) for name in names if re.fullmatch(r"test-\d{5}\.json", name))
-        return {epoch: score for epoch in epochs if (score := self.score(epoch)) is not None}
+        return {epoch: score for epoch in self.scored_epochs() if (score := self.score(epoch)) is not None}
+
+    def scored_epochs(self) -> list[int]:
+        """The epochs after which test scores were taken, rising, those of damaged files among them."""
+        try:
+            names = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(int(name[5:10]) for name in names if name[:5] == "test-" and SCORE.fullmatch(name))
 
     def record(self, config: TrainingConfig, epochs: int) -> TrainingRecord:
         """The training's record, `complete` meaning that it has at least `epochs` epochs."""

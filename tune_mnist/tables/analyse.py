@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ import pandas as pd
 
 from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.tables.courses import SECONDS, Course, budgets_of, courses_of, status_and_row
 from tune_mnist.tables.standings import (
     BEST,
     CellKey,
@@ -122,9 +122,9 @@ def analyse(
     `test_scores` gives test_loss, test_accuracy, … of (config, budget) under holdout; unused under report.
     `level` is what this look may spend of the 5% by which cells are told from the third, if seeds are added by looks.
     """
-    trainings = _trainings(planned, records)
     loss, accuracy, correct = (f"{PREFIX[protocol]}_{name}" for name in ("loss", "accuracy", "correct"))
     metrics = ["train_loss", *(f"{PREFIX[protocol]}_{metric}" for metric in METRICS)]
+    trainings = _trainings(planned, records, metrics, correct)
     varying = [name for name in SETTINGS if len({getattr(training.config, name) for training in trainings}) > 1]
     cells = _cells(trainings, varying, metrics, correct)
     by = ["model", "lr", "batch_size", "epochs", *varying]
@@ -132,7 +132,7 @@ def analyse(
     if not cells.duplicated([*without_budget, "seed"]).any():  # a cell's epochs say its training's budget
         cells = cells.drop(columns="budget", errors="ignore")
         by = without_budget
-    scores = [score(share, bits) for share, bits in zip(cells[accuracy], cells.pop(correct), strict=True)]
+    scores = [score(share, bits) for share, bits in zip(cells[accuracy].tolist(), cells.pop(correct), strict=True)]
     samples = samples_of(cells, by, scores)
     summary = summarise(cells, by, PREFIX[protocol], samples)
     best, method = leaders(summary, by, samples, level)
@@ -173,24 +173,21 @@ def split_name(protocol: Protocol) -> str:
 class _Training(NamedTuple):
     config: TrainingConfig
     budgets: list[int]
-    record: TrainingRecord | None
+    course: Course | None
 
-    def rows(self, kind: str) -> list[dict[str, Any]]:
-        """The record's `kind` of rows (epochs or timings) as far as planned, in order of epoch."""
-        rows = sorted(getattr(self.record, kind, ()), key=lambda row: row["epoch"])
-        return [row for row in rows if row["epoch"] <= self.budgets[-1]]
+    @property
+    def shown(self) -> int:
+        """How many of its epochs are planned, and so shown."""
+        return 0 if self.course is None else self.course.up_to(self.budgets[-1])
 
 
-def _trainings(planned: Sequence[PlannedTraining], records: Iterable[TrainingRecord]) -> list[_Training]:
-    """Each planned config once, with all its budgets and its record, in the order that breaks ties."""
-    budgets: dict[TrainingConfig, set[int]] = {}
-    for training in planned:
-        budgets.setdefault(training.config, set()).update(training.budgets)
-    # Of several records of one config, the one that got furthest comes last and stays.
-    records = sorted(records, key=lambda record: (len(record.epochs), record.status == "complete", record.key))
-    furthest = {record.config: record for record in records}
-    configs = sorted(budgets, key=_sort_key)
-    return [_Training(config, sorted(budgets[config]), furthest.get(config)) for config in configs]
+def _trainings(
+    planned: Sequence[PlannedTraining], records: Iterable[TrainingRecord], metrics: list[str], correct: str
+) -> list[_Training]:
+    """Each planned config once, with all its budgets and its course, in the order that breaks ties."""
+    budgets = budgets_of(planned)
+    courses = courses_of(budgets, records, metrics, correct)
+    return [_Training(config, budgets[config], courses.get(config)) for config in sorted(budgets, key=_sort_key)]
 
 
 def _sort_key(config: TrainingConfig) -> tuple[Any, ...]:
@@ -199,28 +196,28 @@ def _sort_key(config: TrainingConfig) -> tuple[Any, ...]:
 
 
 def _cells(trainings: list[_Training], varying: list[str], metrics: list[str], correct: str) -> pd.DataFrame:
-    """A row per cell and seed, the last column, `correct`, being which pictures are right, packed, or None."""
-    rows = []
-    for training in trainings:
-        for budget in training.budgets:
-            status, epoch = _status_and_epoch(training.record, budget)
-            values = {name: epoch.get(name) for name in (*metrics, correct)}
-            rows.append({**dataclasses.asdict(training.config), "epochs": budget, **values, "status": status})
-    columns = ["model", "lr", "batch_size", "epochs", "seed", *varying, *metrics, "status", correct]
-    return _frame(rows, columns, metrics).astype({correct: object})
+    """A row per cell and seed, the last column, `correct`, being which pictures are right, as bits, or None."""
+    reached = [status_and_row(training.course, budget) for training in trainings for budget in training.budgets]
+    courses = [training.course for training in trainings for _ in training.budgets]
+    values = np.full((len(reached), len(metrics)), np.nan)
+    bits: list[np.ndarray | None] = [None] * len(reached)
+    for place, (course, (_, row)) in enumerate(zip(courses, reached, strict=True)):
+        if course is not None and row is not None:
+            values[place] = course.values[row]
+            bits[place] = course.correct.get(int(course.epochs[row]))
+    table = _settings(trainings, ["model", "lr", "batch_size", "seed", *varying], [len(t.budgets) for t in trainings])
+    table.insert(3, "epochs", [budget for training in trainings for budget in training.budgets])
+    table[metrics] = values
+    table["status"] = [status for status, _ in reached]
+    table[correct] = pd.Series(bits, index=table.index, dtype=object)
+    return table
 
 
-def _status_and_epoch(record: TrainingRecord | None, budget: int) -> tuple[str, dict[str, Any]]:
-    """A cell's status, and the row of the epoch that has its metrics: empty if not reached."""
-    if record is None or (record.status == "unfinished" and not record.epochs):
-        return "missing", {}
-    epochs = {row["epoch"]: row for row in record.epochs}
-    last = max(epochs, default=0)
-    if record.status == "diverged" and budget >= last:
-        return "diverged", epochs.get(last, {})
-    if budget in epochs:
-        return "complete", epochs[budget]
-    return "failed" if record.status == "failed" else "unfinished", {}
+def _settings(trainings: list[_Training], names: list[str], times: list[int]) -> pd.DataFrame:
+    """Of each training so many rows of its settings of these names."""
+    rows = [{name: getattr(t.config, name) for name in names} for t, many in zip(trainings, times, strict=True) if many]
+    places = np.repeat(np.arange(len(rows)), [many for many in times if many])
+    return pd.DataFrame(rows, columns=names).take(places).reset_index(drop=True)
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) -> pd.DataFrame:
@@ -229,11 +226,12 @@ def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) ->
 
 def _mean_scores(trainings: list[_Training], by: list[str], test_scores: TestScores) -> dict[CellKey, dict[str, float]]:
     """`TEST_COLUMNS` of each cell that has the test score of every seed: means, and the accuracy's 95% interval."""
+    if not test_scores:
+        return {}
     scores: dict[CellKey, list[Mapping[str, Any]]] = {}
     for training in trainings:
         for budget in training.budgets:
-            values = {**dataclasses.asdict(training.config), "epochs": budget}
-            cell = tuple(values[name] for name in by)
+            cell = tuple(budget if name == "epochs" else getattr(training.config, name) for name in by)
             scores.setdefault(cell, []).append(test_scores.get((training.config, budget), {}))
     # A mean over some of the seeds would not compare with the others': all of them or none.
     return {
@@ -261,23 +259,28 @@ def _top3(best: pd.DataFrame, by: list[str], scores: dict[CellKey, dict[str, flo
 
 
 def _epochs(trainings: list[_Training], varying: list[str], metrics: list[str]) -> pd.DataFrame:
-    rows = [{**dataclasses.asdict(training.config), **row} for training in trainings for row in training.rows("epochs")]
-    return _frame(rows, [*SWEPT, *varying, "epoch", *metrics], metrics)
+    shown = [(training.course, training.shown) for training in trainings]
+    table = _settings(trainings, [*SWEPT, *varying], [many for _, many in shown])
+    if table.empty:
+        return _frame([], [*table, "epoch", *metrics], metrics)
+    begun = [(course, many) for course, many in shown if course is not None and many]
+    table["epoch"] = np.concatenate([course.epochs[:many] for course, many in begun])
+    table[metrics] = np.concatenate([course.values[:many] for course, many in begun])
+    return table
 
 
 def _timings(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
-    seconds = ("train_seconds", "eval_seconds")
     rows = [
-        {**dataclasses.asdict(training.config), "epochs": len(epochs)}
-        | {name: math.fsum(row[name] for row in training.rows("timings")) for name in seconds}
-        for training in trainings if (epochs := training.rows("epochs"))
+        {name: getattr(training.config, name) for name in (*SWEPT, *varying)}
+        | {"epochs": training.shown, **dict(zip(SECONDS, training.course.seconds, strict=True))}
+        for training in trainings if training.course is not None and training.shown
     ]
-    return _frame(rows, [*SWEPT, *varying, "epochs", *seconds], list(seconds))
+    return _frame(rows, [*SWEPT, *varying, "epochs", *SECONDS], list(SECONDS))
 
 
 def _failed(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
     rows = [
-        {**dataclasses.asdict(config), "status": record.status, "epochs": len(record.epochs), "error": record.error}
-        for config, _, record in trainings if record is not None and record.status in ("diverged", "failed")
+        {**dataclasses.asdict(config), "status": course.status, "epochs": len(course.epochs), "error": course.error}
+        for config, _, course in trainings if course is not None and course.status in ("diverged", "failed")
     ]
     return _frame(rows, [*SWEPT, *varying, "status", "epochs", "error"], [])

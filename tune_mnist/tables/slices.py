@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, PREFIX
@@ -46,6 +47,15 @@ def heatmap(summary: pd.DataFrame, rows: str, at: float) -> Heatmap:
         accuracies = cells.pivot(index=rows, columns="batch_size", values="mean")
         means[model] = accuracies.where(statuses[model] != "diverged")
     return Heatmap(rows, means, statuses)
+
+
+def thinned(table: pd.DataFrame, most: Mapping[str, int]) -> pd.DataFrame:
+    """The rows of a table with at most so many values in the columns named: these evenly spaced, both ends kept."""
+    for name, count in most.items():
+        values = np.sort(table[name].unique())
+        if len(values) > count:
+            table = table[table[name].isin(values[np.linspace(0, len(values) - 1, count).round().astype(int)])]
+    return table
 
 
 def models_in(table: pd.DataFrame) -> list[str]:
