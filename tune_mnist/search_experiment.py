@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
+from tune_mnist.experiment import DRAWING, Experiment, check_experiment, open_study, say, score, session, unscored
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
@@ -98,6 +98,7 @@ def run_search(
 
         study.record_search(command_line(spec, name), over=True)
         found = write_search(trials)  # the page shows its figures
+        say(console, DRAWING)
         tables = tables_of(study)
         write_results(study, tables)
         return SearchResult(study.folder, tables, *found)

@@ -55,7 +55,7 @@ def test_the_top_three_are_told_by_what_varies_in_80_columns(capsys: pytest.Capt
     title, head, *rows = capsys.readouterr().out.splitlines()
     assert title.startswith("Top three of 64 cells") and max(map(len, [head, *rows[:3]])) <= 80
     assert head.split() == [
-        "rank", "lr", "epochs", "activation", "hidden", "optimizer", "dropout", "validation", "test"
+        "rank", "lr", "epochs", "optimizer", "dropout", "activation", "hidden", "validation", "test"
     ]
     first = tables.top3.iloc[0]
     assert rows[0].split()[:2] == ["1", f"{first['lr']:g}"] and rows[0].split()[-2] == f"{first['mean']:.2%}"

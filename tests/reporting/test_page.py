@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import html.parser
 import re
@@ -12,13 +13,16 @@ from typing import Any
 
 import pytest
 
+from support.browser import Page, find_browser, open_page
 from support.searches import SPEC as SEARCH
 from support.searches import opened, run_all, train
 from support.specs import changed
-from support.studies import ABOUT, made_study
+from support.studies import ABOUT, made_study, made_tables
 from tune_mnist import report, search
 from tune_mnist.grid import GridArgs, from_toml
+from tune_mnist.reporting.page import MOST_ROWS, SHOWN_CELLS
 from tune_mnist.reporting.publish import write_results
+from tune_mnist.reporting.render import report_page
 from tune_mnist.search import SearchArgs
 from tune_mnist.search_experiment import write_search
 from tune_mnist.shell.arguments import parse
@@ -145,7 +149,7 @@ def test_a_grid_over_any_settings_tells_of_them_and_of_no_claims(tmp_path: Path)
     text = page(tmp_path / "study", spec, accuracy=lambda config, epoch: 0.9 + 0.01 * epoch - config.dropout / 10)
     outline = Outline(text)
     best = tables_of(Study(tmp_path / "study")).top3.iloc[0]
-    assert f"<h1>MLP, hidden {best['hidden']}, optimizer {best['optimizer']}, dropout 0, 5 epochs comes first" in text
+    assert f"<h1>MLP, optimizer {best['optimizer']}, dropout 0, hidden {best['hidden']}, 5 epochs comes first" in text
     assert "All have: lr 0.001, batch 64." in text
     assert "claims" not in outline.ids and "claims" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
     assert "heatmaps" in outline.ids and "Accuracy along each setting that varies" in text
@@ -197,3 +201,59 @@ def test_the_command_that_repeats_a_search_asks_for_the_very_same(spec: SearchSp
     assert module == "tune_mnist.search"
     args = parse(SearchArgs, words[3:], prog="search", description="", from_toml=search.from_toml)
     assert (args.spec, args.name) == (spec, "mine")
+LARGE = replace(SPEC, lr=tuple(1e-5 * 1.06**k for k in range(90)), seeds=1)
+
+
+@pytest.fixture(scope="module")
+def large_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a study of 720 cells, more than it shows; they are all in summary.csv."""
+    tables = made_tables(LARGE, pictures=200)
+    assert len(tables.summary) == 720 > SHOWN_CELLS
+    folder = tmp_path_factory.mktemp("large")
+    study = made_study(folder / "study", replace(SPEC, lr=(1e-3,), seeds=1))
+    path = folder / "report.html"
+    path.write_bytes(report_page(study, tables, {}))
+    return path
+
+
+def test_a_large_study_has_its_best_cells_on_the_page_and_says_where_the_others_are(large_page: Path) -> None:
+    text = large_page.read_text()
+    assert "The best 500 of 720, the others are in summary.csv." in text and len(text) < 3e6
+    cells = text[text.index('<table class="sortable">') : text.index('<h2 id="how">')]
+    assert re.findall(r"<tr><td>(\d+)</td>", cells) == [str(rank) for rank in range(1, SHOWN_CELLS + 1)]
+    for heatmap in re.findall(r'<table class="map">.*?</table>', text, flags=re.DOTALL):
+        assert heatmap.count('<th scope="row">') <= MOST_ROWS and heatmap.count('<th scope="col">') <= MOST_ROWS + 1
+
+
+def test_sorting_the_page_takes_no_time_that_is_felt_and_puts_missing_values_last(large_page: Path) -> None:
+    program = find_browser()
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    pytest.importorskip("aiohttp", reason="drives the browser")
+    asyncio.run(sort_and_check(program, large_page.as_uri()))
+
+
+async def sort_and_check(program: str, address: str) -> None:
+    table = "document.querySelector('table.sortable')"
+    click = f"(k => {{ {table}.querySelectorAll('th button')[k].click(); return {table}.offsetHeight; }})"
+    column = f"(k => [...{table}.tBodies[0].rows].map(row => row.cells[k].dataset.v ?? row.cells[k].textContent))"
+    async with open_page(program, address) as page:
+        await page.call("Performance.enable", timeDomain="threadTicks")  # processor time, as others may use it, too
+        headings = await page.value(f"[...{table}.querySelectorAll('th')].map(th => th.textContent)")
+        for k, heading in enumerate(headings):
+            for up in (True, False):
+                before = await busy_seconds(page)
+                assert await page.value(f"{click}({k})") > 0
+                assert await busy_seconds(page) - before < 0.2, heading  # with the layout
+                values = await page.value(f"{column}({k})")
+                assert len(values) == SHOWN_CELLS
+                known = [value for value in values if value not in ("", "nan")]
+                assert values[len(known) :].count("") + values[len(known) :].count("nan") == len(values) - len(known)
+                if all(re.fullmatch(r"[-+\d.e]+", value) for value in known):
+                    assert [float(value) for value in known] == sorted(map(float, known), reverse=not up), heading
+
+
+async def busy_seconds(page: Page) -> float:
+    """Seconds that the page's tasks have taken so far."""
+    metrics = (await page.call("Performance.getMetrics"))["metrics"]
+    return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))

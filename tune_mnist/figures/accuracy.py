@@ -19,9 +19,13 @@ from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick
 from tune_mnist.spec.training import Protocol
 from tune_mnist.spec.words.naming import full_name, value_text
 from tune_mnist.tables.analyse import split_name
-from tune_mnist.tables.slices import MARKS, Heatmap, along, floor, heatmap, heatmap_of_pair, models_in, series
+from tune_mnist.tables.slices import MARKS, Heatmap, along, floor, heatmap, heatmap_of_pair, models_in, series, thinned
 
 MARKERS = "osD^vPX*"
+MOST_TICKS, MOST_LINES = 24, 12
+"""Of a panel of lines: no eye tells more apart."""
+MOST_ROWS, MOST_NUMBERS = 60, 16
+"""Of a heatmap the rows, and columns; up to how many of them each has its number."""
 COMPRESSED = 0.18  # share of an axis's height that the values below its floor get
 
 
@@ -33,10 +37,11 @@ def accuracy_lines(
 
     `x`, `line` and `row` are lr, batch_size and epochs in some order. Bars are 95% intervals.
     """
+    whole, summary = summary, thinned(summary, {x: MOST_TICKS, line: MOST_LINES})
     models = models_in(summary)
     crowded = len(models) * sum(len(f"{value:g}") + 2 for value in summary[x].unique()) > 90
     figure, axes = make_panels(len(row_values), len(models), 2.3 if crowded else 2.0)
-    notes = [_seeds(summary), _bars(summary)]
+    notes = [_seeds(summary), _bars(summary), *_left_out(whole, summary, (x, line))]
     for value, panels in zip(row_values, axes, strict=True):
         table = series(summary, x, line, **{row: value})
         if _scale_accuracy(panels, table):
@@ -86,27 +91,31 @@ def accuracy_heatmap(summary: pd.DataFrame, protocol: Protocol, rows: str, at: f
     """
     fixed = _named("epochs" if rows == "lr" else "lr", at)
     title = f"Accuracy by {full_name(rows)} and batch size, {fixed}"
-    return _heatmap_figure(heatmap(summary, rows, at), summary, protocol, title)
+    shown = heatmap(thinned(summary, {rows: MOST_ROWS, "batch_size": MOST_ROWS}), rows, at)
+    return _heatmap_figure(shown, summary, protocol, title)
 
 
 @styled()
 def pair_heatmap(summary: pd.DataFrame, protocol: Protocol, rows: str, columns: str) -> Figure:
     """Accuracy in percent over any two settings: of each combination that of the best cell."""
     title = f"Accuracy by {full_name(rows)} and {full_name(columns)}"
-    note = "the best cell of each combination"
-    return _heatmap_figure(heatmap_of_pair(summary, rows, columns), summary, protocol, title, note)
+    shown = heatmap_of_pair(thinned(summary, {rows: MOST_ROWS, columns: MOST_ROWS}), rows, columns)
+    return _heatmap_figure(shown, summary, protocol, title, "the best cell of each combination")
 
 
 def _heatmap_figure(shown: Heatmap, summary: pd.DataFrame, protocol: Protocol, title: str, note: str = "") -> Figure:
-    names = list(shown.means)
+    names, whole = list(shown.means), summary
+    summary = thinned(summary, {shown.rows: MOST_ROWS, shown.columns: MOST_ROWS})
     norm = Normalize(_foot(shown.accuracies), shown.accuracies.max())
     across = min(len(names), max(1, 12 // summary[shown.columns].nunique()))  # else the numbers are too tight
     down = math.ceil(len(names) / across)
-    figure, axes = make_panels(down, math.ceil(len(names) / down), 0.3 * max(3, summary[shown.rows].nunique()) + 0.4)
+    numbers = max(summary[shown.columns].nunique(), summary[shown.rows].nunique()) <= MOST_NUMBERS
+    height = (0.3 if numbers else 0.06) * max(3, summary[shown.rows].nunique()) + 0.4
+    figure, axes = make_panels(down, math.ceil(len(names) / down), height)
     for panel in axes.flat[len(names) :]:
         panel.set_visible(False)
     for name, panel in zip(names, axes.flat, strict=False):
-        _draw_heatmap(panel, shown.means[name], shown.texts(name), norm)
+        _draw_heatmap(panel, shown.means[name], shown.texts(name) if numbers else None, norm)
         panel.set(title=name, xlabel=full_name(shown.columns), ylabel="")
     for panel in axes[:, 0]:
         panel.set_ylabel(full_name(shown.rows))
@@ -115,7 +124,9 @@ def _heatmap_figure(shown: Heatmap, summary: pd.DataFrame, protocol: Protocol, t
     bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=list(axes.flat), extend=extend)
     bar.set_label(f"{split_name(protocol)} accuracy")
     bar.ax.yaxis.set_major_formatter(percent_tick)
-    caption(figure, title, protocol, ["numbers: percent", _seeds(summary), note, *_marks(shown)])
+    notes = ["numbers: percent"] * numbers + [_seeds(summary), note]
+    notes += _marks(shown) if numbers else ["hatched: none"]
+    caption(figure, title, protocol, [*notes, *_left_out(whole, summary, (shown.rows, shown.columns))])
     return figure
 
 
@@ -188,6 +199,7 @@ def _draw_lines(panel: Axes, table: pd.DataFrame, x: str, line: str, values: lis
 
 def _draw_along(panel: Axes, summary: pd.DataFrame, setting: str) -> None:
     """Draw what `slices.along` gives, over all cells as dots."""
+    summary = thinned(summary, {setting: MOST_TICKS})
     table = along(summary, setting)
     places = np.arange(len(table))
     best, other = sns.color_palette("colorblind")[:2]
@@ -212,18 +224,25 @@ def _draw_along(panel: Axes, summary: pd.DataFrame, setting: str) -> None:
     panel.grid(False, axis="x")
 
 
-def _draw_heatmap(panel: Axes, means: pd.DataFrame, texts: pd.DataFrame, norm: Normalize) -> None:
+def _draw_heatmap(panel: Axes, means: pd.DataFrame, texts: pd.DataFrame | None, norm: Normalize) -> None:
+    """Draw one panel's heatmap; without `texts` it has no numbers, and labels at some of its rows and columns."""
     sns.heatmap(
         means, mask=means.isna(), annot=texts, fmt="", ax=panel, cmap="viridis", vmin=norm.vmin, vmax=norm.vmax,
-        cbar=False, linewidths=0.8, annot_kws={"size": 8},
+        cbar=False, linewidths=0 if texts is None else 0.8, annot_kws={"size": 8},
     )
     panel.patch.set(facecolor=".93", hatch="////", edgecolor=".75")
-    for y, x in np.argwhere(means.isna().to_numpy()):
+    for y, x in np.argwhere(means.isna().to_numpy()) if texts is not None else ():
         background = {"fc": ".97", "ec": "none", "pad": 1}
         panel.text(x + 0.5, y + 0.5, texts.iloc[y, x], ha="center", va="center", size=8, bbox=background)
-    panel.set_xticklabels([value_text(value) for value in means.columns])
-    panel.set_yticklabels([value_text(value) for value in means.index], rotation=0, va="center")
+    columns, rows = (every(math.ceil(len(values) / MOST_NUMBERS), values) for values in (means.columns, means.index))
+    panel.set_xticks(*columns)
+    panel.set_yticks(*rows, rotation=0, va="center")
     panel.tick_params(labelleft=False)
+
+
+def every(step: int, values: pd.Index) -> tuple[np.ndarray, list[str]]:
+    """Where a heatmap has its labels, and what they say: the first value and every so many more."""
+    return np.arange(0, len(values), step) + 0.5, [value_text(value) for value in values[::step]]
 
 
 def _named(name: str, value: float) -> str:
@@ -235,6 +254,12 @@ def _named(name: str, value: float) -> str:
 def _seeds(summary: pd.DataFrame) -> str:
     least, most = summary["n"][summary["n"] > 0].min(), summary["n"].max()
     return "one seed" if most == 1 else f"mean of {most} seeds" if least == most else f"mean of up to {most} seeds"
+
+
+def _left_out(whole: pd.DataFrame, shown: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Of which settings not all values are shown."""
+    counts = [(name, whole[name].nunique(), shown[name].nunique()) for name in names]
+    return [f"{few} of {many} values of {full_name(name)}" for name, many, few in counts if few < many]
 
 
 def _bars(summary: pd.DataFrame) -> str:

@@ -21,6 +21,8 @@ from tune_mnist.tables.slices import floor, models_in
 from tune_mnist.tables.statistics.calibration import BINS, Calibration
 from tune_mnist.training.dataset import DIGITS
 
+MOST_POINTS, PLACES = 5000, 200
+"""How many points are drawn as they are; else how many places an axis has."""
 GAP = ".45"  # grey of the overfitting gap
 MOST_COUNTED = 15  # classes whose confusions are drawn in the usual size
 
@@ -101,7 +103,7 @@ def cost_figure(costs: pd.DataFrame, protocol: Protocol, name_of: Callable[[Mapp
     least = floor(costs["mean"])
     shown = costs[costs["mean"] >= least]
     sns.scatterplot(
-        shown, x="seconds", y="mean", hue="model", style="model", hue_order=models_in(shown),
+        told_apart(shown), x="seconds", y="mean", hue="model", style="model", hue_order=models_in(shown),
         style_order=models_in(shown), palette="colorblind", ax=panel, s=26, alpha=0.8, linewidth=0.3,
     )
     front = frontier(shown)
@@ -122,6 +124,15 @@ def cost_figure(costs: pd.DataFrame, protocol: Protocol, name_of: Callable[[Mapp
     notes = [f"{left_out} cells under {percent_tick(round(least, 3))} not shown" if left_out else ""]
     caption(figure, "Cost against accuracy", protocol, ["times vary from run to run", *notes])
     return figure
+
+
+def told_apart(costs: pd.DataFrame) -> pd.DataFrame:
+    """The cells, or where they are many one of each model at each place that an eye can tell from the next."""
+    if len(costs) <= MOST_POINTS:
+        return costs
+    places = {"x": np.log10(costs["seconds"]), "y": costs["mean"]}
+    binned = {name: ((each - each.min()) / (np.ptp(each) or 1) * PLACES).round() for name, each in places.items()}
+    return costs[~costs.assign(**binned).duplicated(["model", "x", "y"])]
 
 
 def frontier(costs: pd.DataFrame) -> pd.DataFrame:

@@ -29,10 +29,14 @@ from tune_mnist.tables.anova import Anova, anovas
 from tune_mnist.tables.of_study import test_set_uses
 from tune_mnist.tables.optimism import optimism
 from tune_mnist.tables.planning import seeds_to_tell
-from tune_mnist.tables.slices import Heatmap, costs, floor, heatmap, heatmap_of_pair
+from tune_mnist.tables.slices import Heatmap, costs, floor, heatmap, heatmap_of_pair, thinned
 from tune_mnist.tables.standings import BEST
 from tune_mnist.tables.views import pairs_to_show, reports_slices
 
+SHOWN_CELLS = 500
+"""How many rows a table of the page has at most; the CSV files have them all."""
+MOST_ROWS = 24
+"""Of a heatmap, and columns."""
 TITLES = {
     "accuracy_by_lr": "Accuracy by learning rate",
     "accuracy_by_epochs": "Accuracy by number of epochs",
@@ -68,7 +72,8 @@ def content(
     """All that the template shows of a study; `figures` are PNGs by name, `others` further studies by name."""
     specs, search = study.specs(), study.search()
     shown = {name: _figure(title, figures[name]) for name, title in TITLES.items() if name in figures}
-    leaders, failed = tables.top3.to_dict("records"), tables.failed.to_dict("records")
+    leaders = tables.top3.head(SHOWN_CELLS).to_dict("records")
+    failed = tables.failed.head(SHOWN_CELLS).to_dict("records")
     grids, judgements = anovas(tables), judge(tables, [other for _, other in others])
     return {
         "name": study.name, "protocol": tables.protocol, "split": split_name(tables.protocol), "method": tables.method,
@@ -89,8 +94,9 @@ def content(
         "claims": _claims(judgements), "about": ABOUT, "rule": RULE,
         "search": search and _search_figures(figures), "heatmaps": _heatmaps(tables),
         "cost": shown.pop("cost", None), "figures": shown,
-        "rows": tables.summary.to_dict("records"), "held_out_loss": f"{PREFIX[tables.protocol]}_loss",
+        "rows": tables.summary.head(SHOWN_CELLS).to_dict("records"), "held_out_loss": f"{PREFIX[tables.protocol]}_loss",
         "failed": [{**row, "training": cell_name(row, [*BASE[:3], *tables.further])} for row in failed],
+        "failures": len(tables.failed), "leaders_left_out": len(tables.top3) - len(leaders),
         "commands": [search["command"]] if search else [command_line(spec, study.name) for spec in specs],
         "datasets": sorted({str(spec.data or spec.dataset) for spec in specs}), "others": [name for name, _ in others],
         "trainings": len(tables.timings), "model_epochs": len(tables.epochs),
@@ -164,16 +170,20 @@ def _heatmaps(tables: Tables) -> list[dict[str, Any]]:
     summary, slices = tables.summary, reports_slices(tables)
     if slices is not None:
         families = {
-            f"Learning rate by batch size, {slices.epochs} epochs": heatmap(summary, "lr", slices.epochs),
-            f"Epochs by batch size, lr {slices.middle:g}": heatmap(summary, "epochs", slices.middle),
+            f"Learning rate by batch size, {slices.epochs} epochs": _heatmap(summary, "lr", slices.epochs),
+            f"Epochs by batch size, lr {slices.middle:g}": _heatmap(summary, "epochs", slices.middle),
         }
         return [_family(title, shown) for title, shown in families.items() if shown.accuracies.count() > 1]
-    maps = [heatmap_of_pair(summary, *pair) for pair in pairs_to_show(tables)]
+    maps = [heatmap_of_pair(thinned(summary, dict.fromkeys(pair, MOST_ROWS)), *pair) for pair in pairs_to_show(tables)]
     panels = [
         _panel("", shown, f"{full_name(shown.rows)}, down, by {full_name(shown.columns)}, across")
         for shown in maps if shown.accuracies.count() > 1
     ]
     return [{"title": "", "panels": panels}] if panels else []
+
+
+def _heatmap(summary: pd.DataFrame, rows: str, at: float) -> Heatmap:
+    return heatmap(thinned(summary, {rows: MOST_ROWS, "batch_size": MOST_ROWS}), rows, at)
 
 
 def _family(title: str, shown: Heatmap) -> dict[str, Any]:

@@ -181,7 +181,7 @@ class TrainingConfig(Recipe):
         changed = [
             name for name, each in SETTINGS.items() if each.default not in (REQUIRED, getattr(self, name))
         ]
-        return self.named([*(name for name, _ in self.model_settings), *changed])
+        return self.named([*changed, *(name for name, _ in self.model_settings)])
 
     def named(self, names: Iterable[str]) -> str:
         """A short readable name: its model, lr, batch size, seed, and those of the settings `names` that it has."""
@@ -226,6 +226,7 @@ class Context:
         coerce_fields(self)
 
 
+@functools.lru_cache(maxsize=2**17)  # a command asks for each several times
 def training_key(config: TrainingConfig, context: Context) -> str:
     """The training's content address: 16 hex digits of the SHA-256 of all that determines its result."""
     content = {"config": config.identity(), "context": dataclasses.asdict(context)}

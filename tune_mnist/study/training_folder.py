@@ -27,6 +27,7 @@ Status = Literal["complete", "unfinished", "diverged", "failed", "stopped early"
 """What became of a training. Whether one was stopped early its search says: in its folder it is unfinished."""
 STOPPED_EARLY: Status = "stopped early"
 KEPT_STATES = 2
+SCORE = re.compile(r"test-\d{5}\.json")
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,15 @@ class TrainingFolder:
 
     def scores(self) -> dict[int, dict[str, Any]]:
         """The test scores that were taken, by the epochs after which they were."""
-        names = os.listdir(self.folder) if self.folder.is_dir() else []
-        epochs = sorted(int(name[5:10]) for name in names if re.fullmatch(r"test-\d{5}\.json", name))
-        return {epoch: score for epoch in epochs if (score := self.score(epoch)) is not None}
+        return {epoch: score for epoch in self.scored_epochs() if (score := self.score(epoch)) is not None}
+
+    def scored_epochs(self) -> list[int]:
+        """The epochs after which test scores were taken, rising, those of damaged files among them."""
+        try:
+            names = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(int(name[5:10]) for name in names if name[:5] == "test-" and SCORE.fullmatch(name))
 
     def record(self, config: TrainingConfig, epochs: int) -> TrainingRecord:
         """The training's record, `complete` meaning that it has at least `epochs` epochs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,8 @@ import pandas as pd
 
 from tune_mnist.spec.training import FIELDS, PREFIX, PlannedTraining, Protocol, TrainingConfig
 from tune_mnist.spec.words.naming import BASE, cell_name, differing, in_common, varying
-from tune_mnist.study.training_folder import STOPPED_EARLY, TrainingRecord
+from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.tables.courses import SECONDS, status_and_row
 from tune_mnist.tables.standings import (
     BEST,
     CellKey,
@@ -142,9 +142,9 @@ def analyse(
     `test_scores` gives test_loss, test_accuracy, … of (config, budget) under holdout; unused under report.
     `level` is what this look may spend of the 5% by which cells are told from the third, if seeds are added by looks.
     """
-    trainings = trainings_of(planned, records)
     loss, accuracy, correct = (f"{PREFIX[protocol]}_{name}" for name in ("loss", "accuracy", "correct"))
     metrics = ["train_loss", *(f"{PREFIX[protocol]}_{metric}" for metric in METRICS)]
+    trainings = trainings_of(planned, records, metrics, correct)
     settings = [training.settings for training in trainings]
     further = [name for name in differing(settings) if name not in SWEPT]
     cells = _cells(trainings, further, metrics, correct)
@@ -153,7 +153,7 @@ def analyse(
     if not cells.duplicated([*without_budget, "seed"]).any():  # a cell's epochs say its training's budget
         cells = cells.drop(columns="budget", errors="ignore")
         by = without_budget
-    scores = [score(share, bits) for share, bits in zip(cells[accuracy], cells.pop(correct), strict=True)]
+    scores = [score(share, bits) for share, bits in zip(cells[accuracy].tolist(), cells.pop(correct), strict=True)]
     samples = samples_of(cells, by, scores)
     summary = summarise(cells, by, PREFIX[protocol], samples)
     for name in by:
@@ -203,30 +203,28 @@ def _told(settings: list[dict[str, Any]], several_budgets: bool) -> tuple[str, .
 
 
 def _cells(trainings: list[Training], further: list[str], metrics: list[str], correct: str) -> pd.DataFrame:
-    """A row per cell and seed, the last column, `correct`, being which pictures are right, packed, or None."""
-    rows = []
-    for training in trainings:
-        for budget in training.budgets:
-            status, epoch = _status_and_epoch(training.record, budget)
-            values = {name: epoch.get(name) for name in (*metrics, correct)}
-            rows.append({**training.settings, "epochs": budget, **values, "status": status})
-    columns = ["model", "lr", "batch_size", "epochs", "seed", *further, *metrics, "status", correct]
-    return _frame(rows, columns, metrics).astype({correct: object})
+    """A row per cell and seed, the last column, `correct`, being which pictures are right, as bits, or None."""
+    reached = [status_and_row(training.course, budget) for training in trainings for budget in training.budgets]
+    courses = [training.course for training in trainings for _ in training.budgets]
+    values = np.full((len(reached), len(metrics)), np.nan)
+    bits: list[np.ndarray | None] = [None] * len(reached)
+    for place, (course, (_, row)) in enumerate(zip(courses, reached, strict=True)):
+        if course is not None and row is not None:
+            values[place] = course.values[row]
+            bits[place] = course.correct.get(int(course.epochs[row]))
+    table = _settings(trainings, ["model", "lr", "batch_size", "seed", *further], [len(t.budgets) for t in trainings])
+    table.insert(3, "epochs", [budget for training in trainings for budget in training.budgets])
+    table[metrics] = values
+    table["status"] = [status for status, _ in reached]
+    table[correct] = pd.Series(bits, index=table.index, dtype=object)
+    return table
 
 
-def _status_and_epoch(record: TrainingRecord | None, budget: int) -> tuple[str, dict[str, Any]]:
-    """A cell's status, and the row of the epoch that has its metrics: empty if not reached."""
-    if record is None or (record.status == "unfinished" and not record.epochs):
-        return "missing", {}
-    epochs = {row["epoch"]: row for row in record.epochs}
-    last = max(epochs, default=0)
-    if record.status == "diverged" and budget >= last:
-        return "diverged", epochs.get(last, {})
-    if budget in epochs:
-        return "complete", epochs[budget]
-    if record.status == STOPPED_EARLY:
-        return STOPPED_EARLY, epochs[last]
-    return "failed" if record.status == "failed" else "unfinished", {}
+def _settings(trainings: list[Training], names: list[str], times: list[int]) -> pd.DataFrame:
+    """Of each training so many rows of its settings of these names."""
+    rows = [training.settings for training, many in zip(trainings, times, strict=True) if many]
+    places = np.repeat(np.arange(len(rows)), [many for many in times if many])
+    return _frame(rows, names, []).take(places).reset_index(drop=True)
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) -> pd.DataFrame:
@@ -240,11 +238,12 @@ def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) ->
 
 def _mean_scores(trainings: list[Training], by: list[str], test_scores: TestScores) -> dict[CellKey, dict[str, float]]:
     """`TEST_COLUMNS` of each cell that has the test score of every seed: means, and the accuracy's 95% interval."""
+    if not test_scores:
+        return {}
     scores: dict[CellKey, list[Mapping[str, Any]]] = {}
     for training in trainings:
         for budget in training.budgets:
-            values = {**training.settings, "epochs": budget}
-            cell = tuple(values.get(name) for name in by)
+            cell = tuple(budget if name == "epochs" else training.settings.get(name) for name in by)
             scores.setdefault(cell, []).append(test_scores.get((training.config, budget), {}))
     # A mean over some of the seeds would not compare with the others': all of them or none.
     return {
@@ -272,23 +271,27 @@ def _top3(best: pd.DataFrame, by: list[str], scores: dict[CellKey, dict[str, flo
 
 
 def _epochs(trainings: list[Training], further: list[str], metrics: list[str]) -> pd.DataFrame:
-    rows = [{**training.settings, **row} for training in trainings for row in training.rows("epochs")]
-    return _frame(rows, [*SWEPT, *further, "epoch", *metrics], metrics)
+    shown = [(training.course, training.shown) for training in trainings]
+    table = _settings(trainings, [*SWEPT, *further], [many for _, many in shown])
+    if table.empty:
+        return _frame([], [*table, "epoch", *metrics], metrics)
+    begun = [(course, many) for course, many in shown if course is not None and many]
+    table["epoch"] = np.concatenate([course.epochs[:many] for course, many in begun])
+    table[metrics] = np.concatenate([course.values[:many] for course, many in begun])
+    return table
 
 
 def _timings(trainings: list[Training], further: list[str]) -> pd.DataFrame:
-    seconds = ("train_seconds", "eval_seconds")
     rows = [
-        {**training.settings, "epochs": len(epochs)}
-        | {name: math.fsum(row[name] for row in training.rows("timings")) for name in seconds}
-        for training in trainings if (epochs := training.rows("epochs"))
+        {**training.settings, "epochs": training.shown, **dict(zip(SECONDS, training.course.seconds, strict=True))}
+        for training in trainings if training.course is not None and training.shown
     ]
-    return _frame(rows, [*SWEPT, *further, "epochs", *seconds], list(seconds))
+    return _frame(rows, [*SWEPT, *further, "epochs", *SECONDS], list(SECONDS))
 
 
 def _failed(trainings: list[Training], further: list[str]) -> pd.DataFrame:
     rows = [
-        {**settings, "status": record.status, "epochs": len(record.epochs), "error": record.error}
-        for _, settings, _, record in trainings if record is not None and record.status in ("diverged", "failed")
+        {**settings, "status": course.status, "epochs": len(course.epochs), "error": course.error}
+        for _, settings, _, course in trainings if course is not None and course.status in ("diverged", "failed")
     ]
     return _frame(rows, [*SWEPT, *further, "status", "epochs", "error"], [])

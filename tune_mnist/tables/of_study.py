@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from tune_mnist.spec.training import TrainingConfig, training_key
+from tune_mnist.study.layout import entries
 from tune_mnist.study.study import Study
-from tune_mnist.study.training_folder import stopped_early
+from tune_mnist.study.training_folder import TrainingFolder, stopped_early
 from tune_mnist.tables.analyse import Tables, analyse
 from tune_mnist.tables.contention import level_of
 from tune_mnist.tables.statistics.difference import LEVEL
@@ -76,7 +77,7 @@ def winners_to_score(study: Study, tables: Tables | None = None) -> list[Cell]:
 def test_set_uses(study: Study, tables: Tables) -> list[str]:
     """How often the test set was scored and for what, in words, counted in the study's files."""
     uses = []
-    networks = sum(1 for path in study.folder.glob("trainings/**/test-*.json") if path.is_file())
+    networks = sum(len(TrainingFolder(folder).scored_epochs()) for folder in entries(study.folder / "trainings"))
     if tables.protocol == "report":
         uses.append(
             f"{len(tables.epochs):,} times to choose by, once after each epoch of each training (the protocol report "

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tune_mnist.spec.models import place_of
@@ -15,8 +16,6 @@ from tune_mnist.spec.words.naming import BASE, ordered
 from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.analyse import Tables, split_name
 
-MOST_VALUES = 24
-"""Of a setting, to be looked along."""
 MARKS = {"diverged": "div.", STOPPED_EARLY: "stop."}
 """What a heatmap says of cells that ended before their epochs."""
 
@@ -85,16 +84,26 @@ def along(summary: pd.DataFrame, setting: str) -> pd.DataFrame:
 
 
 def sliceable(tables: Tables, setting: str) -> bool:
-    """Whether a setting's values are few enough to look along it: as a grid has them, and not as a search draws them,
-    which has each in a cell of its own though other settings vary, too."""
+    """Whether there is something to look at along a setting: it has values as a grid has them, and not as a search
+    draws them, which has each in a cell of its own though other settings vary, too."""
     values, cells = tables.summary[setting].nunique(), len(tables.summary)
-    return 1 < values <= MOST_VALUES and (2 * values <= cells or len(tables.varying) == 1)
+    return values > 1 and (2 * values <= cells or len(tables.varying) == 1)
 
 
 def filled(summary: pd.DataFrame, pair: Sequence[str]) -> bool:
     """Whether at least half of the combinations of two settings' values were asked for."""
     combinations = math.prod(summary[name].nunique() for name in pair)
     return 2 * len(summary[[*pair]].dropna().drop_duplicates()) >= combinations
+
+
+def thinned(table: pd.DataFrame, most: Mapping[str, int]) -> pd.DataFrame:
+    """The rows of a table with at most so many values in the columns named: these evenly spaced, both ends kept."""
+    for name, count in most.items():
+        values = ordered(name, table[name].dropna())
+        if len(values) > count:
+            places = np.linspace(0, len(values) - 1, count).round().astype(int)
+            table = table[table[name].isin([values[place] for place in places])]
+    return table
 
 
 def models_in(table: pd.DataFrame) -> list[str]:

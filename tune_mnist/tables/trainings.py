@@ -10,6 +10,7 @@ from tune_mnist.spec.models import place_of
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 from tune_mnist.spec.words.naming import sort_key
 from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.tables.courses import Course, budgets_of, courses_of
 
 SWEPT = ("model", "lr", "batch_size", "seed")
 
@@ -22,25 +23,24 @@ class Training(NamedTuple):
     """Its config's row."""
     budgets: list[int]
     """The epochs at which it is looked at, ascending."""
-    record: TrainingRecord | None
+    course: Course | None
 
-    def rows(self, kind: str) -> list[dict[str, Any]]:
-        """The record's `kind` of rows (epochs or timings) as far as planned, in order of epoch."""
-        rows = sorted(getattr(self.record, kind, ()), key=lambda row: row["epoch"])
-        return [row for row in rows if row["epoch"] <= self.budgets[-1]]
+    @property
+    def shown(self) -> int:
+        """How many of its epochs are planned, and so shown."""
+        return 0 if self.course is None else self.course.up_to(self.budgets[-1])
 
 
-def trainings_of(planned: Sequence[PlannedTraining], records: Iterable[TrainingRecord]) -> list[Training]:
-    """Each planned config once, with all its budgets and its record, in the order that breaks ties."""
-    budgets: dict[TrainingConfig, set[int]] = {}
-    for training in planned:
-        budgets.setdefault(training.config, set()).update(training.budgets)
-    # Of several records of one config, the one that got furthest comes last and stays.
-    records = sorted(records, key=lambda record: (len(record.epochs), record.status == "complete", record.key))
-    furthest = {record.config: record for record in records}
-    trainings = [
-        Training(config, config.row(), sorted(each), furthest.get(config)) for config, each in budgets.items()
-    ]
+def trainings_of(
+    planned: Sequence[PlannedTraining], records: Iterable[TrainingRecord], metrics: list[str], correct: str
+) -> list[Training]:
+    """Each planned config once, with all its budgets and its course, in the order that breaks ties.
+
+    `metrics` and `correct` name the records' columns.
+    """
+    budgets = budgets_of(planned)
+    courses = courses_of(budgets, records, metrics, correct)
+    trainings = [Training(config, config.row(), each, courses.get(config)) for config, each in budgets.items()]
     names = dict.fromkeys(itertools.chain(*(each.settings for each in trainings)))
     further = [name for name in names if name not in SWEPT]
     return sorted(trainings, key=lambda training: _order(training.settings, further))

@@ -13,8 +13,6 @@ from tune_mnist.tables.slices import filled, nearest, sliceable
 
 PAIRS = 3
 """How many pairs of settings have a heatmap."""
-MOST_ROWS = 16
-"""Of a heatmap, and columns."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,7 @@ def pairs_to_show(tables: Tables) -> list[tuple[str, str]]:
     A pair of whose combinations the study has less than half is left out. The one with more values gives the rows.
     """
     summary, shares = tables.summary, weights(tables)
-    few = [name for name in settings_to_show(tables) if summary[name].nunique() <= MOST_ROWS]
-    pairs = [pair for pair in itertools.combinations(few, 2) if filled(summary, pair)]
+    pairs = [pair for pair in itertools.combinations(settings_to_show(tables), 2) if filled(summary, pair)]
     pairs.sort(key=lambda pair: -(shares[pair[0]] + shares[pair[1]]))
     by_values = [sorted(pair, key=lambda name: -summary[name].nunique()) for pair in pairs[:PAIRS]]
     return [(rows, columns) for rows, columns in by_values]

@@ -53,7 +53,7 @@ def test_labels_tell_a_studys_trainings_apart_and_name_no_more() -> None:
     configs = [plan.config for plan in MANY.trainings()]
     labels = [config.named(varying(rows(MANY))) for config in configs]
     assert len(set(labels)) == len(configs) == 32
-    assert "MLP-lr0.01-b64-s0-tanh-hidden256-128-sgd-dropout0.2" in labels
+    assert "MLP-lr0.01-b64-s0-sgd-dropout0.2-tanh-hidden256-128" in labels
     for config in (plan.config for plan in StudySpec().trainings()):
         assert config.named(varying(rows(StudySpec()))) == config.label
     alike = StudySpec(models=("CNN",), lr=(1e-3, 1e-2), batch_size=32, dropout=0.25, rotation=10.0)
@@ -87,4 +87,4 @@ def test_without_a_study_a_label_names_what_is_not_at_its_default() -> None:
     config = TrainingConfig(
         model="MLP", lr=1e-3, batch_size=32, schedule="cosine", budget=3, dropout=0.2, model_settings={"hidden": "64"}
     )
-    assert config.label == "MLP-lr0.001-b32-s0-e3-hidden64-dropout0.2-cosine"
+    assert config.label == "MLP-lr0.001-b32-s0-e3-dropout0.2-cosine-hidden64"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tune_mnist.spec.models import place_of
+from tune_mnist.spec.training import FIELDS
 
 BASE = ("model", "lr", "batch_size", "epochs")
 """What a cell is always called by."""
@@ -46,12 +47,12 @@ def in_common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _values(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The different values of each setting, in the order of the trainings."""
+    """The different values of each setting, in the order of the trainings; those that all models share come first."""
     values: dict[str, dict[Any, None]] = {}
     for each in settings:
         for name, value in each.items():
             values.setdefault(name, {})[value] = None
-    return {name: list(found) for name, found in values.items()}
+    return {name: list(values[name]) for name in sorted(values, key=lambda name: name not in FIELDS)}
 
 
 def _within(settings: Sequence[Mapping[str, Any]]) -> set[str]:
