@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -13,12 +14,14 @@ from support.slices import dense, evaluation_slice, train_slice
 from support.whole import bits, whole_epoch
 from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
 from tune_mnist.training.batches import Pictures
+from tune_mnist.training.jit import OPTIONS
 from tune_mnist.training.models import FullyConnected, build_model
 from tune_mnist.training.steps import linear
-from tune_mnist.training.steps.adamw import move_row
+from tune_mnist.training.steps.adamw import Rate
 from tune_mnist.training.steps.alive import list_alive, pack
 from tune_mnist.training.steps.dormant import find_dormant
 from tune_mnist.training.steps.linear import LinearSteps
+from tune_mnist.training.steps.moves import move
 from tune_mnist.training.steps.products import multiply
 
 TRAIN = train_slice(500)
@@ -176,6 +179,14 @@ def test_all_is_listed_where_nothing_may_be_skipped_and_infinities_are_told() ->
         assert count == 2 and not finite and numbers[:2].tolist() == [4, 7]
 
 
+@numba.njit(**OPTIONS)
+def moved(
+    flat: Any, means: Any, squares: Any, place: int, width: int, gradient: Any, packed: bool, starts: Any, lanes: Any,
+    rest: Any, rate: Any, may_rest: bool,
+) -> bool:
+    return move(flat, means, squares, place, width, gradient, packed, starts, lanes, rest, rate, may_rest)
+
+
 def by_numpy(flat: Any, means: Any, squares: Any, g: Any, lr: Any, root: Any, kept: Any) -> list[Any]:
     """AdamW as its paper has it, each operation rounded."""
     number = flat.dtype.type
@@ -198,13 +209,13 @@ def test_packed_gradients_move_parameters_as_whole_ones_do(share: float, dtype: 
     count, _ = list_alive(gradient, True, np.empty(width, dtype), numbers)
     packed = pack(gradient, numbers, count, np.empty(width, dtype), starts, lanes)
     assert count == np.count_nonzero(gradient) and packed.shape[1] % 16 == 0
-    factors = (dtype(1e-3), dtype(1.5), dtype(1))
+    rate = Rate(dtype(1e-3), dtype(1.5), dtype(1))
     expected = [array.copy() for array in arrays]
-    for array, part in zip(expected, by_numpy(*(a[16:-16] for a in arrays), gradient[0], *factors), strict=True):
+    for array, part in zip(expected, by_numpy(*(a[16:-16] for a in arrays), gradient[0], *rate), strict=True):
         array[16:-16] = part
     for is_packed, given in ((False, gradient[0]), (True, packed.reshape(-1))):
         found = [array.copy() for array in arrays]
-        assert move_row(*found, 16, width, given, is_packed, starts, lanes, dtype(0), *factors, rests)
+        assert moved(*found, 16, width, given, is_packed, starts, lanes, dtype(0), rate, rests)
         assert [a.tobytes() for a in found] == [a.tobytes() for a in expected]
 
 
@@ -214,6 +225,6 @@ def test_parameters_that_are_no_longer_finite_are_told(bad: float) -> None:
     arrays[0][21] = bad
     none = np.zeros(2, np.int32)
     one = np.float32(1)
-    rest = (np.ones(32, np.float32), False, none, none, one, one, one, one, True)
-    assert not move_row(*arrays, 0, 32, *rest)
-    assert move_row(*arrays, 0, 16, *rest)
+    rest = (np.ones(32, np.float32), False, none, none, one, Rate(one, one, one), True)
+    assert not moved(*arrays, 0, 32, *rest)
+    assert moved(*arrays, 0, 16, *rest)

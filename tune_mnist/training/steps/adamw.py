@@ -1,4 +1,4 @@
-"""AdamW (arXiv:1711.05101), compiled, and what changes in it from step to step."""
+"""AdamW (arXiv:1711.05101): what changes in it from step to step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.training.jit import compiled
 from tune_mnist.training.steps.base import BETA1, BETA2, learning_rate
 
 
@@ -29,9 +28,3 @@ def make_rates(config: TrainingConfig, steps: range, steps_per_epoch: int, dtype
     first, second = 1 - BETA1 ** (numbers + 1), 1 - BETA2 ** (numbers + 1)  # the moments' bias corrections
     rates = (lr / first, 1 / np.sqrt(second), 1 - lr * config.weight_decay)
     return Rate(*(values.astype(dtype) for values in rates))
-
-
-@compiled
-def may_rest(rate: Rate) -> bool:
-    """Whether parameters whose gradient and first moment are 0 stay what they are."""
-    return rate.kept == 1 and rate.lr - rate.lr == 0

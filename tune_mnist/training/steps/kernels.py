@@ -1,4 +1,4 @@
-"""A fully connected network's steps: forward, backward and AdamW in one compiled loop.
+"""A fully connected network's steps: forward, backward and optimiser in one compiled loop.
 
 MNIST's background is a constant -1: with pictures written as x = -1 + u, where most of u is 0, the first layer and its
 gradient are sums over the few non-zeros of u,
@@ -19,9 +19,11 @@ from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.jit import compiled
 from tune_mnist.training.steps.adamw import Rate
 from tune_mnist.training.steps.alive import all_finite, list_alive
+from tune_mnist.training.steps.moves import rate_at
 from tune_mnist.training.steps.network import Network, Workspace, delta_of, parameters_of, units_of, workspace
 from tune_mnist.training.steps.products import Floats, Numbers, fours, matrix, multiply, repeat, sparse_sum, transpose
 from tune_mnist.training.steps.registers import LANES
+from tune_mnist.training.steps.sgd import SgdRate
 from tune_mnist.training.steps.updates import update_dense, update_first
 
 
@@ -29,7 +31,7 @@ class Plan(NamedTuple):
     """How some steps are to be taken."""
 
     batch_size: int
-    rates: Rate
+    rates: Rate | SgdRate
     average_share: np.floating[Any]
     """The share of the new parameters in their moving average."""
     softmax: bool
@@ -177,7 +179,7 @@ def train(
     for step in range(begin, end):
         first = step * plan.batch_size
         count = min(plan.batch_size, lot.pictures - first)
-        rate = Rate(plan.rates.lr[step], plan.rates.root[step], plan.rates.kept[step])
+        rate = rate_at(plan.rates, step)
         masks_here = None if masks is None else masks[(step - begin) * plan.batch_size * hidden_units:]
         values, finite = forward(network, lot.by_picture, lot.dense, first, count, masks_here, sound, space)
         sound &= finite

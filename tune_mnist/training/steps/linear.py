@@ -29,11 +29,12 @@ from tune_mnist.training.batches import (
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.models import FullyConnected
 from tune_mnist.training.steps import kernels
-from tune_mnist.training.steps.adamw import make_rates
+from tune_mnist.training.steps.adamw import Rate, make_rates
 from tune_mnist.training.steps.base import BETA1, CheckpointedSteps
 from tune_mnist.training.steps.dormant import Core, core_of, find_dormant, put_back
 from tune_mnist.training.steps.network import Network
 from tune_mnist.training.steps.registers import LANES
+from tune_mnist.training.steps.sgd import Sgd, SgdRate, make_sgd_rates
 
 EVALUATION_BATCH = 100
 
@@ -76,12 +77,16 @@ class Record(NamedTuple):
 class LinearSteps(CheckpointedSteps):
     """Steps of any stack of Linear and ReLU, with either head, with dropout and augmentation, on the CPU.
 
+    The optimiser is AdamW, or SGD where `sgd` says how.
+
     They run in the caller's thread alone, so that the bits do not depend on torch's number of threads.
     """
 
     def __init__(
-        self, config: TrainingConfig, model: FullyConnected, train: Pictures, dtype: torch.dtype = torch.float32
+        self, config: TrainingConfig, model: FullyConnected, train: Pictures, dtype: torch.dtype = torch.float32,
+        sgd: Sgd | None = None,
     ) -> None:
+        self.sgd = sgd
         self.config, self.model, self.train, self.dtype = config, model, train, dtype
         self.labels = as_tensor(train.labels)
         self.sizes = padded_sizes(model.sizes)
@@ -144,7 +149,7 @@ class LinearSteps(CheckpointedSteps):
         steps_before, steps = lot.first // batch_size, math.ceil(lot.pictures / batch_size)
         first_step = (epoch - 1) * steps_per_epoch + steps_before
         plan = kernels.Plan(
-            batch_size, make_rates(self.config, range(first_step, first_step + steps), steps_per_epoch, number),
+            batch_size, self._rates(range(first_step, first_step + steps), steps_per_epoch),
             average_share=number.type(1 - self.config.ema_decay), softmax=self.config.head == "softmax",
         )
         pictures = slice(lot.first, lot.first + lot.pictures)
@@ -162,6 +167,12 @@ class LinearSteps(CheckpointedSteps):
                     "generator": record.dropout.get_state(),
                 }
                 after_step(steps_before + end)
+
+    def _rates(self, steps: range, steps_per_epoch: int) -> Rate | SgdRate:
+        number = self.flat.numpy().dtype
+        if self.sgd is None:
+            return make_rates(self.config, steps, steps_per_epoch, number)
+        return make_sgd_rates(self.sgd, self.config, steps, steps_per_epoch, number)
 
     def _masks(self, record: Record, steps: range, pictures: int) -> NDArray[np.floating[Any]]:
         """What dropout multiplies hidden values by, in steps of a lot of `pictures`, as the kernels take it."""

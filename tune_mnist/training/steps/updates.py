@@ -1,20 +1,22 @@
-"""What a step's end does to each layer: the gradient of its weights, some rows at a time, and AdamW at once.
+"""What a step's end does to each layer: the gradient of its weights, some rows at a time, and the optimiser at once.
 
 What runs once a row takes arrays, not tuples of them, whose references numba would count at every call.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tune_mnist.training.batches import Rows
 from tune_mnist.training.jit import compiled
-from tune_mnist.training.steps.adamw import Rate, may_rest
 from tune_mnist.training.steps.alive import pack
+from tune_mnist.training.steps.moves import may_rest, move
 from tune_mnist.training.steps.network import Network, Workspace, parameters_of
 from tune_mnist.training.steps.products import Floats, Numbers, fours, matrix, multiply, sparse_sum, sum_rows
-from tune_mnist.training.steps.registers import LANES, move
+from tune_mnist.training.steps.registers import LANES
 
 PACKED = 0.75
 """The largest share of a gradient's columns that are packed: below it that is faster (benchmarks/steps.py)."""
@@ -23,16 +25,16 @@ PACKED = 0.75
 @compiled
 def update_dense(
     network: Network, layer: int, inputs: Floats, rows: Numbers, n_rows: int, delta: Floats, columns: Numbers,
-    n_columns: int, space: Workspace, rate: Rate,
+    n_columns: int, space: Workspace, rate: Any,
 ) -> bool:
-    """AdamW on a layer's weights and biases, of inputs (count, n_in) and their gradient `delta` (count, n_out).
+    """The optimiser on a layer's weights and biases, of inputs (count, n_in) and their gradient `delta` (count, n_out).
 
     Only the inputs in `rows` and outputs in `columns` are not 0 for all pictures. Returns whether all are finite after.
     """
     count, n_in = inputs.shape
     n_out, place, zero = delta.shape[1], network.places[layer], delta.dtype.type(0)
     flat, means, squares, starts, lanes = network.flat, network.means, network.squares, space.starts, space.lanes
-    lr, root, kept, rests = rate.lr, rate.root, rate.kept, may_rest(rate)
+    rests = may_rest(rate)
     nothing = space.nothing[:n_out]
     rest = nothing[0]  # not a constant, with which this processor's instruction for it is slow
     packs = packing_pays(n_columns, n_out)
@@ -55,18 +57,18 @@ def update_dense(
             if q < some and row == rows[i + q]:
                 gradient = strip[q]
                 finite &= move(
-                    flat, means, squares, at, n_out, gradient, packs, starts, lanes, rest, lr, root, kept, rests
+                    flat, means, squares, at, n_out, gradient, packs, starts, lanes, rest, rate, rests
                 )
                 q += 1
             else:
                 finite &= move(
-                    flat, means, squares, at, n_out, nothing, False, starts, lanes, rest, lr, root, kept, rests
+                    flat, means, squares, at, n_out, nothing, False, starts, lanes, rest, rate, rests
                 )
             row += 1
     background, at = space.background[:n_out], place + n_in * n_out
     sum_rows(background, delta)
     return finite & move(
-        flat, means, squares, at, n_out, background, False, starts, lanes, zero, lr, root, kept, rests
+        flat, means, squares, at, n_out, background, False, starts, lanes, zero, rate, rests
     )
 
 
@@ -79,12 +81,12 @@ def packing_pays(n_columns: int, width: int) -> bool:
 @compiled
 def update_sparse(
     network: Network, by_pixel: Rows, offsets: NDArray[np.int32], delta: Floats, columns: Numbers, n_columns: int,
-    space: Workspace, rate: Rate,
+    space: Workspace, rate: Any,
 ) -> None:
-    """AdamW on the first layer, of sparse pictures; `space.sums` becomes the sum of its new weights' rows."""
+    """The optimiser on the first layer, of sparse pictures; `space.sums` becomes the sum of its new weights' rows."""
     weights, sums, n_out, zero = parameters_of(network, 0)[:-1], space.sums, delta.shape[1], delta.dtype.type(0)
     flat, means, squares, starts, lanes = network.flat, network.means, network.squares, space.starts, space.lanes
-    lr, root, kept, rests = rate.lr, rate.root, rate.kept, may_rest(rate)
+    rests = may_rest(rate)
     pictures, heights = by_pixel.columns, by_pixel.values
     packs = packing_pays(n_columns, n_out)
     factors = pack(delta, columns, n_columns, space.packed, starts, lanes) if packs else delta
@@ -97,19 +99,19 @@ def update_sparse(
         sparse_sum(gradient, start, factors, pictures, heights, begin, end)
         rest = zero if end > begin else -zero  # what the sums of what is left out are
         at = pixel * n_out
-        move(flat, means, squares, at, n_out, gradient, packs, starts, lanes, rest, lr, root, kept, rests)
+        move(flat, means, squares, at, n_out, gradient, packs, starts, lanes, rest, rate, rests)
         for j in range(n_out):
             sums[j] += weights[pixel, j]
     at = len(weights) * n_out
-    move(flat, means, squares, at, n_out, background, packs, starts, lanes, zero, lr, root, kept, rests)
+    move(flat, means, squares, at, n_out, background, packs, starts, lanes, zero, rate, rests)
 
 
 @compiled
 def update_first(
     network: Network, by_pixel: Rows | None, dense: Floats | None, step: int, first: int, delta: Floats,
-    columns: Numbers, n_columns: int, space: Workspace, rate: Rate,
+    columns: Numbers, n_columns: int, space: Workspace, rate: Any,
 ) -> None:
-    """AdamW on the first layer, of the pictures of batch number `step`, which begin at number `first`."""
+    """The optimiser on the first layer, of the pictures of batch number `step`, which begin at number `first`."""
     if by_pixel is not None:
         update_sparse(network, by_pixel, by_pixel.offsets[step], delta, columns, n_columns, space, rate)
     if dense is not None:
