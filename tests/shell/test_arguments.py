@@ -113,7 +113,7 @@ BAD_FLAGS = [
     (["--lr", "1e-4:1e-1"], "`a grid has values, no ranges` must hold, but got lr: list its values, or search it"),
     (["--lr", "1e-4:1e-1", "1"], "`a range is LOW:HIGH alone`"),
     (["--MLP.hiden", "8"], "MLP has no setting `hiden`: did you mean `hidden`?"),
-    (["--MLP.hidden", "8-x"], "`hidden is whole numbers in a row, such as 256-128` must hold, but got '8-x'"),
+    (["--MLP.hidden", "8-x"], "such as 256-128` must hold, but got '8-x': change --MLP.hidden"),
     (["--MPL.hidden", "8"], "models that there are` must hold, but got 'MPL': did you mean MLP?"),
     (["--optimizer", "adma"], "got 'adma': did you mean adam?"),
     (["--momentum", "0.9"], "`momentum goes with optimizer sgd or rmsprop` must hold, but got adamw: drop --momentum"),

@@ -30,7 +30,8 @@ from tune_mnist.study.own_models import MODELS, remember, require_known
 from tune_mnist.study.ownership import refuse_foreign_model, refuse_foreign_study
 from tune_mnist.study.study import Study
 from tune_mnist.tables.text import print_table
-from tune_mnist.training.dataset import Dataset, load_dataset
+from tune_mnist.training.dataset import Dataset, load_dataset, training_data
+from tune_mnist.training.trying import try_models
 
 
 @process_state_kept()
@@ -65,6 +66,7 @@ def run_retrain(
         dataset = load_dataset(spec.dataset, spec.data, download=download)
     source = choice.configs[0].source
     if source is not None and study is None:
+        try_models(choice.configs, training_data(dataset, "report"))
         remember([source])
     elif source is not None and study is not None:
         require_known(source, study / MODELS / source.name, trusted=trust_code)

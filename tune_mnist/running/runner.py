@@ -27,7 +27,7 @@ from tune_mnist.running.watching.display import Display
 from tune_mnist.running.watching.prometheus import Monitor, titled
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.signals import ending
-from tune_mnist.spec.models import place_of
+from tune_mnist.spec.models import cost_of
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
@@ -44,7 +44,7 @@ MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
     """Sort key that puts long trainings first, so that no core idles at the end."""
     config = plan.config
-    return (-place_of(config.model)[0], config.batch_size, -plan.epochs, config.lr, config.seed)
+    return (-cost_of(config.model), config.batch_size, -plan.epochs, config.lr, config.seed)
 
 
 def packed(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.constructors import PrimitiveConstructorSpec
 
 from tune_mnist.spec.domains import values_of
 from tune_mnist.spec.errors import require
+from tune_mnist.spec.settings import number_or_text
 from tune_mnist.spec.space import Space
 from tune_mnist.spec.study import DataFolder, DatasetChoice, HeadChoice, ProtocolChoice, StudySpec
 from tune_mnist.spec.training import PREFIX, SETTINGS, PlannedTraining, Strict, coerce_fields
@@ -22,6 +25,20 @@ OF_TRAINING = ("train_seconds", "parameters")
 MINIMIZED = ("train_loss", *OF_TRAINING)
 
 
+def _most(words: list[str]) -> int:
+    """The largest of some whole numbers in words, as a grid has its epochs."""
+    numbers = [number_or_text(word) for word in words]
+    whole = bool(numbers) and all(isinstance(number, int) for number in numbers)
+    require(whole, "epochs is a whole number", " ".join(words) or "none", "change --epochs")
+    return max(numbers)
+
+
+Epochs = Annotated[int, PrimitiveConstructorSpec(
+    nargs="*", metavar="INT...", instance_from_str=_most, str_from_instance=lambda epochs: [str(epochs)],
+    is_instance=lambda value: isinstance(value, int),
+)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(Strict):
     """How a search goes, apart from its space."""
@@ -30,8 +47,8 @@ class SearchSettings(Strict):
     """Trials in all, finished in whatever way; raised later, the search goes on. Warm-start trials come on top."""
     timeout: float | None = None
     """Seconds of this run after which no trial is begun; those running end their trainings."""
-    epochs: int = 15
-    """Epochs of a training that is not stopped early; its last epoch's metrics are the trial's."""
+    epochs: Epochs = 15
+    """Epochs of a training that is not stopped early; its last epoch's metrics are the trial's. Of several the most."""
     sampler: Sampler = "tpe"
     """Optuna's sampler. grid tries every combination of a space without ranges once."""
     scheduler: Scheduler | None = None

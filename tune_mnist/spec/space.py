@@ -144,7 +144,11 @@ class Space(Strict, OfEverySetting):
         for name in given:
             if name not in known:
                 raise unknown_setting(name, list(known), model)
-        return {name: domain_of(known[name], domain) for name, domain in sorted(given.items())}
+        called = model.partition("@")[0]  # as on the command line
+        return {
+            name: domain_of(dataclasses.replace(known[name], name=f"{called}.{name}"), domain)
+            for name, domain in sorted(given.items())
+        }
 
     def domains(self, model: str) -> dict[str, Domain]:
         """Every setting of the model, shared ones first, with what it may be."""

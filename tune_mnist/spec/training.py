@@ -10,6 +10,7 @@ import json
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from tune_mnist.spec.errors import flag_of, require
@@ -301,6 +302,8 @@ def _coerced(name: str, value: Any, hint: Any) -> Any:
         return value if isinstance(value, str) else _coerced(name, value, int)
     if get_origin(hint) is Literal:
         require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {flag_of(name)}")
+    elif hint is Path:
+        return Path(value)
     elif get_origin(hint) is tuple:
         return tuple(_coerced(name, item, kinds[0]) for item in value)
     elif hint in (int, float):

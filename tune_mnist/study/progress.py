@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tune_mnist.spec.models import place_of
+from tune_mnist.spec.models import cost_of
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 from tune_mnist.spec.words.naming import varying
 
@@ -207,7 +207,7 @@ def _log_cost(model: str, batch_size: int) -> float:
 
     By the benchmark of steps, each model costs about twice the one before, and a step as much as 28 pictures more.
     """
-    return place_of(model)[0] + math.log2(1 + 28 / batch_size)
+    return cost_of(model) + math.log2(1 + 28 / batch_size)
 
 
 def clock(seconds: float) -> str:
