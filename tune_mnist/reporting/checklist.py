@@ -29,10 +29,7 @@ def checklist(study: Study, tables: Tables) -> list[Item]:
     split = f"one training picture in {HELD_OUT}, stratified, by seed {SPLIT_SEED}, held out to choose by"
     commits = _distinct(_commit(run["git"]) for run in runs)
     versions = _distinct(f"Python {run['python']}, {_listed(run['versions'])}" for run in runs)
-    machines = _distinct(
-        f"{run['machine']['cpu'] or 'processor not known'}, {run['machine']['cpus']} CPUs, {run['machine']['platform']}"
-        for run in runs
-    )
+    machines = _distinct(_machine(run["machine"]) for run in runs)
     return [
         Item("everything asked for is complete", complete == asked, [f"{complete} of {asked} results"]),
         Item("more than one seed", len(seeds) > 1, [", ".join(map(str, seeds))]),
@@ -46,6 +43,12 @@ def checklist(study: Study, tables: Tables) -> list[Item]:
         ]),
         Item("command lines", bool(runs), [f"{run['started']}: {shlex.join(run['command'])}" for run in runs]),
     ]
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    gpus = _distinct(f"{gpu['name']}, driver {gpu['driver']}" for gpu in machine.get("gpus", ()))
+    parts = [machine["cpu"] or "processor not known", f"{machine['cpus']} CPUs", *gpus, machine["platform"]]
+    return ", ".join(parts)
 
 
 def _commit(git: dict[str, Any] | None) -> str:

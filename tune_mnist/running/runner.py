@@ -36,6 +36,8 @@ from tune_mnist.training.steps.pack import SLOTS, common_part
 
 MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 """On the CPU: how many trainings at most share batches, and how many trials each slot is to have at least."""
+PACKS_SIDE_BY_SIDE = 12
+"""On a whole GPU: how many packs a trial has at most. Each alone leaves most of it idle."""
 
 
 class Listed(Searcher):
@@ -62,12 +64,14 @@ def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
 
 
 def packed(
-    plans: Sequence[PlannedTraining], device: str, slots: int, alone: Collection[TrainingConfig] = ()
+    plans: Sequence[PlannedTraining], device: str, slots: int, alone: Collection[TrainingConfig] = (),
+    *, whole_gpu: bool = False,
 ) -> list[list[PlannedTraining]]:
     """The plans in the groups that are trials, in the order of each group's first; those `alone` by themselves.
 
-    On a GPU the groups are packs. On the CPU they share batches, if there are so many trainings for each of the
-    `slots` that these still end at about the same time.
+    On a GPU the groups are packs and, where a trial has a whole one, up to 12 packs to train side by side. On the CPU
+    they share batches, if there are so many trainings for each of the `slots` that these still end at about the same
+    time.
     """
     on_gpu = device == "cuda"
     size = SLOTS if on_gpu else max(1, min(MOST_IN_STEP, len(plans) // (TRIALS_PER_SLOT * max(1, slots))))
@@ -77,7 +81,18 @@ def packed(
         if size > 1 and plan.config not in alone:
             in_common = common_part(plan.config) if on_gpu else common_batches(plan.config)
         groups.setdefault((in_common or plan.config, in_common is not None), []).append(plan)
-    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+    packs = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+    return _side_by_side(packs, slots, alone) if whole_gpu else packs
+
+
+def _side_by_side(
+    packs: Sequence[list[PlannedTraining]], slots: int, alone: Collection[TrainingConfig]
+) -> list[list[PlannedTraining]]:
+    """The packs dealt out to trials: as many as there are slots, and more where a trial would have more than 12."""
+    apart = [pack for pack in packs if pack[0].config in alone]
+    others = [pack for pack in packs if pack[0].config not in alone]
+    trials = min(len(others), max(slots, -(-len(others) // PACKS_SIDE_BY_SIDE)))
+    return [*([plan for pack in others[i::trials] for plan in pack] for i in range(trials)), *apart]
 
 
 def run_trainings(
@@ -133,8 +148,8 @@ def plan_retries(
             continue
         attempts[config] = attempt
         if end.cause == "GPU memory":
-            line = f"{error_line(end.error)}: trying again with {attempt.gpu_share:g} of a GPU"
-            watch.display.tell(f"{config.label}: {line}")
+            share = f"{attempt.gpu_share:g} of a GPU{', alone' if attempt.alone else ''}"
+            watch.display.tell(f"{config.label}: {error_line(end.error)}: trying again with {share}")
         elif end.cause == "host memory":
             watch.display.tell(f"{config.label}: {KILLED}: trying again later, alone")
     return ends.keys() - watch.display.state.ended.keys()
@@ -161,7 +176,9 @@ def _fit(
     alone: Collection[TrainingConfig] = (),
 ) -> tune.ResultGrid:
     most_at_once = slots(watch.resources, live_nodes())
-    configs = [trial_config(group) for group in packed(plans, watch.context.device, most_at_once, alone)]
+    whole_gpu = watch.resources.gpus_per_trial >= 1
+    groups = packed(plans, watch.context.device, most_at_once, alone, whole_gpu=whole_gpu)
+    configs = [trial_config(group) for group in groups]
     with starting_together(most_at_once):
         return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
 
@@ -234,6 +251,7 @@ def score_winners(
         remote = ray.remote(
             num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, resources=resources.special,
             label_selector=resources.label_selector, max_retries=resources.max_failures,
+            max_calls=0,  # any number: with a GPU each call would else have a process of its own, and a CUDA context
         )(score_training)
         shared = ray.put(data), ray.put(test)
         ray.get([remote.remote(config, epoch, *shared, context, trainings) for config, epoch in by_ray])

@@ -8,8 +8,8 @@ import gc
 import math
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from ray import tune
 
+from tune_mnist.running.gpu import gpu_share, is_out_of_memory
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.errors import Damaged
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trainings_of
@@ -25,9 +26,8 @@ from tune_mnist.training.batches import Pictures
 from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, fit
 from tune_mnist.training.metrics import evaluate
 from tune_mnist.training.packing import pack_bytes
+from tune_mnist.training.steps.pack import SLOTS, common_part
 
-CUDA_CONTEXTS_SHARE = 0.1
-"""Of a GPU's memory, what the CUDA contexts of all its processes get."""
 KEPT_BUDGETS = 3
 OUT_OF_MEMORY = "out_of_memory"
 """In what a trial reports last when its share of the GPU was too small: the traceback."""
@@ -51,25 +51,45 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trai
     members = trainings_of(config)
     keys = [training_key(plan.config, context) for plan in members]
     folders = [TrainingFolder(Path(trainings) / key) for key in keys]
-    rows: Iterator[tuple[int, dict[str, Any]]]
-    if len(members) > 1:
-        rows = once_saved(ahead(run_pack(members, data, context, folders)))
-    else:
-        rows = ((0, row) for row in run_training(members[0], data, context, folders[0]))
-    share_gpu(tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0), context.device)
+    share = tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0)
     try:
-        for k, row in rows:
-            tune.report({"key": keys[k], "member": k, "diverged": diverged([row]), **_metrics(row)})
-    except torch.OutOfMemoryError:  # of the GPU: no use in trying again with the same share
-        tune.report({OUT_OF_MEMORY: traceback.format_exc()})
-    finally:
-        torch.cuda.empty_cache()  # the actor may live on with another trial
+        with gpu_share(share, context.device), contextlib.closing(run_members(members, data, context, folders)) as rows:
+            for k, row in rows:
+                tune.report({"key": keys[k], "member": k, "diverged": diverged([row]), **_metrics(row)})
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        tune.report({OUT_OF_MEMORY: traceback.format_exc()})  # no use in trying again with the same share
 
 
-def share_gpu(share: float, device: str) -> None:
-    """Hold this process to its share of what the CUDA contexts leave of the GPU's memory."""
-    if device == "cuda" and share < 1:
-        torch.cuda.set_per_process_memory_fraction(share * (1 - CUDA_CONTEXTS_SHARE))
+def run_members(
+    members: Sequence[PlannedTraining], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
+) -> Generator[tuple[int, dict[str, Any]]]:
+    """Run a trial's trainings, alone or in packs, yielding the rows of each with its number."""
+    if len(members) == 1:
+        yield from ((0, row) for row in run_training(members[0], data, context, folders[0]))
+        return
+    packs = [
+        _numbered(numbers, run_pack([members[k] for k in numbers], data, context, [folders[k] for k in numbers]))
+        for numbers in packs_of(members, context.device)
+    ]
+    yield from once_saved(side_by_side(packs))
+
+
+def packs_of(members: Sequence[PlannedTraining], device: str) -> list[list[int]]:
+    """The members' numbers in the packs that train them; on the CPU in one, as they share their batches."""
+    if device != "cuda":
+        return [list(range(len(members)))]
+    groups: dict[TrainingConfig, list[int]] = {}
+    for k, plan in enumerate(members):
+        groups.setdefault(common_part(plan.config), []).append(k)
+    return [group[i : i + SLOTS] for group in groups.values() for i in range(0, len(group), SLOTS)]
+
+
+def _numbered(numbers: Sequence[int], epochs: Iterable[PackEpoch]) -> Generator[PackEpoch]:
+    """A pack's epochs, with its members' numbers in the trial."""
+    for rows, saves in epochs:
+        yield PackEpoch([(numbers[k], row) for k, row in rows], saves)
 
 
 def run_training(
@@ -88,13 +108,19 @@ def run_training(
         notes = {}
     if diverged(progress.rows):
         return
+    gpu = on_gpu(context)
     for metrics in fit(training, plan.epochs):
-        row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
+        row, timing = metrics.row(PREFIX[context.protocol]), {**metrics.timing(), **gpu}
         progress.add(row, timing, training.state())
         folder.save(progress, kept_epochs(plan))
         yield {**row, **timing, **notes}
         notes = {}
     folder.finish(kept_epochs(plan))
+
+
+def on_gpu(context: Context) -> dict[str, str]:
+    """What an epoch's timing tells of where it was trained: the GPU's name."""
+    return {} if context.device == "cpu" else {"gpu": torch.cuda.get_device_name()}
 
 
 def kept_epochs(plan: PlannedTraining) -> tuple[int, ...]:
@@ -124,13 +150,24 @@ def loads(load: Callable[[bytes], None], state: bytes | None) -> bool:
     return True
 
 
-def ahead(epochs: Iterator[PackEpoch]) -> Iterator[PackEpoch]:
-    """The epochs, the next being made while one is used: a report to the driver waits for its answer."""
-    with ThreadPoolExecutor(1) as beside:
-        coming = beside.submit(next, epochs, None)
-        while (epoch := coming.result()) is not None:
-            coming = beside.submit(next, epochs, None)
-            yield epoch
+def side_by_side(runs: Sequence[Generator[PackEpoch]]) -> Generator[PackEpoch]:
+    """The epochs of packs that run beside each other, each one's next being made while one is used.
+
+    A report to the driver waits for its answer. Each run keeps to a thread, with which cuBLAS's handle and workspaces
+    stay. At the end every run is closed.
+    """
+    with contextlib.ExitStack() as stack:
+        for run in runs:
+            stack.callback(run.close)
+        threads = {run: stack.enter_context(ThreadPoolExecutor(1)) for run in runs}
+        coming = {threads[run].submit(next, run, None): run for run in runs}
+        while coming:
+            for made in wait(coming, return_when=FIRST_COMPLETED).done:
+                run = coming.pop(made)
+                epoch = made.result()
+                if epoch is not None:
+                    coming[threads[run].submit(next, run, None)] = run
+                    yield epoch
 
 
 def once_saved(epochs: Iterable[PackEpoch]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -148,7 +185,7 @@ def wait_for(saves: Iterable[Future[None]]) -> None:
 
 def run_pack(
     members: Sequence[PlannedTraining], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
-) -> Iterator[PackEpoch]:
+) -> Generator[PackEpoch]:
     """Run trainings that one pack can train, each to its largest budget, as `run_training` does one.
 
     First come all rows that were saved before. An epoch is saved while the next is trained. What was found damaged is
@@ -167,15 +204,17 @@ def run_pack(
         if not diverged(progress.rows) and progress.state_epoch < members[k].epochs
     }
     saves: list[Future[None]] = []
+    gpu = on_gpu(context)
     with ThreadPoolExecutor(len(members)) as beside:  # members' saves, half of which is waiting, wait at once
         for epoch_metrics in fit_pack(pack, going):
             wait_for(saves)  # which read what is known of the epochs before
             epoch = PackEpoch([], [])
             for k, metrics in epoch_metrics.items():
-                row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
-                going[k].add(row, timing, pack.state(k, metrics.epoch))
+                row, timing = metrics.row(PREFIX[context.protocol]), {**metrics.timing(), **gpu}
+                state = pack.snapshot(k, metrics.epoch)
                 last = metrics.diverged or metrics.epoch == members[k].epochs
-                epoch.saves.append(beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last))
+                progress, keep = going[k], kept_epochs(members[k])
+                epoch.saves.append(beside.submit(_save, folders[k], progress, row, timing, state, keep, last))
                 epoch.rows.append((k, {**row, **timing, **notes}))
                 notes = {}
                 if last:
@@ -184,7 +223,11 @@ def run_pack(
             yield epoch
 
 
-def _save(folder: TrainingFolder, progress: Progress, keep: tuple[int, ...], last: bool) -> None:
+def _save(
+    folder: TrainingFolder, progress: Progress, row: dict[str, Any], timing: dict[str, Any],
+    state: Callable[[], bytes], keep: tuple[int, ...], last: bool,
+) -> None:
+    progress.add(row, timing, state())
     folder.save(progress, keep)
     if last:
         folder.finish(keep)
@@ -250,10 +293,12 @@ def score_training(
     probability, each packed by `pack_bytes`.
     """
     folder = TrainingFolder(Path(trainings) / training_key(config, context))
-    training, _ = resumed(config, data, context, folder, until=epoch)
-    for _ in fit(training, epoch):
-        pass
-    outputs = training.steps.outputs(test)
+    with gpu_share(1.0, context.device):
+        training, _ = resumed(config, data, context, folder, until=epoch)
+        for _ in fit(training, epoch):
+            pass
+        outputs = training.steps.outputs(test)
+        del training
     confidence, predicted = (outputs if config.head == "softmax" else outputs.softmax(1)).max(1)
     score = dataclasses.asdict(evaluate(outputs, test.labels))
     score |= {"predicted": pack_bytes(predicted.numpy()), "confidence": pack_bytes((confidence * 255).round().numpy())}

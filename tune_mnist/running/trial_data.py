@@ -20,16 +20,18 @@ class TrialData:
     evaluation: Pictures
 
 
-def trial_data(data: TrainingData) -> TrialData:
-    """The pictures to train on and to evaluate on."""
+def trial_data(data: TrainingData, device: str = "cpu") -> TrialData:
+    """The pictures to train on and to evaluate on; those of a GPU have no sparse form, which it has no use for."""
     from tune_mnist.training.batches import make_pictures
 
-    train = make_pictures(data.train_images, data.train_labels)
-    return TrialData(train, make_pictures(data.eval_images, data.eval_labels))
+    sparse = device == "cpu"
+    train = make_pictures(data.train_images, data.train_labels, sparse=sparse)
+    return TrialData(train, make_pictures(data.eval_images, data.eval_labels, sparse=sparse))
 
 
-def test_pictures(dataset: Dataset) -> Pictures:
-    """The data set's test pictures."""
+def test_pictures(dataset: Dataset, device: str = "cpu") -> Pictures:
+    """The data set's test pictures, as `trial_data` makes those to train on."""
     from tune_mnist.training.batches import make_pictures
 
-    return make_pictures(dataset.test_images.reshape(len(dataset.test_images), -1), dataset.test_labels)
+    pixels = dataset.test_images.reshape(len(dataset.test_images), -1)
+    return make_pictures(pixels, dataset.test_labels, sparse=device == "cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from tune_mnist.spec.training import Head, TrainingConfig
 from tune_mnist.training.dataset import CLASSES, PIXELS
+
+_drawing = threading.Lock()
+"""Held while a model's weights are drawn from torch's global generator, which all threads share."""
 
 
 class FullyConnected(nn.Module):
@@ -80,8 +84,8 @@ MODELS: dict[str, type[nn.Module]] = {model.__name__: model for model in (Simple
 def build_model(config: TrainingConfig) -> nn.Module:
     """The config's model with the initial weights (float32, CPU) that its seed determines.
 
-    Drawing the weights leaves torch's global generator as it was.
+    Drawing the weights leaves torch's global generator as it was. Several threads may do so at once.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with _drawing, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)  # `torch.manual_seed` would seed the GPUs' generators, too
         return MODELS[config.model](config.dropout, config.head)
