@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import math
 import traceback
@@ -17,20 +16,28 @@ from typing import Any, NamedTuple
 import torch
 from ray import tune
 
+from tune_mnist.running.chains import group_label, groups_of
 from tune_mnist.running.gpu import gpu_share, is_out_of_memory
+from tune_mnist.running.titles import title
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.errors import Damaged
-from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trainings_of
+from tune_mnist.spec.own.loading import place_of_error
+from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.study.layout import training_path
 from tune_mnist.study.training_folder import Progress, TrainingFolder, diverged
-from tune_mnist.training.batches import Pictures
 from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, fit
-from tune_mnist.training.metrics import evaluate
-from tune_mnist.training.packing import pack_bytes
 from tune_mnist.training.steps.pack import SLOTS, common_part
 
 KEPT_BUDGETS = 3
+OF_CODE = (
+    TypeError, AttributeError, NameError, LookupError, ValueError, ArithmeticError, AssertionError, ImportError,
+    NotImplementedError,
+)
+"""Exceptions that code of a model raises every time, so that trying again is no use."""
 OUT_OF_MEMORY = "out_of_memory"
 """In what a trial reports last when its share of the GPU was too small: the traceback."""
+BROKEN = "broken"
+"""In what a trial reports last when its model's code failed as it would again: the error's line and the traceback."""
 
 
 class PackEpoch(NamedTuple):
@@ -41,25 +48,40 @@ class PackEpoch(NamedTuple):
 
 
 def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trainings: str) -> None:
-    """Train a trial's config, or its pack of them, resuming from and saving to each one's folder under `trainings`.
+    """Train a trial's groups of trainings, resuming from and saving to each one's folder under `trainings`.
 
     Reports one row per training and epoch, with the training's key and its number in the trial as `member`:
     those of the store first, so that Ray sees every trial whole.
     """
     if not gc.get_freeze_count():
         gc.freeze()  # or each full collection walks through all that torch and Ray have loaded, for 0.15 s
-    members = trainings_of(config)
-    keys = [training_key(plan.config, context) for plan in members]
-    folders = [TrainingFolder(Path(trainings) / key) for key in keys]
     share = tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0)
-    try:
-        with gpu_share(share, context.device), contextlib.closing(run_members(members, data, context, folders)) as rows:
-            for k, row in rows:
-                tune.report({"key": keys[k], "member": k, "diverged": diverged([row]), **_metrics(row)})
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        tune.report({OUT_OF_MEMORY: traceback.format_exc()})  # no use in trying again with the same share
+    first = 0  # the number of the group's first member
+    for group in groups_of(config):
+        title.set(group_label([plan.config for plan in group]))
+        try:
+            with gpu_share(share, context.device):
+                run_group(group, first, data, context, trainings)
+        except Exception as error:
+            own = group[0].config.source
+            if is_out_of_memory(error):  # of the GPU: no use in trying again with the same share
+                tune.report({OUT_OF_MEMORY: traceback.format_exc()})
+            elif own is not None and isinstance(error, OF_CODE):
+                tune.report({BROKEN: [place_of_error(error, own.source.files), traceback.format_exc()]})
+            else:
+                raise
+        first += len(group)
+
+
+def run_group(
+    group: Sequence[PlannedTraining], first: int, data: TrialData, context: Context, trainings: str
+) -> None:
+    """Train trainings of a trial that run together and report their rows; the first is the trial's member `first`."""
+    keys = [training_key(plan.config, context) for plan in group]
+    folders = [TrainingFolder(training_path(Path(trainings), key)) for key in keys]
+    with contextlib.closing(run_members(group, data, context, folders)) as rows:
+        for k, row in rows:
+            tune.report({"key": keys[k], "member": first + k, "diverged": diverged([row]), **_metrics(row)})
 
 
 def run_members(
@@ -281,28 +303,6 @@ def noting_damage() -> Iterator[list[str]]:
         warnings.simplefilter("always", Damaged)
         yield damage
     damage += [str(warning.message) for warning in caught if issubclass(warning.category, Damaged)]
-
-
-def score_training(
-    config: TrainingConfig, epoch: int, data: TrialData, test: Pictures, context: Context, trainings: str
-) -> None:
-    """Score a training's model after `epoch` on the test set and keep the score in its folder.
-
-    The model comes from the training's newest saved state that is not of a later epoch, trained on if need
-    be. Besides the metrics, the score has for each picture the predicted class and 255 times its
-    probability, each packed by `pack_bytes`.
-    """
-    folder = TrainingFolder(Path(trainings) / training_key(config, context))
-    with gpu_share(1.0, context.device):
-        training, _ = resumed(config, data, context, folder, until=epoch)
-        for _ in fit(training, epoch):
-            pass
-        outputs = training.steps.outputs(test)
-        del training
-    confidence, predicted = (outputs if config.head == "softmax" else outputs.softmax(1)).max(1)
-    score = dataclasses.asdict(evaluate(outputs, test.labels))
-    score |= {"predicted": pack_bytes(predicted.numpy()), "confidence": pack_bytes((confidence * 255).round().numpy())}
-    folder.save_score(epoch, {f"test_{name}": value for name, value in score.items()})
 
 
 def _metrics(row: dict[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def trial_data(data: TrainingData, device: str = "cpu") -> TrialData:
     from tune_mnist.training.batches import make_pictures
 
     sparse = device == "cpu"
-    train = make_pictures(data.train_images, data.train_labels, sparse=sparse)
-    return TrialData(train, make_pictures(data.eval_images, data.eval_labels, sparse=sparse))
+    train = make_pictures(data.train_images, data.train_labels, data.classes, sparse=sparse)
+    return TrialData(train, make_pictures(data.eval_images, data.eval_labels, data.classes, sparse=sparse))
 
 
 def test_pictures(dataset: Dataset, device: str = "cpu") -> Pictures:
@@ -34,4 +34,4 @@ def test_pictures(dataset: Dataset, device: str = "cpu") -> Pictures:
     from tune_mnist.training.batches import make_pictures
 
     pixels = dataset.test_images.reshape(len(dataset.test_images), -1)
-    return make_pictures(pixels, dataset.test_labels, sparse=device == "cpu")
+    return make_pictures(pixels, dataset.test_labels, len(dataset.classes), sparse=device == "cpu")

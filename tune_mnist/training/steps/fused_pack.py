@@ -18,11 +18,11 @@ from torch import Tensor
 
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures
-from tune_mnist.training.dataset import CLASSES, PIXELS
-from tune_mnist.training.models import MODELS, FullyConnected
+from tune_mnist.training.dataset import PIXELS
 from tune_mnist.training.steps.adamw import make_rates
 from tune_mnist.training.steps.base import BETA1, BETA2, EPS
 from tune_mnist.training.steps.pack import PackSteps
+from tune_mnist.training.steps.ways import has_kernels
 
 
 class Layer(NamedTuple):
@@ -38,7 +38,7 @@ def can_fuse(config: TrainingConfig, device: str) -> bool:
     """Whether `FusedPackSteps` can train it here: Triton comes with torch for CUDA, and wants a C compiler."""
     plain = not (config.dropout or config.augments) and config.precision == "fp32"
     return (
-        torch.device(device).type == "cuda" and plain and issubclass(MODELS[config.model], FullyConnected)
+        torch.device(device).type == "cuda" and plain and has_kernels(config)
         and util.find_spec("triton") is not None and any(shutil.which(name) for name in ("cc", "gcc", "clang"))
     )
 
@@ -73,7 +73,7 @@ class FusedPackSteps(PackSteps):
 
         members, device = len(self.configs), self.device
         pictures = torch.empty(members, batch, PIXELS, device=device)
-        targets, deltas = (torch.empty(members, batch, CLASSES, device=device) for _ in range(2))
+        targets, deltas = (torch.empty(members, batch, self.classes, device=device) for _ in range(2))
         size = self.config.batch_size
         gather(self.pixels, self.targets, self.order, self.seed_of, self.step, pictures, targets, size)
         values = [pictures]  # of each layer what it gets (K, batch, n_in)

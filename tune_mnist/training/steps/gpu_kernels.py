@@ -13,7 +13,6 @@ from torch import Tensor
 BLOCK = 1024
 PIXELS_BLOCK = 1024
 ROWS, COLUMNS = 32, 64
-CLASSES_BLOCK = 16
 
 
 @triton.jit
@@ -42,7 +41,8 @@ def gather(
     members, batch, width = pictures.shape
     _gather[batch, members](
         pixels, targets, order, seed_of, step, pictures, chosen, order.shape[1], batch, batch_size,
-        PIXELS=width, CLASSES=chosen.shape[2], BLOCK=PIXELS_BLOCK, CLASSES_BLOCK=CLASSES_BLOCK,
+        PIXELS=width, CLASSES=chosen.shape[2], BLOCK=PIXELS_BLOCK,
+        CLASSES_BLOCK=triton.next_power_of_2(chosen.shape[2]),
     )
 
 
@@ -112,7 +112,7 @@ def loss_(
     members, batch, classes = outputs.shape
     _loss[members,](
         outputs, biases, targets, deltas, gradients, total, counts, step, batch, biases.stride(0),
-        CLASSES=classes, SOFTMAX=softmax, ROWS=ROWS, CLASSES_BLOCK=CLASSES_BLOCK,
+        CLASSES=classes, SOFTMAX=softmax, ROWS=ROWS, CLASSES_BLOCK=triton.next_power_of_2(classes),
     )
 
 
