@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from as_scripts_do import torchvision_mnist
@@ -89,7 +89,7 @@ def loader_epoch(case: Case, data: Dataset[Any], scale: float) -> Callable[[], N
 def dense_epoch(case: Case, steps: int) -> Callable[[], None]:
     """A quarter of an epoch's dense matrix products: forward, weight gradients, hidden gradients."""
     products = []
-    batch, sizes = case.batch_size, cast(FullyConnected, build_model(config_of(case))).sizes
+    batch = case.batch_size
     for i, (n_in, n_out) in enumerate(itertools.pairwise((PIXELS, *widths(PRESETS[case.model]), CLASSES))):
         inputs, weight, delta = torch.randn(batch, n_in), torch.randn(n_in, n_out), torch.randn(batch, n_out)
         products += [(inputs, weight, torch.empty(batch, n_out)), (inputs.t(), delta, torch.empty(n_in, n_out))]
