@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import studentized_range, t
 
 from tune_mnist.tables.statistics.leaders import against_third, equivalence_p, may_be_best, seeds_needed, smallest_gap
-from tune_mnist.tables.statistics.noise import Noise, learn_noise
+from tune_mnist.tables.statistics.noise import Noise
 
 
 def study(chance: np.random.Generator, means: np.ndarray, seeds: int, deviation: float = 0.08) -> np.ndarray:
@@ -20,14 +20,12 @@ def study(chance: np.random.Generator, means: np.ndarray, seeds: int, deviation:
 def test_the_p_of_a_tie_is_scipy_s_studentised_range() -> None:
     accuracies = study(np.random.default_rng(0), np.linspace(0.98, 0.96, 12), 3)
     trainings = list(range(12))
-    noise = learn_noise(accuracies, trainings)
-    found = against_third(accuracies, trainings)
-    assert np.isnan(found.p[:3]).all() and math.isinf(noise.prior_df)
+    noise = Noise(0.08**2, math.inf, 20.0)  # every training's: variance and degrees of freedom
+    found = against_third(accuracies, trainings, noise)
+    assert np.isnan(found.p[:3]).all()
     log_errors = np.log(1 - accuracies.mean(axis=1))
     q = (log_errors[3:] - log_errors[2]) / math.sqrt(noise.variance / 3)
-    near = np.isin(np.arange(3, 12), np.array([*noise.by_training]))
-    assert near.sum() > 4
-    assert found.p[3:][near] == pytest.approx(studentized_range.sf(q, 12, 2 * noise.df)[near], abs=1e-3)
+    assert found.p[3:] == pytest.approx(studentized_range.sf(q, 12, 40), abs=1e-3)
     assert found.difference[5] == pytest.approx(accuracies[5].mean() - accuracies[2].mean())
 
 
@@ -48,6 +46,26 @@ def test_the_set_of_possible_bests_holds_the_best_and_leaves_out_the_rest() -> N
     means = np.array([0.98, 0.9795, 0.97, 0.95, 0.9])
     p = may_be_best(1 - (1 - means)[:, None] * np.exp(0.05 * chance.normal(size=(5, 5))), list(range(5)))
     assert p[:2].min() > 0.05 and p[2:].max() < 0.05 and p[0] > 0.5
+
+
+def test_the_p_of_a_best_is_the_smallest_of_scipy_s_t_tests_times_the_others() -> None:
+    accuracies = study(np.random.default_rng(1), np.linspace(0.98, 0.976, 4), 3)
+    noise = Noise(0.08**2, math.inf, 20.0)  # every training's: variance and degrees of freedom
+    p = may_be_best(accuracies, list(range(4)), noise)
+    log_errors = np.log(1 - accuracies.mean(axis=1))
+    behind = (log_errors - log_errors.min()) / math.sqrt(2 * noise.variance / 3)
+    assert p == pytest.approx(np.minimum(3 * t.sf(behind, 40), 1)) and p[-1] < p[0] == 1
+
+
+@pytest.mark.parametrize("deviations", [np.full(10, 0.08), 0.08 * np.geomspace(0.4, 2.5, 10)])
+def test_one_of_many_bests_is_seldom_ruled_out_however_unlike_their_noise(deviations: np.ndarray) -> None:
+    chance = np.random.default_rng(2)
+    ruled_out = []
+    for _ in range(150):
+        trainings = chance.permutation(np.repeat(np.arange(10), 3))
+        drawn = np.exp(deviations[trainings, None] * chance.normal(size=(30, 3)))
+        ruled_out.append(may_be_best(1 - 0.02 * drawn, trainings.tolist()) <= 0.05)
+    assert np.mean(ruled_out) <= 0.05  # of any one of them
 
 
 def test_equivalence_is_two_one_sided_t_tests() -> None:
