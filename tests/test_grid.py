@@ -14,6 +14,7 @@ from rich.console import Console
 
 from chaos.harness import Lab, tables
 from support.idx import random_arrays, write_folder
+from support.plain import plain_study
 from tune_mnist.grid_experiment import run_grid
 from tune_mnist.running.result_grid import records_from_results
 from tune_mnist.spec.study import StudySpec
@@ -40,7 +41,7 @@ def test_each_cell_once_and_running_twice_changes_no_byte(tmp_path: Path) -> Non
     cells = results[["model", "lr", "batch_size", "epochs", "seed"]]
     assert len(cells) == 8 and not cells.duplicated().any()
     assert results["val_accuracy"].is_monotonic_decreasing
-    assert len(list(study.glob("trainings/*/state-*.pt"))) == 4  # those of epoch 1 have served
+    assert len(list(study.glob("trainings/**/state-*.pt"))) == 4  # those of epoch 1 have served
     before = {path.name: path.read_bytes() for path in study.rglob("*") if path.suffix in (".csv", ".png")}
     again = grid(tmp_path, *SMALL)
     assert again.returncode == 0, again.stderr
@@ -95,10 +96,23 @@ def test_added_seeds_killed_and_resumed_are_those_of_plain_loops(tmp_path: Path)
     (_, rounds), (_, expected) = *study.rounds(), *plain.rounds()
     assert rounds[: len(before)] == before and rounds == expected
     assert tables(study.folder) == tables(plain.folder)
-    assert {path.parent.name for path in study.folder.glob("trainings/*/history.json")} == {
-        path.parent.name for path in plain.folder.glob("trainings/*/history.json")
+    assert {path.parent.name for path in study.folder.glob("trainings/**/history.json")} == {
+        path.parent.name for path in plain.folder.glob("trainings/**/history.json")
     }
     assert len(rounds) > 1 and "cells are in contention" in done.stderr
+
+
+@pytest.mark.slow
+def test_short_trainings_share_trials_and_come_out_as_those_of_plain_loops(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data", random_arrays(train=1200, test=200))
+    spec = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), epochs=(1, 2), seeds=60, data=folder)
+    result = run_grid(spec, name="shared", storage=tmp_path, console=Console(quiet=True))
+    assert result.result_grid is not None and len(result.result_grid) <= 40  # of 60, whose first ones tell the seconds
+    assert set(result.tables.results["status"]) == {"complete"} and len(result.tables.results) == 120
+    assert tables(result.folder) == tables(plain_study(spec, tmp_path / "plain").folder)
+    records = records_from_results(result.result_grid)
+    from_ray = analyse(spec.trainings(), records, "holdout").results
+    assert from_ray.equals(result.tables.results)
 
 
 @pytest.mark.slow

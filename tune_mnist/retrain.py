@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import STORAGE, Download, StudySpec, check_study_name
+from tune_mnist.spec.study import STORAGE, Download, StudySpec, TrustCode, check_study_name
 from tune_mnist.spec.toml import read_spec
 
 DESCRIPTION = """Retrain a study's best config on all training pictures and score it once on the test set.
@@ -46,6 +46,7 @@ class RetrainArgs:
     robustness: bool = False
     """Also measure accuracy on distorted test pictures, of the first seed, trained with augmentation and without."""
     download: Download = False
+    trust_code: TrustCode = False
     json: bool = False
     """Print the outcome as one JSON object."""
 

@@ -195,6 +195,7 @@ def test_a_diverged_training_ends_in_one_line(dataset: Dataset, tmp_path: Path) 
 CELL = ("--models", "SimpleNN", "--lr", "1e-3", "--batch-size", "4", "--epochs", "8", "--dropout", "0.2")
 
 
+@pytest.mark.slow
 def test_killed_in_its_middle_the_command_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", random_arrays(train=400, test=40))
     words = ("--data", str(data), *CELL, "--checkpoint-every", "40", "--storage", str(tmp_path))
@@ -303,7 +304,7 @@ def test_robustness_compares_with_a_twin_trained_without_augmentation(tmp_path: 
     data = write_folder(tmp_path / "data", random_arrays(train=130, test=40))
     spec = StudySpec(
         models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), epochs=(1,), data=data,
-        recipe=dataclasses.replace(StudySpec().recipe, rotation=10.0),
+        rotation=10.0,
     )
     (outcome,) = run_retrain(spec=spec, storage=tmp_path, robustness=True)
     folder = Path(outcome["folder"])

@@ -91,7 +91,7 @@ class Run:
 
         def fit(
             trainable: Any, plans: list[PlannedTraining], watch: Watch, tracking: Any, at_once: int | None,
-            alone: Collection[TrainingConfig],
+            alone: Collection[TrainingConfig], classes: int,
         ) -> Any:
             self.rounds.append(
                 ([plan.config for plan in plans], watch.resources.gpus_per_trial, at_once, set(alone))
@@ -103,13 +103,13 @@ class Run:
         monkeypatch.setattr(tune, "with_parameters", lambda *args, **kwargs: None)
         out = io.StringIO()
         console = Console(file=out, width=300)
-        data: Any = None
+        data: Any = SimpleNamespace(train=SimpleNamespace(classes=10))
         self.results: Any = run_trainings(PLANS, data, CONTEXT, self.study, resources, console)
         self.lines = out.getvalue().splitlines()[:-1]  # the last is the summary
         assert next(coming, None) is None, "a round was not run"
 
     def errors(self) -> dict[TrainingConfig, str]:
-        records = self.study.records(PLANS, CONTEXT)
+        records = list(self.study.records(PLANS, CONTEXT))
         return {record.config: str(record.error) for record in records if record.status == "failed"}
 
 
@@ -191,7 +191,7 @@ def test_victims_of_want_of_memory_come_last_one_at_a_time_and_fail_after_so_man
         f"{B.label}+1: ValueError: bad: trying again one by one", f"{A.label}: {KILLED}: trying again later, alone",
     ]
     assert run.errors() == {A: KILLED}
-    failure = next(run.study.folder.glob("trainings/*/failure.json")).read_text()
+    failure = next(run.study.folder.glob("trainings/**/failure.json")).read_text()
     assert LOW_ON_MEMORY in failure
 
 

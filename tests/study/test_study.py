@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from support.specs import changed
 from support.stored import CONFIG, CONTEXT, KEY, OTHER, SPEC, begun, damage, train, tree
 from tune_mnist.shell.about import without_password
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe, TrainingConfig, training_key
+from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.study import Study
 
 
@@ -66,7 +67,7 @@ def test_specs_merge_into_the_union_of_their_cells(study: Study) -> None:
 
 
 def test_the_plan_does_not_depend_on_the_order_in_which_specs_came(tmp_path: Path) -> None:
-    cosine = dataclasses.replace(SPEC, recipe=Recipe(schedule="cosine"))
+    cosine = changed(SPEC, schedule="cosine")
     seeded = dataclasses.replace(SPEC, seeds=3, lr=(1e-2, 5e-1, 1e-3))
     plans = []
     for number, specs in enumerate(itertools.permutations([SPEC, OTHER, cosine, seeded])):
@@ -134,12 +135,12 @@ def test_a_folder_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path) 
 def test_a_moved_study_reads_the_same(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study.add(SPEC, CONTEXT, {"commit": "a"})
     rows = train(study.training(KEY), 3)
-    before = study.records(study.planned(), study.context())
+    before = list(study.records(study.planned(), study.context()))
     shutil.move(study.folder, tmp_path / "elsewhere" / "renamed")
     monkeypatch.chdir(tmp_path / "elsewhere")
     moved = Study(Path("renamed"))
     assert moved.folder == tmp_path / "elsewhere" / "renamed" and moved.name == "renamed"
-    assert moved.records(moved.planned(), moved.context()) == before
+    assert list(moved.records(moved.planned(), moved.context())) == before
     content = tree(moved.folder)
     assert train(moved.training(KEY), 3) == rows and tree(moved.folder) == content
     assert str(study.folder).encode() not in b"".join(content.values())
@@ -149,7 +150,7 @@ def test_records_come_in_the_order_of_the_plan(study: Study) -> None:
     study.add(OTHER, CONTEXT, {})
     planned = study.planned()
     begun(study.training(training_key(planned[1].config, CONTEXT)), 2)
-    records = study.records(planned, CONTEXT)
+    records = list(study.records(planned, CONTEXT))
     assert [record.config for record in records] == [plan.config for plan in planned]
     assert [record.key for record in records] == [training_key(plan.config, CONTEXT) for plan in planned]
     assert [len(record.epochs) for record in records] == [0, 2] + [0] * (len(planned) - 2)

@@ -17,9 +17,13 @@ from typing import Any, NamedTuple
 import torch
 from ray import tune
 
+from tune_mnist.running.chains import group_label, groups_of
+from tune_mnist.running.titles import title
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.errors import Damaged
-from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trainings_of
+from tune_mnist.spec.own.loading import place_of_error
+from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.study.layout import training_path
 from tune_mnist.study.training_folder import Progress, TrainingFolder, diverged
 from tune_mnist.training.batches import Pictures
 from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, fit
@@ -29,8 +33,15 @@ from tune_mnist.training.packing import pack_bytes
 CUDA_CONTEXTS_SHARE = 0.1
 """Of a GPU's memory, what the CUDA contexts of all its processes get."""
 KEPT_BUDGETS = 3
+OF_CODE = (
+    TypeError, AttributeError, NameError, LookupError, ValueError, ArithmeticError, AssertionError, ImportError,
+    NotImplementedError,
+)
+"""Exceptions that code of a model raises every time, so that trying again is no use."""
 OUT_OF_MEMORY = "out_of_memory"
 """In what a trial reports last when its share of the GPU was too small: the traceback."""
+BROKEN = "broken"
+"""In what a trial reports last when its model's code failed as it would again: the error's line and the traceback."""
 
 
 class PackEpoch(NamedTuple):
@@ -41,29 +52,44 @@ class PackEpoch(NamedTuple):
 
 
 def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trainings: str) -> None:
-    """Train a trial's config, or its pack of them, resuming from and saving to each one's folder under `trainings`.
+    """Train a trial's groups of trainings, resuming from and saving to each one's folder under `trainings`.
 
     Reports one row per training and epoch, with the training's key and its number in the trial as `member`:
     those of the store first, so that Ray sees every trial whole.
     """
     if not gc.get_freeze_count():
         gc.freeze()  # or each full collection walks through all that torch and Ray have loaded, for 0.15 s
-    members = trainings_of(config)
-    keys = [training_key(plan.config, context) for plan in members]
-    folders = [TrainingFolder(Path(trainings) / key) for key in keys]
-    rows: Iterator[tuple[int, dict[str, Any]]]
-    if len(members) > 1:
-        rows = once_saved(ahead(run_pack(members, data, context, folders)))
-    else:
-        rows = ((0, row) for row in run_training(members[0], data, context, folders[0]))
     share_gpu(tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0), context.device)
-    try:
-        for k, row in rows:
-            tune.report({"key": keys[k], "member": k, "diverged": diverged([row]), **_metrics(row)})
-    except torch.OutOfMemoryError:  # of the GPU: no use in trying again with the same share
-        tune.report({OUT_OF_MEMORY: traceback.format_exc()})
-    finally:
-        torch.cuda.empty_cache()  # the actor may live on with another trial
+    first = 0  # the number of the group's first member
+    for group in groups_of(config):
+        title.set(group_label([plan.config for plan in group]))
+        try:
+            run_group(group, first, data, context, trainings)
+        except torch.OutOfMemoryError:  # of the GPU: no use in trying again with the same share
+            tune.report({OUT_OF_MEMORY: traceback.format_exc()})
+        except OF_CODE as error:
+            own = group[0].config.source
+            if own is None:
+                raise
+            tune.report({BROKEN: [place_of_error(error, own.source.files), traceback.format_exc()]})
+        finally:
+            torch.cuda.empty_cache()  # the actor may live on with another trial
+        first += len(group)
+
+
+def run_group(
+    group: Sequence[PlannedTraining], first: int, data: TrialData, context: Context, trainings: str
+) -> None:
+    """Train one training of a trial, or one pack, and report its rows; its first one is the trial's member `first`."""
+    keys = [training_key(plan.config, context) for plan in group]
+    folders = [TrainingFolder(training_path(Path(trainings), key)) for key in keys]
+    rows: Iterator[tuple[int, dict[str, Any]]]
+    if len(group) > 1:
+        rows = once_saved(ahead(run_pack(group, data, context, folders)))
+    else:
+        rows = ((0, row) for row in run_training(group[0], data, context, folders[0]))
+    for k, row in rows:
+        tune.report({"key": keys[k], "member": first + k, "diverged": diverged([row]), **_metrics(row)})
 
 
 def share_gpu(share: float, device: str) -> None:
@@ -249,7 +275,7 @@ def score_training(
     be. Besides the metrics, the score has for each picture the predicted class and 255 times its
     probability, each packed by `pack_bytes`.
     """
-    folder = TrainingFolder(Path(trainings) / training_key(config, context))
+    folder = TrainingFolder(training_path(Path(trainings), training_key(config, context)))
     training, _ = resumed(config, data, context, folder, until=epoch)
     for _ in fit(training, epoch):
         pass

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tune_mnist.searching.suggesting import settings_of
 from tune_mnist.searching.trials import Trials
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, training_key
@@ -37,16 +38,14 @@ def add_sources(trials: Trials, sources: Sequence[Study], console: Console) -> N
     threads) is copied into the search's store, so that it is never trained again and can be among the best.
     """
     for source in sources:
-        records = source.records(source.planned(), source.context())
-        entered = 0
-        for record in records:
+        planned, entered = source.planned(), 0
+        for record in source.records(planned, source.context()):
             config = record.config
             if record.key == training_key(config, trials.context) and trials.has(config) and record.epochs:
                 _copy(source.training(record.key).folder, trials.study.training(record.key).folder)
-                settings = {name: getattr(config, name) for name in trials.spec.space.parameters(config.model)}
-                trials.study.add(trials.spec.training(settings), trials.context)
+                trials.study.add(trials.spec.training(settings_of(trials.spec.space, config)), trials.context)
             entered += trials.add_warm(record, source.name)
-        line = f"warm start: {entered} of {len(records)} trainings of {source.name} entered"
+        line = f"warm start: {entered} of {len(planned)} trainings of {source.name} entered"
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -54,6 +53,7 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a training's files that are not there; its history comes before the states that continue it."""
     if (target / "history.json").exists() or not (source / "history.json").exists():
         return
+    make_folder(target.parent)
     make_folder(target)
     for path in sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith(".")):
         write_atomic(target / path.name, path.read_bytes())

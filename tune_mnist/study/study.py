@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import from_mapping
-from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.spec.training import SETTINGS, Context, PlannedTraining, training_key
 from tune_mnist.study.files import (
     Corrupt,
     make_folder,
@@ -21,6 +22,8 @@ from tune_mnist.study.files import (
     write_atomic,
     write_json,
 )
+from tune_mnist.study.layout import training_path
+from tune_mnist.study.own_models import MODELS, models_in, save_model
 from tune_mnist.study.rounds import Round
 from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
 
@@ -39,7 +42,7 @@ class Study:
 
     def training(self, key: str) -> TrainingFolder:
         """The folder of the training with this key, existing or not."""
-        return TrainingFolder(self.folder / "trainings" / key)
+        return TrainingFolder(training_path(self.folder / "trainings", key))
 
     def create(self) -> None:
         """Make the folder's inside, if need be, and clear what killed writers left.
@@ -91,9 +94,11 @@ class Study:
                     f"study {self.name} has {name} {recorded}, but this run has {value}: choose another --name"
                 )
         content["context"] = dataclasses.asdict(context)
+        for model in spec.sources if spec is not None else ():
+            save_model(self.folder / MODELS / model.name, model)
         if spec is not None:
-            as_json = _as_json(spec)
-            if as_json not in content["specs"]:
+            as_json = _as_json(spec.content())
+            if as_json not in map(_as_now, content["specs"]):
                 content["specs"].append(as_json)
         if about is not None:
             content["runs"].append(about)
@@ -101,8 +106,11 @@ class Study:
 
     def specs(self) -> list[StudySpec]:
         """Every spec that the study was asked for, the first one first."""
-        described = self.describe()["specs"]
-        return [from_mapping(StudySpec, spec, f"{self.name}, spec {i}") for i, spec in enumerate(described, 1)]
+        described, models = self.describe()["specs"], models_in(self.folder)
+        return [
+            from_mapping(StudySpec, spec, f"{self.name}, spec {number}", sources=models)
+            for number, spec in enumerate(described, 1)
+        ]
 
     def rounds(self) -> list[tuple[StudySpec, list[Round]]]:
         """The specs whose seeds are added, each with the rounds done so far."""
@@ -115,29 +123,35 @@ class Study:
     def record_rounds(self, spec: StudySpec, rounds: Sequence[Round]) -> None:
         """Record the rounds of one of the study's specs; those that a run does again, resuming, stay as they are."""
         content = self.describe()
-        number = str(content["specs"].index(_as_json(spec)))
+        number = str(list(map(_as_now, content["specs"])).index(_as_json(spec.content())))
         recorded = content.setdefault("rounds", {})
-        as_json = [_as_json(each) for each in rounds]
+        as_json = [_as_json(dataclasses.asdict(each)) for each in rounds]
         if recorded.get(number, [])[: len(as_json)] != as_json:
             recorded[number] = as_json
             write_json(self.folder / "study.json", content)
+
+    def search(self) -> dict[str, Any] | None:
+        """What the study's search is, if it has one: see `record_search`."""
+        found: dict[str, Any] | None = self.describe().get("search")
+        return found
+
+    def record_search(self, command: str, *, over: bool) -> None:
+        """Record a search of the study: the command line that asks for it again, and whether all its trials are over.
+
+        Then a training that is not at its end was stopped early.
+        """
+        content = self.describe()
+        search = {"command": command, "over": over}
+        if content.get("search") != search:
+            write_json(self.folder / "study.json", content | {"search": search})
 
     def planned(self) -> list[PlannedTraining]:
         """Every training of every spec of the study once, with the union of its budgets, in a fixed order.
 
         Of specs whose seeds are added, those that were asked for so far.
         """
-        budgets: dict[TrainingConfig, set[int]] = {}
-        rounds = self.rounds()
-        context = self.context() if rounds else None
-        added = {key for _, each in rounds for one in each for key in one.added}
-        for spec in self.specs():
-            for plan in spec.trainings(spec.most_seeds):
-                later = plan.config.seed >= spec.first_seeds
-                if later and (context is None or training_key(plan.config, context) not in added):
-                    continue
-                budgets.setdefault(plan.config, set()).update(plan.budgets)
-        return [PlannedTraining(config, tuple(sorted(budgets[config]))) for config in sorted(budgets, key=repr)]
+        added = [key for _, rounds in self.rounds() for each in rounds for key in each.added]
+        return list(_planned(tuple(self.specs()), frozenset(added), self.context() if added else None))
 
     def context(self) -> Context:
         """The context of the study's trainings."""
@@ -149,13 +163,36 @@ class Study:
         for plan in self.planned():
             self.training(training_key(plan.config, context)).tidy(plan.epochs)
 
-    def records(self, planned: Iterable[PlannedTraining], context: Context) -> list[TrainingRecord]:
-        """The record of each planned training, in the same order."""
-        return [
-            self.training(training_key(plan.config, context)).record(plan.config, plan.epochs) for plan in planned
-        ]
+    def records(self, planned: Iterable[PlannedTraining], context: Context) -> Iterator[TrainingRecord]:
+        """The record of each planned training, in the same order, read when asked for: all are large."""
+        for plan in planned:
+            yield self.training(training_key(plan.config, context)).record(plan.config, plan.epochs)
 
 
-def _as_json(recorded: StudySpec | Round) -> Any:
+def _as_json(recorded: Any) -> Any:
     """As it reads in study.json."""
-    return json.loads(json.dumps(dataclasses.asdict(recorded), default=str))
+    return json.loads(json.dumps(recorded, default=str))
+
+
+def _as_now(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec of study.json as it is recorded now: before every setting could have several values they had a table."""
+    recipe = spec.get("recipe", {})
+    changed = {name: [value] for name, value in recipe.items() if value != SETTINGS[name].default}
+    return {name: value for name, value in spec.items() if name != "recipe"} | changed
+
+
+@functools.lru_cache(maxsize=2)  # a command asks again and again, and 10,000 take a second
+def _planned(
+    specs: tuple[StudySpec, ...], added: frozenset[str], context: Context | None
+) -> tuple[PlannedTraining, ...]:
+    """The specs' trainings as `Study.planned` has them; of seeds that are added, those of the keys `added`."""
+    plans: dict[str, PlannedTraining] = {}
+    for spec in specs:
+        for plan in spec.trainings(spec.most_seeds):
+            later = plan.config.seed >= spec.first_seeds
+            if later and (context is None or training_key(plan.config, context) not in added):
+                continue
+            identity = json.dumps(plan.config.identity())
+            known = plans.setdefault(identity, plan)
+            plans[identity] = PlannedTraining(known.config, tuple(sorted({*known.budgets, *plan.budgets})))
+    return tuple(sorted(plans.values(), key=lambda plan: repr(plan.config)))

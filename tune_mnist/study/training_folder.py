@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +23,11 @@ from tune_mnist.study.files import (
 )
 from tune_mnist.study.states import SealedStates, number_of
 
-Status = Literal["complete", "unfinished", "diverged", "failed"]
+Status = Literal["complete", "unfinished", "diverged", "failed", "stopped early"]
+"""What became of a training. Whether one was stopped early its search says: in its folder it is unfinished."""
+STOPPED_EARLY: Status = "stopped early"
 KEPT_STATES = 2
+SCORE = re.compile(r"test-\d{5}\.json")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,13 @@ class TrainingRecord:
     epochs: tuple[dict[str, Any], ...] = ()
     timings: tuple[dict[str, Any], ...] = ()
     error: str | None = None
+
+
+def stopped_early(record: TrainingRecord) -> TrainingRecord:
+    """The record of a search's training, whose trials are over: what was begun and is not at its end was stopped."""
+    if record.status == "unfinished" and record.epochs:
+        return dataclasses.replace(record, status=STOPPED_EARLY)
+    return record
 
 
 @dataclass
@@ -70,7 +82,7 @@ def diverged(rows: Iterable[dict[str, Any]]) -> bool:
 
 
 class TrainingFolder:
-    """One training's folder, trainings/KEY. Its writes, in order, are config, history, timings, state.
+    """One training's folder, named by its key. Its writes, in order, are config, history, timings, state.
 
     A history is written before the state that continues it, so a state always has its rows. Every file
     names or seals the key, so that one that strayed in from another training counts as damaged. Damaged
@@ -87,22 +99,23 @@ class TrainingFolder:
 
     def begin(self, config: TrainingConfig, context: Context, until: int | None = None) -> Progress:
         """Make the folder if need be and read where the training stands, or stood after epoch `until`."""
-        make_folder(self.folder)
+        self._make()
         if until is None:  # else another may be writing here
             remove_leftovers(self.folder)
         self.describe(config, context)
         return self.progress(with_state=True, until=until)
 
     def repair(self, config: TrainingConfig, context: Context) -> None:
-        """If the training was ever begun, write again what can be without training, and set damaged states aside."""
+        """If the training was ever begun, write again what can be without training.
+
+        Its states, which are large, are left alone: `progress` verifies one when it is about to be used.
+        """
         if self.folder.is_dir():
             self.describe(config, context)
-            for _ in self.states.intact(self._warn_and_set_aside):
-                pass
 
     def describe(self, config: TrainingConfig, context: Context) -> None:
         """Write what the training is, unless that is on disk already."""
-        content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
+        content = {"config": config.identity(), "context": dataclasses.asdict(context)}
         if self._read("config.json") != content:
             write_json(self.folder / "config.json", content)
 
@@ -153,7 +166,7 @@ class TrainingFolder:
 
     def fail(self, error: str, traceback: str) -> None:
         """Record that the training ended with an error: one line, and the traceback."""
-        make_folder(self.folder)
+        self._make()
         self._write("failure.json", {"error": error, "traceback": traceback})
 
     def save_score(self, epoch: int, score: dict[str, Any]) -> None:
@@ -164,6 +177,18 @@ class TrainingFolder:
         """The test score of the model after `epoch`, if it was ever taken."""
         content = self._read(f"test-{epoch:05}.json")
         return content and content["score"]
+
+    def scores(self) -> dict[int, dict[str, Any]]:
+        """The test scores that were taken, by the epochs after which they were."""
+        return {epoch: score for epoch in self.scored_epochs() if (score := self.score(epoch)) is not None}
+
+    def scored_epochs(self) -> list[int]:
+        """The epochs after which test scores were taken, rising, those of damaged files among them."""
+        try:
+            names = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(int(name[5:10]) for name in names if name[:5] == "test-" and SCORE.fullmatch(name))
 
     def record(self, config: TrainingConfig, epochs: int) -> TrainingRecord:
         """The training's record, `complete` meaning that it has at least `epochs` epochs."""
@@ -178,6 +203,12 @@ class TrainingFolder:
             status = "failed"
         error = failure["error"] if failure is not None and status == "failed" else None
         return TrainingRecord(self.key, config, status, tuple(progress.rows), tuple(progress.timings), error)
+
+    def _make(self) -> None:
+        """Make the folder, if need be, and the one above it; a study that is gone is not made anew."""
+        if not self.folder.is_dir():
+            make_folder(self.folder.parent)
+            make_folder(self.folder)
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         write_json(self.folder / name, {"training": self.key, **content})

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import studentized_range, t
 
+from tune_mnist.tables.statistics.difference import joint
 from tune_mnist.tables.statistics.leaders import against_third, equivalence_p, may_be_best, seeds_needed, smallest_gap
-from tune_mnist.tables.statistics.noise import Noise
+from tune_mnist.tables.statistics.noise import Noise, estimate, learn_noise
 
 
 def study(chance: np.random.Generator, means: np.ndarray, seeds: int, deviation: float = 0.08) -> np.ndarray:
@@ -66,6 +67,21 @@ def test_one_of_many_bests_is_seldom_ruled_out_however_unlike_their_noise(deviat
         drawn = np.exp(deviations[trainings, None] * chance.normal(size=(30, 3)))
         ruled_out.append(may_be_best(1 - 0.02 * drawn, trainings.tolist()) <= 0.05)
     assert np.mean(ruled_out) <= 0.05  # of any one of them
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_who_may_be_best_is_decided_by_the_foremost_as_by_all(seeds: int) -> None:
+    chance = np.random.default_rng(seeds)
+    means = np.linspace(0.98, 0.9, 60)
+    accuracies = 1 - (1 - means)[:, None] * np.exp(0.1 * chance.random((60, 1)) * chance.normal(size=(60, seeds)))
+    trainings = [cell // 2 for cell in range(60)]
+    noise = learn_noise(accuracies, trainings)
+    found = estimate(accuracies, trainings, noise, alike=True)
+    error, df = joint(*(np.add.outer(np.zeros(60), each) for each in (found.relative_error, found.df)),
+                      found.relative_error[:, None], found.df[:, None])
+    behind = (found.log_error[:, None] - found.log_error) / error
+    expected = np.minimum(59 * t.sf(behind, df).min(axis=1), 1)
+    np.testing.assert_allclose(may_be_best(accuracies, trainings), expected, rtol=1e-6, atol=1e-12)
 
 
 def test_equivalence_is_two_one_sided_t_tests() -> None:

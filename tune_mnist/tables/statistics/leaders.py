@@ -14,7 +14,7 @@ from scipy.stats import t as student
 
 from tune_mnist.tables.statistics.difference import LEVEL, joint
 from tune_mnist.tables.statistics.multiplicity import holm, range_p
-from tune_mnist.tables.statistics.noise import Noise, estimate, learn_noise
+from tune_mnist.tables.statistics.noise import Estimates, Noise, estimate, learn_noise
 
 POWER = 0.8
 MARGIN = 0.005  # accuracies less than half a point apart are as good as equal
@@ -67,10 +67,22 @@ def may_be_best(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: No
     found = estimate(accuracies, trainings, noise, alike=True)
     if math.isnan(noise.variance) or len(accuracies) < 2:
         return np.full(len(accuracies), np.nan)
-    own, own_df = found.relative_error[:, None], found.df[:, None]  # (cells, 1): the cell; (cells,): the others
-    error, df = joint(found.relative_error, found.df, own, own_df)
-    p = student.sf(_ratio(found.log_error[:, None] - found.log_error, error), df)  # (cells, cells)
-    return np.minimum((len(p) - 1) * p.min(axis=1), 1)
+    foremost, p = _foremost(found), np.empty(len(found.mean))
+    for start in range(0, len(p), 256):
+        rows = slice(start, start + 256)
+        own, own_df = found.relative_error[rows, None], found.df[rows, None]  # (256, 1), against (foremost,)
+        error, df = joint(found.relative_error[foremost], found.df[foremost], own, own_df)
+        ahead = _ratio(found.log_error[rows, None] - found.log_error[foremost], error)  # (256, foremost)
+        p[rows] = student.sf(ahead, df).min(axis=1)
+    return np.minimum((len(p) - 1) * p, 1)
+
+
+def _foremost(found: Estimates) -> np.ndarray:
+    """The cells that may be furthest ahead of some other, int (k,): of those known equally well only the best."""
+    known = np.stack([found.relative_error.round(12), found.df])
+    order = np.lexsort([found.log_error, *known])
+    _, first = np.unique(known[:, order], axis=1, return_index=True)
+    return np.sort(order[first])
 
 
 def equivalence_p(difference: np.ndarray, error: np.ndarray, df: np.ndarray, margin: float = MARGIN) -> np.ndarray:

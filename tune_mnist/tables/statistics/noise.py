@@ -112,14 +112,15 @@ def estimate(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise
     seeds = np.isfinite(accuracies).sum(axis=1)
     mean = np.nanmean(accuracies, axis=1)
     near = near_leaders(accuracies)
-    known = [noise.by_training.get(training, noise.leaders) for training in trainings]
-    leaders = np.full((len(mean), 2), noise.leaders)
-    variance, df = np.where(near[:, None], np.array(known).reshape(-1, 2), leaders).T  # of log(1 - accuracy), (cells,)
-    variance = variance * np.maximum(1 - mean, LEAST_ERROR) ** 2
-    if not alike:
-        squares = np.nansum((accuracies - mean[:, None]) ** 2, axis=1)
-        own = np.divide(squares, seeds - 1, out=np.full(len(mean), np.nan), where=seeds > 1)
-        variance, df = np.where(near, variance, own), np.where(near, df, seeds - 1)
+    variance, df = np.full(len(mean), np.nan), (seeds - 1).astype(float)
+    several = seeds > 1
+    if several.any():
+        variance[several] = np.nanvar(accuracies[several], axis=1, ddof=1)
+    leaders = np.flatnonzero(near | alike).tolist()
+    known = [noise.by_training.get(trainings[cell], noise.leaders) if near[cell] else noise.leaders for cell in leaders]
+    if known:
+        variance[leaders], df[leaders] = np.array(known).T
+        variance[leaders] *= np.maximum(1 - mean[leaders], LEAST_ERROR) ** 2
     return Estimates(mean, np.sqrt(variance / seeds), df, near)
 
 

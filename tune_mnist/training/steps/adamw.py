@@ -1,4 +1,4 @@
-"""AdamW (arXiv:1711.05101), compiled, and what changes in it from step to step."""
+"""AdamW (arXiv:1711.05101): what changes in it from step to step."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.training.jit import compiled
-from tune_mnist.training.steps.base import BETA1, BETA2, EPS, learning_rate
-from tune_mnist.training.steps.network import Network
-from tune_mnist.training.steps.products import Floats
+from tune_mnist.training.steps.base import BETA1, BETA2, learning_rate
 
 
 class Rate(NamedTuple):
@@ -31,16 +28,3 @@ def make_rates(config: TrainingConfig, steps: range, steps_per_epoch: int, dtype
     first, second = 1 - BETA1 ** (numbers + 1), 1 - BETA2 ** (numbers + 1)  # the moments' bias corrections
     rates = (lr / first, 1 / np.sqrt(second), 1 - lr * config.weight_decay)
     return Rate(*(values.astype(dtype) for values in rates))
-
-
-@compiled
-def adamw(network: Network, place: int, gradient: Floats, rate: Rate) -> None:
-    """Update the parameters from `place` on by their gradient (parameters,)."""
-    end, number = place + len(gradient), network.flat.dtype.type
-    flat, means, squares = network.flat[place:end], network.means[place:end], network.squares[place:end]
-    beta1, beta2, eps = number(BETA1), number(BETA2), number(EPS)
-    rest1, rest2 = number(1 - BETA1), number(1 - BETA2)
-    for i in range(len(gradient)):
-        means[i] = means[i] * beta1 + gradient[i] * rest1
-        squares[i] = squares[i] * beta2 + gradient[i] * gradient[i] * rest2
-        flat[i] = flat[i] * rate.kept - rate.lr * means[i] / (np.sqrt(squares[i]) * rate.root + eps)

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.training.jit import compiled
+from tune_mnist.training.jit import compiled, inlined
 from tune_mnist.training.steps.registers import LANES, LONG, WIDE, sparse_row, tile
 
 Floats = NDArray[np.floating[Any]]
+Numbers = NDArray[np.int32]
 CACHE_LINE = 64  # bytes
 
 _four_wide, _one_wide, _four_narrow, _one_narrow = tile(4, WIDE), tile(1, WIDE), tile(4, LANES), tile(1, LANES)
-_add_long, _add_narrow = sparse_row(LONG), sparse_row(LANES)
+_long, _half, _single = sparse_row(LONG), sparse_row(LONG // 2), sparse_row(LANES)
 
 
 @compiled
@@ -31,8 +32,14 @@ def matrix(numbers: Floats, rows: int, columns: int) -> Floats:
 
 
 @compiled
-def multiply(out: Floats, left: Floats, right: Floats) -> None:
-    """Add left (rows, depth) times right (depth, columns) to `out` (rows, columns)."""
+def multiply(
+    out: Floats, left: Floats, right: Floats, left_rows: Numbers, terms: Numbers, count: int
+) -> None:
+    """Add to `out` (rows, columns) the product of rows of left (…, depth) and right (depth, columns).
+
+    Of `out`, row r is that of left's row `left_rows[r]`; of the product, only the first `count` of `terms` are taken:
+    left's columns and right's rows of these numbers, the others being 0 on one side and finite on the other.
+    """
     rows, columns = out.shape
     j = 0
     while j < columns:
@@ -41,28 +48,32 @@ def multiply(out: Floats, left: Floats, right: Floats) -> None:
         while r < rows:
             four = rows - r >= 4
             if wide and four:
-                _four_wide(out, left, right, r, j)
+                _four_wide(out, left, right, left_rows, terms, count, r, j)
             elif wide:
-                _one_wide(out, left, right, r, j)
+                _one_wide(out, left, right, left_rows, terms, count, r, j)
             elif four:
-                _four_narrow(out, left, right, r, j)
+                _four_narrow(out, left, right, left_rows, terms, count, r, j)
             else:
-                _one_narrow(out, left, right, r, j)
+                _one_narrow(out, left, right, left_rows, terms, count, r, j)
             r += 4 if four else 1
         j += WIDE if wide else LANES
 
 
-@compiled
-def add_sparse(out: Floats, matrix: Floats, numbers: NDArray[np.int32], factors: Floats, begin: int, end: int) -> None:
-    """Add `factors[k] * matrix[numbers[k]]` (width,) to `out` (width,), for each k from `begin` to before `end`."""
+@inlined
+def sparse_sum(
+    out: Floats, start: Floats, matrix: Floats, numbers: Numbers, factors: Floats, begin: int, end: int
+) -> None:
+    """Write to `out` (width,) `start` and `factors[k] * matrix[numbers[k]]` for each k from `begin` to before `end`."""
     j, width = 0, len(out)
+    while width - j >= LONG:
+        _long(out, start, matrix, numbers, factors, begin, end, j)
+        j += LONG
+    if width - j >= LONG // 2:
+        _half(out, start, matrix, numbers, factors, begin, end, j)
+        j += LONG // 2
     while j < width:
-        if width - j >= LONG:
-            _add_long(out, matrix, numbers, factors, begin, end, j)
-            j += LONG
-        else:
-            _add_narrow(out, matrix, numbers, factors, begin, end, j)
-            j += LANES
+        _single(out, start, matrix, numbers, factors, begin, end, j)
+        j += LANES
 
 
 @compiled
@@ -83,11 +94,17 @@ def sum_rows(out: Floats, matrix: Floats) -> None:
 
 
 @compiled
-def transpose(out: Floats, matrix: Floats) -> None:
-    """Write the transpose of a matrix (rows, columns), filled up with 0, to `out` (columns, width)."""
-    rows, columns = matrix.shape
-    out[:] = 0
-    for j in range(0, columns, LANES):
+def transpose(out: Floats, matrix: Floats, columns: Numbers, count: int) -> None:
+    """Write the first `count` of the `columns` of a matrix, filled up with 0, to those rows of `out` (…, width)."""
+    rows = len(matrix)
+    for c in range(count):
+        j = columns[c]
         for r in range(rows):
-            for q in range(LANES):
-                out[j + q, r] = matrix[r, j + q]
+            out[j, r] = matrix[r, j]
+        out[j, rows:] = 0
+
+
+@compiled
+def fours(rows: int) -> int:
+    """The number of rows filled up to a multiple of 4, as products are fast with."""
+    return (rows + 3) // 4 * 4

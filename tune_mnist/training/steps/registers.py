@@ -26,64 +26,71 @@ LONG = 128 if _wide else 64
 
 
 def tile(rows: int, columns: int) -> Any:
-    """A function for compiled code, `add(out, left, right, row, column)`, with `rows` and `columns` fixed.
+    """A function for compiled code, `add(out, left, right, left_rows, terms, count, row, column)`.
 
-    It adds to `out[row : row + rows, column : column + columns]` what the product of the matrices left (…, depth) and
-    right (depth, …) has there.
+    To `out[row : row + rows, column : column + columns]` it adds what the product of the matrices left and right has
+    there, of the `count` terms alone that are listed: left's columns and right's rows. Row r of `out` is that of
+    left's row `left_rows[r]`. `rows` and `columns` are fixed, the lists int32.
     """
 
     @intrinsic
-    def add(_: Any, out: Any, left: Any, right: Any, row: Any, column: Any) -> Any:
+    def add(
+        _: Any, out: Any, left: Any, right: Any, left_rows: Any, terms: Any, count: Any, row: Any, column: Any
+    ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            outs, lefts, rights = _arrays(context, builder, signature, values)
-            row, column = values[3:]
+            outs, lefts, rights, numbers_of_rows, numbers_of_terms = arrays(context, builder, signature, values)
+            count, row, column = values[5:]
             rows_here = [builder.add(row, row.type(r)) for r in range(rows)]
             targets = [outs.vector(columns, r, column) for r in rows_here]
+            left_rows_here = [numbers_of_rows.index(r) for r in rows_here]
 
             def add_term(k: Any, sums: Sequence[Any]) -> list[Any]:
-                numbers = rights.load(rights.vector(columns, k, column))
-                factors = [builder.load(lefts.pointer(r, k)) for r in rows_here]
+                term = numbers_of_terms.index(k)
+                numbers = rights.load(rights.vector(columns, term, column))
+                factors = [builder.load(lefts.pointer(r, term)) for r in left_rows_here]
                 return [_fused(builder, f, numbers, s) for f, s in zip(factors, sums, strict=True)]
 
-            depth = cgutils.unpack_tuple(builder, lefts.array.shape)[1]
-            sums = _loop(builder, depth.type(0), depth, [outs.load(target) for target in targets], add_term)
+            sums = loop(builder, count.type(0), count, [outs.load(target) for target in targets], add_term)
             for total, target in zip(sums, targets, strict=True):
                 outs.store(total, target)
             return context.get_dummy_value()
 
-        return types.void(out, left, right, INDEX, INDEX), generate
+        return types.void(out, left, right, left_rows, terms, INDEX, INDEX, INDEX), generate
 
     return add
 
 
 def sparse_row(columns: int) -> Any:
-    """A function for compiled code, `add(out, matrix, numbers, factors, begin, end, column)`, with `columns` fixed.
+    """A function for compiled code, `write(out, start, matrix, numbers, factors, begin, end, column)`.
 
-    For each k from `begin` to before `end` it adds `factors[k] * matrix[numbers[k]]` to `out`, both from `column` on.
+    It writes to `out` what `start` holds and the sum of `factors[k] * matrix[numbers[k]]` for each k from `begin` to
+    before `end`, all from `column` on and as many as `columns`, which is fixed.
     """
 
     @intrinsic
-    def add(_: Any, out: Any, matrix: Any, numbers: Any, factors: Any, begin: Any, end: Any, column: Any) -> Any:
+    def write(
+        _: Any, out: Any, start: Any, matrix: Any, numbers: Any, factors: Any, begin: Any, end: Any, column: Any
+    ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            outs, rows, row_numbers, row_factors = _arrays(context, builder, signature, values)
-            begin, end, column = values[4:]
-            target = outs.vector(columns, column)
+            outs, starts, rows, row_numbers, row_factors = arrays(context, builder, signature, values)
+            begin, end, column = values[5:]
 
             def add_term(k: Any, sums: Sequence[Any]) -> list[Any]:
-                row = builder.zext(builder.load(row_numbers.pointer(k)), k.type)
+                row = row_numbers.index(k)
                 factor = builder.load(row_factors.pointer(k))
                 return [_fused(builder, factor, rows.load(rows.vector(columns, row, column)), sums[0])]
 
-            (total,) = _loop(builder, begin, end, [outs.load(target)], add_term)
-            outs.store(total, target)
+            first = starts.load(starts.vector(columns, column))
+            (total,) = loop(builder, begin, end, [first], add_term)
+            outs.store(total, outs.vector(columns, column))
             return context.get_dummy_value()
 
-        return types.void(out, matrix, numbers, factors, INDEX, INDEX, INDEX), generate
+        return types.void(out, start, matrix, numbers, factors, INDEX, INDEX, INDEX), generate
 
-    return add
+    return write
 
 
-class _Array:
+class Array:
     """An array of compiled code, and how its numbers are read and written, one or a vector of them at a time."""
 
     def __init__(self, context: Any, builder: Any, kind: Any, value: Any) -> None:
@@ -96,6 +103,10 @@ class _Array:
         """To the number at the indices."""
         return cgutils.get_item_pointer(self.context, self.builder, self.kind, self.array, indices)
 
+    def index(self, place: Any) -> Any:
+        """The number at the place of an array of non-negative integers, as an index."""
+        return self.builder.zext(self.builder.load(self.pointer(place)), place.type)
+
     def vector(self, length: int, *indices: Any) -> Any:
         """A pointer to the vector of `length` numbers of a row that begins at the indices."""
         return self.builder.bitcast(self.pointer(*indices), ir.VectorType(self.number, length).as_pointer())
@@ -107,39 +118,44 @@ class _Array:
         self.builder.store(value, pointer, align=self.bytes)
 
 
-def _arrays(context: Any, builder: Any, signature: Any, values: Any) -> list[_Array]:
+def arrays(context: Any, builder: Any, signature: Any, values: Any) -> list[Array]:
     """The arrays among a call's arguments."""
     pairs = zip(signature.args, values, strict=True)
-    return [_Array(context, builder, kind, value) for kind, value in pairs if isinstance(kind, types.Array)]
+    return [Array(context, builder, kind, value) for kind, value in pairs if isinstance(kind, types.Array)]
 
 
 def _fused(builder: Any, factor: Any, numbers: Any, total: Any) -> Any:
     """total + factor * numbers, in each lane."""
     vector = numbers.type
-    none = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(none, factor, LANE(0))
-    everywhere = builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(LANE, vector.count), None))
     bits = 32 if isinstance(vector.element, ir.FloatType) else 64
     name = f"llvm.fma.v{vector.count}f{bits}"
     fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-    return builder.call(fma, [everywhere, numbers, total])
+    return builder.call(fma, [everywhere(builder, factor, vector.count), numbers, total])
 
 
-def _loop(builder: Any, begin: Any, end: Any, before: Sequence[Any], step: Callable[..., list[Any]]) -> list[Any]:
+def everywhere(builder: Any, number: Any, count: int) -> Any:
+    """A vector of `count` times the number."""
+    none = ir.Constant(ir.VectorType(number.type, count), ir.Undefined)
+    first = builder.insert_element(none, number, LANE(0))
+    return builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(LANE, count), None))
+
+
+def loop(builder: Any, begin: Any, end: Any, before: Sequence[Any], step: Callable[..., list[Any]]) -> list[Any]:
     """The values after `step(k, values)` for each k from `begin` to before `end`, kept in registers."""
     entry, body, done = builder.block, builder.append_basic_block("body"), builder.append_basic_block("done")
     builder.cbranch(builder.icmp_signed("<", begin, end), body, done)
     builder.position_at_end(body)
     k, values = builder.phi(begin.type), [builder.phi(value.type) for value in before]
     after = step(k, values)
+    last = builder.block  # the step may have branches of its own
     following = builder.add(k, k.type(1))
     for phi, first, next_one in zip([k, *values], [begin, *before], [following, *after], strict=True):
         phi.add_incoming(first, entry)
-        phi.add_incoming(next_one, body)
+        phi.add_incoming(next_one, last)
     builder.cbranch(builder.icmp_signed("<", following, end), body, done)
     builder.position_at_end(done)
     results = [builder.phi(value.type) for value in before]
-    for phi, first, last in zip(results, before, after, strict=True):
+    for phi, first, final in zip(results, before, after, strict=True):
         phi.add_incoming(first, entry)
-        phi.add_incoming(last, body)
+        phi.add_incoming(final, last)
     return results
