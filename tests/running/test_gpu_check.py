@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,7 +64,7 @@ def test_the_job_with_ray_is_held_against_the_one_without(tmp_path: Path, monkey
             folder.save(progress)
         return SimpleNamespace(returncode=0, stdout="", stderr="")
 
-    monkeypatch.setattr(speed.subprocess, "run", grid)
+    monkeypatch.setattr(subprocess, "run", grid)
     found = speed.job_with_ray(dataclasses.replace(SMALL, ray=True), numbers, 100)
     assert found.right is False and found.told.endswith("1 of 4 epochs differ")
     numbers[f"{plans[0].config.label} 1"] = (1.0, 0.25)
