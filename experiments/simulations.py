@@ -41,7 +41,7 @@ from tune_mnist.tables.contention import level_of
 from tune_mnist.tables.statistics.difference import LEVEL
 from tune_mnist.tables.statistics.intervals import accuracy_interval, wilson
 from tune_mnist.tables.statistics.leaders import against_third, may_be_best
-from tune_mnist.tables.statistics.significance import Score
+from tune_mnist.tables.statistics.significance import Score, right_of
 
 DEVIATION = 0.083  # of log(1 - accuracy) from seed to seed, as in the curated runs
 NOISE = {"none": 0.0, "mild": 0.3, "strong": 0.5}
@@ -96,7 +96,7 @@ def coverage(chance: np.random.Generator, seeds: int, accuracy: float) -> dict[s
     luck = np.sqrt(0.3) * chance.normal(size=(seeds, PICTURES))
     right = hard + luck <= norm.isf(error)[:, None]
     if seeds == 1:
-        low, high = wilson(Score(right.mean(), right[0]))
+        low, high = wilson(Score(right.mean(), right_of(right[0])))
         return {"coverage": float(low <= 1 - error[0] <= high)}
     low, high = accuracy_interval(list(right.mean(axis=1)), right.mean(axis=0))
     return {"coverage": float(low <= accuracy <= high), "width in points": 100 * (high - low)}

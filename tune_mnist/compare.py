@@ -18,21 +18,26 @@ class CompareArgs:
     """The first study's folder."""
     second: Positional[Path]
     """The second study's folder; differences are second less first."""
+    along: tuple[str, ...] = ()
+    """Settings to match cells by, such as lr epochs, the best of those with the same being compared; if not given,
+    all of which the studies have values in common."""
     json: bool = False
     """Print the comparison as one JSON object."""
 
 
 def _compare(args: CompareArgs) -> int:
+    from tune_mnist.reporting.compared import print_comparison
     from tune_mnist.study.study import Study
-    from tune_mnist.tables.comparison import compare_folders, print_comparison
+    from tune_mnist.tables.comparison import compare_folders
 
-    print_comparison(compare_folders(Study(args.first), Study(args.second)), as_json=args.json)
+    comparison = compare_folders(Study(args.first), Study(args.second), args.along or None)
+    print_comparison(comparison, as_json=args.json)
     return 0
 
 
 main = command(
     "compare", CompareArgs, _compare,
-    "Set two studies side by side: the cells that differ, by how much, and whether beyond noise.",
+    "Set two studies side by side: what differs in settings, their best cells and, beyond noise, those they share.",
 )
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from tune_mnist.running.resources import Resources
 from tune_mnist.running.trial_data import TrialData, test_pictures, trial_data
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig
+from tune_mnist.spec.training import FULLY_CONNECTED, Context, PlannedTraining, TrainingConfig
 from tune_mnist.study.files import make_folder, set_aside, writing
 from tune_mnist.study.lock import study_lock
 from tune_mnist.study.own_models import remember
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from tune_mnist.tables.analyse import Tables
 
+DRAWING = "drawing figures"
 STARTED_SECONDS = 10.0
 """How long after Ray trials have started, too."""
 
@@ -119,19 +121,37 @@ def open_study(folder: Path, *, fresh: bool = False) -> Iterator[Study]:
 def session(experiment: Experiment, study: Study, console: Console, *, keep: bool = False) -> Iterator[TrialData]:
     """A `ray_session` with the pictures that every trial needs, which are made while Ray starts.
 
-    What the end of a run needs is imported while trials run. With `keep` a session that is started here lives on.
+    So is the code of the steps, where this machine has none yet. What the end of a run needs is imported while trials
+    run. With `keep` a session that is started here lives on.
     """
+    ray, address = sys.modules.get("ray"), experiment.resources.address
+    if ray is None or not ray.is_initialized():  # else a session of the program's own
+        say(console, "starting Ray" if address is None else f"joining Ray at {address}")
     from tune_mnist.running.session import ray_session
 
     over = threading.Event()
     with ThreadPoolExecutor(1) as beside:
         making = beside.submit(trial_data, experiment.data)
+        compiling = beside.submit(_compile, experiment, console, over)
         try:
             with ray_session(experiment.resources, console, study.folder, keep=keep):
+                compiling.result()
                 beside.submit(_load_figures, over)
                 yield making.result()
         finally:
             over.set()
+
+
+def _compile(experiment: Experiment, console: Console, over: threading.Event) -> None:
+    """Compile the steps if trials on this machine's processors will call them for the first time."""
+    here = experiment.context.device == "cpu" and experiment.resources.address is None
+    if not here or not set(FULLY_CONNECTED) & set(experiment.spec.models):
+        return
+    from tune_mnist.training.steps.compiling import compile_in_child, is_compiled
+
+    if not is_compiled():
+        say(console, "compiling, first time only")
+        compile_in_child(over)
 
 
 def _load_figures(over: threading.Event) -> None:

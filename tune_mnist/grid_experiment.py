@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, ways
+from tune_mnist.experiment import DRAWING, Experiment, check_experiment, open_study, say, score, session, ways
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
@@ -98,6 +98,7 @@ def run_experiment(
 
         tables = tables_of(study)
         if not winners_to_score(study, tables):
+            say(console, DRAWING)
             return finished(experiment, study, tables), None
     results = None
     with ThreadPoolExecutor(1) as beside:
@@ -111,6 +112,7 @@ def run_experiment(
             from tune_mnist.tables.of_study import tables_of
 
             tables = tables_of(study)
+            say(console, DRAWING)
             drawing = beside.submit(cell_figures, tables)  # while winners are scored
             score(experiment, study, data, console, tables)
             writing_results = beside.submit(finished, experiment, study, None, drawing)  # while Ray shuts down

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
+from tune_mnist.experiment import DRAWING, Experiment, check_experiment, open_study, say, score, session, unscored
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
@@ -16,6 +16,7 @@ from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.study import STORAGE
 from tune_mnist.spec.toml import home_expanded
+from tune_mnist.spec.words.command_line import command_line
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.lock import refuse_if_held
 from tune_mnist.study.ownership import refuse_foreign_study
@@ -88,15 +89,19 @@ def run_search(
     with open_study(folder, fresh=fresh) as study:
         trials = Trials(study, spec, experiment.context, optuna_storage)
         study.add(None, experiment.context, about_run())
+        study.record_search(command_line(spec, name), over=False)
         add_sources(trials, sources, console)
         say(console, f"{study.name}: {trials.progress()}")
         run_missing_trials(experiment, trials, console, tracking, keep_ray=keep_ray)
         from tune_mnist.reporting.publish import write_results
         from tune_mnist.tables.of_study import tables_of
 
+        study.record_search(command_line(spec, name), over=True)
+        found = write_search(trials)  # the page shows its figures
+        say(console, DRAWING)
         tables = tables_of(study)
         write_results(study, tables)
-        return SearchResult(study.folder, tables, *write_search(trials))
+        return SearchResult(study.folder, tables, *found)
 
 
 def run_missing_trials(
@@ -120,7 +125,7 @@ def run_missing_trials(
 
 
 def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Write trials.csv, with several objectives pareto.csv, and Optuna's figures; return the two tables."""
+    """Write trials.csv, with several objectives pareto.csv, and the trials' figures; return the two tables."""
     from tune_mnist.searching.figures import search_figures
     from tune_mnist.searching.tables import pareto_table, trials_table
 
@@ -129,6 +134,6 @@ def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     for name, frame in (("trials", table), ("pareto", pareto)):
         if frame is not None:
             write_atomic(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-    for name, png in search_figures(trials):
+    for name, png in search_figures(trials).items():
         write_atomic(folder / "figures" / f"{name}.png", png)
     return table, pareto

@@ -169,4 +169,4 @@ def test_a_setting_that_varies_is_named(dropout: float) -> None:
     planned = [plan for spec in specs for plan in spec.trainings()]
     records = [record for spec in specs for record in made_records(spec, best)]
     first, *_ = sentences(analyse(planned, records, "holdout"))
-    assert f"batches of 16 pictures, dropout {dropout} and 10 epochs" in first
+    assert f"batches of 16 pictures, dropout {dropout:g} and 10 epochs" in first

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from support.specs import CONTEXT, OTHER_CONFIG, cells, grid_of
-from tune_mnist.reporting.page import command
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec, check_study_name
 from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, Recipe, training_key
+from tune_mnist.spec.words.command_line import command_line
 
 
 def test_the_default_is_the_reports_192_cells_from_48_trainings() -> None:
@@ -114,7 +114,7 @@ def test_a_page_spells_a_spec_in_the_order_of_its_fields() -> None:
         models=("CNN",), lr=(0.5, 1e-5), batch_size=(8,), epochs=(3,), seeds=2, protocol="report", head="softmax",
         independent_epochs=True, dataset="kmnist", data=Path("a/b"), dropout=0.5, schedule="cosine",
     )
-    assert command(spec, "mine") == (
+    assert command_line(spec, "mine") == (
         "python -m tune_mnist.grid --models CNN --lr 0.5 1e-05 --batch-size 8 --dropout 0.5 --schedule cosine "
         "--epochs 3 --seeds 2 --protocol report --head softmax --independent-epochs --dataset kmnist --data a/b "
         "--name mine"

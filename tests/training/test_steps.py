@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -24,6 +24,7 @@ from tune_mnist.training.steps.autograd import AutogradSteps
 from tune_mnist.training.steps.base import BETA1, Steps, learning_rate
 from tune_mnist.training.steps.choose import make_steps
 from tune_mnist.training.steps.linear import LinearSteps, layers_of
+from tune_mnist.training.steps.sgd import Sgd
 
 TRAIN = train_slice(300)
 DOUBLE = torch.float64
@@ -136,6 +137,25 @@ def test_both_stay_together_over_epochs(recipe: str, sparse: bool) -> None:
             assert (unpadded(linear, linear.average) - averaged).norm() <= 1e-8 * averaged.norm()
             assert (averaged - theirs).norm() > 1e-3 * theirs.norm()
         assert torch.allclose(linear.outputs(evaluation_slice(70)), reference.outputs(evaluation_slice(70)), atol=1e-6)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.05])
+@pytest.mark.parametrize("sgd", [Sgd(), Sgd(0.9), Sgd(0.9, nesterov=True)], ids=str)
+@pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+def test_sgd_stays_together_with_torchs(sgd: Sgd, weight_decay: float, sparse: bool) -> None:
+    wanted = config("MediumNN", lr=0.05, weight_decay=weight_decay, schedule="cosine", budget=4)
+    pictures = exact(TRAIN) if sparse else dense(TRAIN)
+    ours = LinearSteps(wanted, cast(FullyConnected, build_model(wanted)), pictures, DOUBLE, sgd)
+    theirs = AutogradSteps(wanted, build_model(wanted), pictures, dtype=DOUBLE)
+    theirs.optimiser = torch.optim.SGD(
+        theirs.model.parameters(), wanted.lr, sgd.momentum, weight_decay=weight_decay, nesterov=sgd.nesterov
+    )
+    start = ours.flat.clone()
+    for epoch in (1, 2, 3):
+        assert ours.train_epoch(epoch) == pytest.approx(theirs.train_epoch(epoch), rel=1e-10)
+        expected = flattened(theirs.model.parameters())
+        assert (unpadded(ours, ours.flat) - expected).norm() <= 1e-10 * expected.norm()
+    assert (ours.flat - start).norm() > 0.01 * start.norm()
 
 
 @pytest.mark.parametrize("batch_size", [1, 299, 300, 500])

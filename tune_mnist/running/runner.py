@@ -124,9 +124,9 @@ def plan_retries(
         attempts[config] = attempt
         if end.cause == "GPU memory":
             line = f"{error_line(end.error)}: trying again with {attempt.gpu_share:g} of a GPU"
-            watch.display.tell(f"{config.label}: {line}")
+            watch.display.tell(f"{watch.display.state.label(config)}: {line}")
         elif end.cause == "host memory":
-            watch.display.tell(f"{config.label}: {KILLED}: trying again later, alone")
+            watch.display.tell(f"{watch.display.state.label(config)}: {KILLED}: trying again later, alone")
     return ends.keys() - watch.display.state.ended.keys()
 
 

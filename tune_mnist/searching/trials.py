@@ -26,11 +26,14 @@ from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.files import Corrupt, read_json, write_json
 from tune_mnist.study.study import Study
-from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.study.training_folder import STOPPED_EARLY, TrainingRecord
 
 DATABASE = "optuna.db"
 KEY, WARM, FROM = "training", "warm_start", "answered_from"
 """Names of a trial's user attributes: its training's key; the study of a warm-start trial; "store" if not trained."""
+
+ENDED = {"complete": "complete", "pruned": STOPPED_EARLY, "fail": "failed"}
+"""How Optuna's trials end, and what that is called here."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Trials:
                 storage=self.storage, study_name=study.name, directions=spec.directions, load_if_exists=True
             )
             check_purpose(self.optuna, spec, context, owner_of(study))
+            self.optuna.set_metric_names(list(spec.goals))
             self.optuna.sampler = make_sampler(spec, len(self.all()))
         self.running: dict[str, BegunTrial] = {}
         self.followers: list[BegunTrial] = []
@@ -75,10 +79,8 @@ class Trials:
     def progress(self) -> str:
         """How many trials there are to be and how the search's own ones so far ended, in words."""
         counts = self.counts()
-        return (
-            f"{self.spec.trials} trials: {counts['complete']} complete, {counts['pruned']} stopped early, "
-            f"{counts['fail']} failed, {counts['waiting']} to go on with"
-        )
+        ended = ", ".join(f"{counts[name]} {word}" for name, word in ENDED.items())
+        return f"{self.spec.trials} trials: {ended}, {counts['waiting']} to go on with"
 
     def over(self) -> bool:
         """Whether no further trial is to be begun."""

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -178,17 +178,24 @@ class TrainingConfig(Recipe):
 
     @property
     def label(self) -> str:
-        """A short readable name, as shown on dashboards and in logs."""
-        budget = "" if self.budget is None else f"-e{self.budget}"
+        """A short readable name: its model, lr, batch size, seed, and what is not at its default."""
         changed = [
-            (each.name, getattr(self, each.name)) for each in SETTINGS.values()
-            if each.default not in (REQUIRED, getattr(self, each.name))
+            name for name, each in SETTINGS.items() if each.default not in (REQUIRED, getattr(self, name))
         ]
-        others = "".join(
-            f"-{name}{value:g}" if isinstance(value, float) else f"-{name}{value}"
-            for name, value in [*changed, *self.model_settings]
-        )
-        return f"{self.model}-lr{self.lr:g}-b{self.batch_size}-s{self.seed}{budget}{others}"
+        return self.named([*changed, *(name for name, _ in self.model_settings)])
+
+    def named(self, names: Iterable[str]) -> str:
+        """A short readable name: its model, lr, batch size, seed, and those of the settings `names` that it has."""
+        settings = self.row()
+        parts = [self.model, f"lr{self.lr:g}", f"b{self.batch_size}", f"s{self.seed}"]
+        if self.budget is not None:
+            parts.append(f"e{self.budget}")
+        for name in names:
+            value = settings.get(name)
+            if value is not None and name not in ("model", "lr", "batch_size", "seed", "epochs", "budget"):
+                is_word = isinstance(value, str) and value.isidentifier()
+                parts.append(value if is_word else f"{name}{value:g}" if isinstance(value, float) else f"{name}{value}")
+        return "-".join(parts)
 
 
 SETTINGS: dict[str, Setting] = dict(
@@ -220,6 +227,7 @@ class Context:
         coerce_fields(self)
 
 
+@functools.lru_cache(maxsize=2**17)  # a command asks for each several times
 def training_key(config: TrainingConfig, context: Context) -> str:
     """The training's content address: 16 hex digits of the SHA-256 of all that determines its result."""
     content = {"config": config.identity(), "context": dataclasses.asdict(context)}

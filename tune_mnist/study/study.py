@@ -130,6 +130,21 @@ class Study:
             recorded[number] = as_json
             write_json(self.folder / "study.json", content)
 
+    def search(self) -> dict[str, Any] | None:
+        """What the study's search is, if it has one: see `record_search`."""
+        found: dict[str, Any] | None = self.describe().get("search")
+        return found
+
+    def record_search(self, command: str, *, over: bool) -> None:
+        """Record a search of the study: the command line that asks for it again, and whether all its trials are over.
+
+        Then a training that is not at its end was stopped early.
+        """
+        content = self.describe()
+        search = {"command": command, "over": over}
+        if content.get("search") != search:
+            write_json(self.folder / "study.json", content | {"search": search})
+
     def planned(self) -> list[PlannedTraining]:
         """Every training of every spec of the study once, with the union of its budgets, in a fixed order.
 

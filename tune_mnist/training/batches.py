@@ -156,8 +156,9 @@ def evaluation_lot(pictures: Pictures, dtype: torch.dtype = torch.float32) -> Lo
 
 
 def sparse_rows(matrix: scipy.sparse.csr_matrix, dtype: torch.dtype = torch.float32) -> Rows:
-    """A CSR matrix's rows, the values in `dtype`."""
-    return Rows(matrix.indices, matrix.indptr, as_tensor(matrix.data).to(dtype).numpy())
+    """A CSR matrix's rows, the values in `dtype`; read-only arrays or not, compiled code is to be the same for both."""
+    columns, offsets, values = map(as_tensor, (matrix.indices, matrix.indptr, matrix.data))
+    return Rows(columns.numpy(), offsets.numpy(), values.to(dtype).numpy())
 
 
 def transposes(rows: Rows, batch_size: int, width: int = PIXELS) -> Rows:
