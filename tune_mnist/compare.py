@@ -15,18 +15,20 @@ class CompareArgs:
     """Two studies to compare."""
 
     first: Positional[Path]
-    """The first study's folder."""
+    """The first study's folder, or s3://BUCKET/PREFIX/NAME."""
     second: Positional[Path]
-    """The second study's folder; differences are second less first."""
+    """The second study's; differences are second less first."""
     json: bool = False
     """Print the comparison as one JSON object."""
 
 
 def _compare(args: CompareArgs) -> int:
+    from tune_mnist.study.storage.opening import storage_at
     from tune_mnist.study.study import Study
     from tune_mnist.tables.comparison import compare_folders, print_comparison
 
-    print_comparison(compare_folders(Study(args.first), Study(args.second)), as_json=args.json)
+    first, second = (Study(storage_at(path)) for path in (args.first, args.second))
+    print_comparison(compare_folders(first, second), as_json=args.json)
     return 0
 
 

@@ -13,12 +13,11 @@ from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.about import about_run
 from tune_mnist.shell.process_state import process_state_kept
+from tune_mnist.spec.places import STORAGE
 from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.study import STORAGE
 from tune_mnist.spec.toml import home_expanded
 from tune_mnist.study.files import write_atomic
-from tune_mnist.study.lock import refuse_if_held
-from tune_mnist.study.ownership import refuse_foreign_study
+from tune_mnist.study.storage.opening import storage_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +51,8 @@ def run_search(
         UserError: bad input, before anything is written and before Ray starts.
         KeyboardInterrupt: stopped by a signal, with how to go on as its text.
     """
-    folder, spec, tracking = home_expanded(Path(storage)) / name, spec or SearchSpec(), tracking or Tracking()
-    refuse_foreign_study(folder)
-    refuse_if_held(folder)  # before the heavy imports: a refusal should be quick
+    path, spec, tracking = home_expanded(Path(storage)) / name, spec or SearchSpec(), tracking or Tracking()
+    storage_at(path).refuse()  # before the heavy imports: a refusal should be quick
     give_home()
     from rich.console import Console
 
@@ -70,7 +68,7 @@ def run_search(
         check_storage_url(optuna_storage)
     experiment = check_experiment(spec.data_spec(), resources or Resources(), download=download)
     sources = check_sources(warm_start, experiment.context)
-    with open_study(folder, fresh=fresh) as study:
+    with open_study(path, fresh=fresh) as study:
         trials = Trials(study, spec, experiment.context, optuna_storage)
         study.add(None, experiment.context, about_run())
         add_sources(trials, sources, console)
@@ -81,7 +79,7 @@ def run_search(
 
         tables = tables_of(study)
         write_results(study, tables)
-        return SearchResult(study.folder, tables, *write_search(trials))
+        return SearchResult(study.path, tables, *write_search(trials))
 
 
 def run_missing_trials(experiment: Experiment, trials: Trials, console: Console, tracking: Tracking) -> None:
@@ -107,11 +105,15 @@ def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     from tune_mnist.searching.figures import search_figures
     from tune_mnist.searching.tables import pareto_table, trials_table
 
-    folder, table = trials.study.folder, trials_table(trials)
+    study, table = trials.study, trials_table(trials)
     pareto = pareto_table(trials, table) if len(trials.spec.goals) > 1 else None
+    written = []
     for name, frame in (("trials", table), ("pareto", pareto)):
         if frame is not None:
-            write_atomic(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+            written.append(study.folder / f"{name}.csv")
+            write_atomic(written[-1], frame.to_csv(index=False, lineterminator="\n").encode())
     for name, png in search_figures(trials):
-        write_atomic(folder / "figures" / f"{name}.png", png)
+        written.append(study.folder / "figures" / f"{name}.png")
+        write_atomic(written[-1], png)
+    study.storage.keep(written)
     return table, pareto

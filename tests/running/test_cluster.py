@@ -26,6 +26,7 @@ from tune_mnist.running import runner
 from tune_mnist.running.resources import Resources
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Context
+from tune_mnist.study.storage.folder import FolderStorage
 from tune_mnist.study.study import Study
 from tune_mnist.training.batches import make_pictures
 
@@ -120,7 +121,7 @@ def as_driver(address: str, folder: Path) -> dict[str, Any]:
     resources = Resources(address=address, cpus_per_trial=0.2)
     ready = check_experiment(spec, resources)
     plans, found = spec.trainings(), {}
-    with open(folder / "lines", "w+") as out, ray_session(resources, Console(quiet=True), folder):
+    with open(folder / "lines", "w+") as out, ray_session(resources, Console(quiet=True), FolderStorage(folder)):
         for share in (0.25, 0.3):
             study = made(folder / f"share{share}")
             mine = dataclasses.replace(resources, gpus_per_trial=share)
@@ -128,7 +129,7 @@ def as_driver(address: str, folder: Path) -> dict[str, Any]:
                 watch = Watch(display, study, Context(protocol="holdout", data_sha256="none"), mine)
                 runner._fit(waiting(study.folder, int(1 / share)), plans, watch, Tracking(), at_once=None)
             found[f"{share:g}"] = most_at_once(study.folder)
-        runner.run_trial = needing  # type: ignore[attr-defined]
+        runner.run_trial = needing  # type: ignore[attr-defined,assignment]
         study = made(folder / "memory")
         from tune_mnist.running.trial_data import TrialData
 
@@ -176,7 +177,7 @@ def most_at_once(folder: Path) -> int:
     return max(itertools.accumulate(step for _, step in ends))
 
 
-def needing(config: dict[str, Any], *, data: Any, context: Any, trainings: str) -> None:
+def needing(config: dict[str, Any], *, data: Any, context: Any, study: Any) -> None:
     """`run_trial` on a GPU where seed 0 needs half of it, seed 1 a quarter, and seed 2 more than there is."""
     import torch
     from ray import tune
@@ -192,7 +193,7 @@ def needing(config: dict[str, Any], *, data: Any, context: Any, trainings: str) 
 
     trial.run_training = short  # type: ignore[assignment]
     try:
-        trial.run_trial(config, data=data, context=context, trainings=trainings)
+        trial.run_trial(config, data=data, context=context, study=study)
     finally:
         trial.run_training = real
 

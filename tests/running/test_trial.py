@@ -158,7 +158,7 @@ def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
     def epochs() -> Iterator[PackEpoch]:
         for number, event in enumerate(begun[:3]):
             event.set()
-            yield PackEpoch([(0, {"epoch": number}), (1, {"epoch": number})], [])
+            yield PackEpoch([(0, {"epoch": number}), (1, {"epoch": number})], {})
         begun[3].set()
         raise OSError("the disk is full")
 
@@ -172,17 +172,18 @@ def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
 
 
 def test_the_rows_of_an_epoch_wait_for_all_that_saves_it() -> None:
-    first, second = saves = [Future[None](), Future[None]()]
+    first, second = Future[bool](), Future[bool]()
+    saves = {0: first, 1: second}
     with ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next, once_saved([PackEpoch([(0, {"epoch": 1}), (1, {"epoch": 1})], saves)]))
-        first.set_result(None)
+        first.set_result(True)
         assert not wait([coming], 0.2).done
-        second.set_result(None)
+        second.set_result(True)
         assert coming.result(10) == (0, {"epoch": 1})
 
 
 def test_no_row_comes_of_an_epoch_that_could_not_be_saved() -> None:
-    bad: Future[None] = Future()
+    bad: Future[bool] = Future()
     bad.set_exception(OSError("the disk is full"))
     with pytest.raises(OSError, match="the disk is full"):
-        next(once_saved([PackEpoch([(0, {"epoch": 1})], [bad])]))
+        next(once_saved([PackEpoch([(0, {"epoch": 1})], {0: bad})]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.tables.analyse import Tables, split_name
@@ -29,7 +30,7 @@ def print_grid(folder: Path, tables: Tables, spec: StudySpec, *, as_json: bool =
         return
     cells = tables.results["status"].value_counts().to_dict()
     print(json.dumps({
-        "folder": str(folder), "cells": cells, "asked": len(asked), "top3": _records(tables.top3),
+        "folder": shown(folder), "cells": cells, "asked": len(asked), "top3": _records(tables.top3),
         "failed": _records(tables.failed),
     }))
 
@@ -52,7 +53,7 @@ def print_search(
     states = trials["state"].value_counts().to_dict()
     if as_json:
         print(json.dumps({
-            "folder": str(folder), "trials": states, "top3": _records(tables.top3),
+            "folder": shown(folder), "trials": states, "top3": _records(tables.top3),
             "pareto": None if pareto is None else _records(pareto), "failed": _records(tables.failed),
         }))
         return
@@ -78,7 +79,7 @@ def _print_tables(folder: Path, tables: Tables) -> None:
         print(f"{ties} more cells are not distinguishable from the third: see top3.csv. {tables.method}")
     if len(tables.failed):
         print_table(tables.failed, "Trainings that diverged or failed")
-    print(f"Tables and figures are in {folder}; read {folder / 'report.html'}")
+    print(f"Tables and figures are in {shown(folder)}; read {shown(folder / 'report.html')}")
 
 
 def _records(frame: pd.DataFrame) -> Any:

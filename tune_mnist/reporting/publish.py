@@ -45,6 +45,7 @@ def write_results(
         write_atomic(paths[-1], png)
     page = study.folder / TEMPLATE
     write_atomic(page, report_page(study, tables, figures, others, predictions))
+    study.storage.keep([*paths, page])
     return [*paths, page]
 
 

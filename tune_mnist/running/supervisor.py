@@ -19,10 +19,13 @@ from tune_mnist.running.trial import OUT_OF_MEMORY
 from tune_mnist.running.watching.display import Display
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, TrainingConfig, training_key, trainings_of
+from tune_mnist.study.storage.bucket.problems import BucketError, NoAnswerError
 from tune_mnist.study.study import Study
 
 ACTOR_DIED = "The actor died"
 LOW_ON_MEMORY = "due to the node running low on memory"
+ENDING = {"WriteError": UserError, "BucketError": BucketError, "NoAnswerError": NoAnswerError}
+"""Errors of workers that all trials would meet alike."""
 WAITING_SECONDS = 10.0  # without a running trial, after which to say what it waits for
 IDLE_SECONDS = 60.0  # after which to ask whether one can run at all
 
@@ -64,6 +67,7 @@ class Watch(tune.Callback):
         if OUT_OF_MEMORY in result:
             self._end_early(trial, EarlyEnd("GPU memory", result[OUT_OF_MEMORY]))
             return
+        self.study.storage.saved(result["key"], result["epoch"])
         plan = trainings_of(trial.config)[result["member"]]
         self.display.state.epoch(plan.config, result)
         if result["epoch"] == plan.epochs:
@@ -95,6 +99,7 @@ class Watch(tune.Callback):
         self._end(trial, "failed")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._check_held()
         if self.problem is not None:
             raise self.problem
         self.display.update()
@@ -110,6 +115,12 @@ class Watch(tune.Callback):
         elif min(now - self.idle_since, now - self.said_waiting_at) > WAITING_SECONDS:
             self.said_waiting_at = now
             self._say_waiting(now - self.idle_since)
+
+    def _check_held(self) -> None:
+        try:
+            self.study.storage.check_held()
+        except UserError as problem:
+            self.problem = problem
 
     def _say_waiting(self, idle_seconds: float) -> None:
         """Say what the run waits for, and end it if that has not been there for a while, or no worker comes up."""
@@ -153,10 +164,11 @@ class Watch(tune.Callback):
         return f"{self.timeouts.pop(trial, 'WorkerDied: killed or crashed')}\n\n{text}" if ACTOR_DIED in text else text
 
     def _goes_on_after(self, error: str) -> bool:
-        """Whether a trial's error is its own: a full disk or a removed folder fails all alike and ends the run."""
-        if error.startswith("WriteError: "):
+        """Whether a trial's error is its own: a full disk or a store that is gone fails all, and ends the run."""
+        kind, _, line = error.partition(": ")
+        if kind in ENDING:
             # Raised at the end of the step: Tune would wrap it here.
-            self.problem = UserError(error.removeprefix("WriteError: "))
+            self.problem = ENDING[kind](line)
         return self.problem is None
 
 

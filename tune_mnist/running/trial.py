@@ -8,10 +8,10 @@ import gc
 import math
 import traceback
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from ray import tune
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.errors import Damaged
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trainings_of
+from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import Progress, TrainingFolder, diverged
 from tune_mnist.training.batches import Pictures
 from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, fit
@@ -34,14 +35,17 @@ OUT_OF_MEMORY = "out_of_memory"
 
 
 class PackEpoch(NamedTuple):
-    """An epoch of a pack, or all that was known before: rows, each with its member's number, and what saves them."""
+    """An epoch of a pack, or all that was known before: rows, each with its member's number, and what saves them.
+
+    A save tells whether the rows are kept for good, or wait for the next ones.
+    """
 
     rows: list[tuple[int, dict[str, Any]]]
-    saves: list[Future[None]]
+    saves: dict[int, Future[bool]]
 
 
-def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trainings: str) -> None:
-    """Train a trial's config, or its pack of them, resuming from and saving to each one's folder under `trainings`.
+def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, study: Study) -> None:
+    """Train a trial's config, or its pack of them, resuming from and saving to each one's folder of `study`.
 
     Reports one row per training and epoch, with the training's key and its number in the trial as `member`:
     those of the store first, so that Ray sees every trial whole.
@@ -50,7 +54,7 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trai
         gc.freeze()  # or each full collection walks through all that torch and Ray have loaded, for 0.15 s
     members = trainings_of(config)
     keys = [training_key(plan.config, context) for plan in members]
-    folders = [TrainingFolder(Path(trainings) / key) for key in keys]
+    folders = [study.training(key) for key in keys]
     rows: Iterator[tuple[int, dict[str, Any]]]
     if len(members) > 1:
         rows = once_saved(ahead(run_pack(members, data, context, folders)))
@@ -88,12 +92,15 @@ def run_training(
         notes = {}
     if diverged(progress.rows):
         return
+    unkept: list[dict[str, Any]] = []
     for metrics in fit(training, plan.epochs):
         row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
         progress.add(row, timing, training.state())
-        folder.save(progress, kept_epochs(plan))
-        yield {**row, **timing, **notes}
+        unkept.append({**row, **timing, **notes})
         notes = {}
+        if folder.save(progress, kept_epochs(plan), last=metrics.diverged or metrics.epoch == plan.epochs):
+            yield from unkept
+            unkept = []
     folder.finish(kept_epochs(plan))
 
 
@@ -134,16 +141,19 @@ def ahead(epochs: Iterator[PackEpoch]) -> Iterator[PackEpoch]:
 
 
 def once_saved(epochs: Iterable[PackEpoch]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The epochs' rows, each epoch's once all of it is saved."""
+    """The epochs' rows, each epoch's once all of it is saved, and each training's once they are kept for good."""
+    unkept: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for rows, saves in epochs:
-        wait_for(saves)
-        yield from rows
+        waiting = {k for k, kept in results_of(saves).items() if not kept}
+        for k, row in rows:
+            unkept[k].append(row)
+            if k not in waiting:
+                yield from ((k, each) for each in unkept.pop(k))
 
 
-def wait_for(saves: Iterable[Future[None]]) -> None:
-    """Return once all are done; raise what one of them raised."""
-    for save in saves:
-        save.result()
+def results_of(saves: Mapping[int, Future[bool]]) -> dict[int, bool]:
+    """What the saves return, once all are done; raises what one of them raised."""
+    return {k: save.result() for k, save in saves.items()}
 
 
 def run_pack(
@@ -161,21 +171,21 @@ def run_pack(
     if known:
         known[0][1].update(notes)
         notes = {}
-        yield PackEpoch(known, [])
+        yield PackEpoch(known, {})
     going = {
         k: progress for k, progress in enumerate(progresses)
         if not diverged(progress.rows) and progress.state_epoch < members[k].epochs
     }
-    saves: list[Future[None]] = []
+    saves: dict[int, Future[bool]] = {}
     with ThreadPoolExecutor(len(members)) as beside:  # members' saves, half of which is waiting, wait at once
         for epoch_metrics in fit_pack(pack, going):
-            wait_for(saves)  # which read what is known of the epochs before
-            epoch = PackEpoch([], [])
+            results_of(saves)  # which read what is known of the epochs before
+            epoch = PackEpoch([], {})
             for k, metrics in epoch_metrics.items():
                 row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
                 going[k].add(row, timing, pack.state(k, metrics.epoch))
                 last = metrics.diverged or metrics.epoch == members[k].epochs
-                epoch.saves.append(beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last))
+                epoch.saves[k] = beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last)
                 epoch.rows.append((k, {**row, **timing, **notes}))
                 notes = {}
                 if last:
@@ -184,10 +194,11 @@ def run_pack(
             yield epoch
 
 
-def _save(folder: TrainingFolder, progress: Progress, keep: tuple[int, ...], last: bool) -> None:
-    folder.save(progress, keep)
+def _save(folder: TrainingFolder, progress: Progress, keep: tuple[int, ...], last: bool) -> bool:
+    kept = folder.save(progress, keep, last=last)
     if last:
         folder.finish(keep)
+    return kept
 
 
 def resumed_pack(
@@ -241,7 +252,7 @@ def noting_damage() -> Iterator[list[str]]:
 
 
 def score_training(
-    config: TrainingConfig, epoch: int, data: TrialData, test: Pictures, context: Context, trainings: str
+    config: TrainingConfig, epoch: int, data: TrialData, test: Pictures, context: Context, study: Study
 ) -> None:
     """Score a training's model after `epoch` on the test set and keep the score in its folder.
 
@@ -249,7 +260,7 @@ def score_training(
     be. Besides the metrics, the score has for each picture the predicted class and 255 times its
     probability, each packed by `pack_bytes`.
     """
-    folder = TrainingFolder(Path(trainings) / training_key(config, context))
+    folder = study.training(training_key(config, context))
     training, _ = resumed(config, data, context, folder, until=epoch)
     for _ in fit(training, epoch):
         pass

@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple
 
 from tune_mnist.shell.about import MASK, PACKAGE
 from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX, PlannedTraining, training_key
-from tune_mnist.study.lock import Holder, read_holder
+from tune_mnist.study.lock import Holder
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.rounds import Round
 from tune_mnist.study.study import Study
@@ -80,8 +81,6 @@ class Look:
     study: Study
     seen: dict[str, tuple[tuple[Stamps, int], TrainingRecord]] = field(default_factory=dict)
     """By key, each training's record, and the stamps and epochs for which it was read."""
-    dead: Stamp | None = None
-    """The lock's stamp when its holder was last seen not to live."""
 
     def __call__(self) -> Status:
         """Where the study stands now.
@@ -93,20 +92,21 @@ class Look:
             return self._status()
         except (KeyError, TypeError):
             raise UserError(
-                f"{self.study.folder}: its study.json is of another version: look with the version that made it"
+                f"{shown(self.study.path)}: its study.json is of another version: look with the version that made it"
             ) from None
         except OSError as error:
             raise UserError(f"cannot read {error.filename}: {error.strerror}: see to its folder") from None
 
     def _status(self) -> Status:
+        self.study.storage.refresh()
         runs = self.study.describe()["runs"]
         planned = self.study.planned()
         context = self.study.context()
         folders = [SeenFolder(self.study.training(training_key(plan.config, context)).folder) for plan in planned]
         stamps = [folder.stamps() for folder in folders]
         records = [self._record(*each) for each in zip(planned, folders, stamps, strict=True)]
-        holder = read_holder(self.study.folder)
-        alive = holder is not None and self._lives(holder)
+        holder = self.study.storage.holder()
+        alive = holder is not None and self.study.storage.lives(holder)
         started = _started(runs) if alive else time.time()
         running = [_last_change(files) >= started for files in stamps]
         counts = Counter(_kind(record, files) for record, files in zip(records, stamps, strict=True))
@@ -123,13 +123,6 @@ class Look:
             rounds=self.study.rounds(),
             command=_command_line(runs),
         )
-
-    def _lives(self, holder: Holder) -> bool:
-        """Whether the holder lives; of one that was seen not to, looking long is spared until its lock moves."""
-        moved = _stamp(self.study.folder / "lock")
-        if moved != self.dead:
-            self.dead = None if holder.lives(self.study.folder) else moved
-        return self.dead is None
 
     def _record(self, plan: PlannedTraining, folder: SeenFolder, stamps: Stamps) -> TrainingRecord:
         version = (stamps, plan.epochs)

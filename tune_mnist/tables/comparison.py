@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
@@ -123,7 +124,8 @@ def compare_folders(first: Study, second: Study) -> Comparison:
     same = first.context().data_sha256 == second.context().data_sha256
     comparison = compare_studies(tables_of(first), tables_of(second), same_pictures=same)
     if comparison.cells.empty:
-        raise UserError(f"{first.folder} and {second.folder} share no complete cell: name studies of the same grid")
+        paths = f"{shown(first.path)} and {shown(second.path)}"
+        raise UserError(f"{paths} share no complete cell: name studies of the same grid")
     settings = differing_settings(first, second)
     return dataclasses.replace(comparison, names=(first.name, second.name), settings=settings)
 

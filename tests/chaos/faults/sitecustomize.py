@@ -122,9 +122,11 @@ def patch_training(module: ModuleType) -> None:
 def patch_store(module: ModuleType) -> None:
     save = module.TrainingFolder.save
 
-    def saved(self: Any, progress: Any, *keep: Any) -> None:
-        save(self, progress, *keep)
-        log("saved", self.key, progress.state_epoch)
+    def saved(self: Any, progress: Any, *keep: Any, **more: Any) -> bool:
+        kept: bool = save(self, progress, *keep, **more)
+        if kept:
+            log("saved", self.key, progress.state_epoch)
+        return kept
 
     module.TrainingFolder.save = saved  # type: ignore[attr-defined]
 
