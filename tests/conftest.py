@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from support.buckets import faults, moto, uri
+
+__all__ = ["faults", "moto", "uri"]  # fixtures, which are made when a test asks for them
+
 ROOT = Path(__file__).parents[1]
 SLOW = {path for path in ROOT.glob("tests/**/test_*.py") if "pytest.mark.slow" in path.read_text(encoding="utf-8")}
 """The files whose tests start Ray, on all processors, and measure what memory is free."""

@@ -107,6 +107,7 @@ def finished(experiment: Experiment, study: Study, drawing: Future[dict[str, byt
     from tune_mnist.tables.of_study import tables_of
 
     study.tidy()
+    study.storage.mirror(study.folder / "tensorboard")
     tables = tables_of(study)
     write_results(study, tables, drawn=drawing.result() if drawing else None, dataset=experiment.dataset)
     return tables

@@ -77,6 +77,7 @@ def run_search(
         from tune_mnist.reporting.publish import write_results
         from tune_mnist.tables.of_study import tables_of
 
+        study.storage.mirror(study.folder / "tensorboard")
         tables = tables_of(study)
         write_results(study, tables)
         return SearchResult(study.path, tables, *write_search(trials))

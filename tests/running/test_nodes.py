@@ -138,5 +138,5 @@ def test_no_problem_is_none_and_one_is_an_error_that_names_the_node(
 
 def test_a_folder_that_this_machine_cannot_write_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write .*file.*Not a directory"):
+    with pytest.raises(UserError, match="cannot write .*file.*File exists"):
         storage_problems(FolderStorage(tmp_path / "file"), [IDLE])

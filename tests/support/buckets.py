@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from support.faults import FaultyServer
+
 BUCKET = "studies"
 CEPH, CEPH_UP = "127.0.0.1:7480", Path(__file__).parent / "ceph_up.sh"
 KEYS = {
@@ -41,11 +43,14 @@ def moto_server() -> Iterator[str]:
 
 
 @contextmanager
-def ceph_server(folder: Path) -> Iterator[str]:
-    """Ceph's S3 server, with its data in `folder`; its HOST:PORT. Skips the test where it cannot be had."""
-    if os.environ.get("TUNE_MNIST_CEPH") == "running":  # started by hand, for the sake of many tests
+def ceph_server(folder: Path) -> Iterator[Path]:
+    """Ceph's S3 server at `CEPH`, with its data in `folder`, or in that of one which runs, $TUNE_MNIST_CEPH.
+
+    Skips the test where it cannot be had.
+    """
+    if running := os.environ.get("TUNE_MNIST_CEPH"):
         make_bucket(CEPH)
-        yield CEPH
+        yield Path(running)
         return
     if shutil.which("apt-get") is None:
         pytest.skip("Ceph's server is unpacked from Debian's packages, and there is no apt-get")
@@ -54,7 +59,7 @@ def ceph_server(folder: Path) -> Iterator[str]:
         if started.returncode:
             pytest.skip(f"Ceph's server does not start here: {started.stderr[-300:]}")
         make_bucket(CEPH)
-        yield CEPH
+        yield folder
     finally:
         subprocess.run([CEPH_UP, folder, "down"], check=False)
 
@@ -74,3 +79,27 @@ def make_bucket(server: str, name: str = BUCKET) -> None:
 def new_uri() -> str:
     """Where in the bucket nobody has written yet."""
     return f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture
+def faults(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
+    """The environment says that S3 is behind this proxy, and working copies are in the test's own folder."""
+    proxy = FaultyServer(moto)
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": proxy.url}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def uri(faults: FaultyServer) -> str:
+    """A study's, which is not there yet."""
+    return f"{new_uri()}/mine"

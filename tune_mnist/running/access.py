@@ -19,7 +19,7 @@ from tune_mnist.study.files import writing
 DASHBOARD_SECONDS = 10.0
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """How long the path of a Unix socket may be."""
-SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/dash_TaskEventsHead"
 """The longest path of a socket that Ray makes in the private folder."""
 SHORT_FOLDERS = ("/tmp", "/var/tmp")
 TOKEN = "token"

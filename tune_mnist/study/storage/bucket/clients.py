@@ -34,6 +34,7 @@ def make_client(uri: str) -> Any:
     """
     try:
         import obstore.store as stores
+        from obstore.exceptions import BaseError
     except ImportError:
         remedy = "run `pip install 'tune-mnist[cloud]'`, or change --storage"
         raise UserError(f"{uri} needs the package obstore: {remedy}") from None
@@ -45,10 +46,22 @@ def make_client(uri: str) -> Any:
     }
     if endpoint_of(uri).startswith("http://"):
         options["client_options"]["allow_http"] = True
-    if scheme == "gs":
-        return stores.GCSStore(bucket, **options)
-    if scheme == "az":
-        return stores.AzureStore(bucket, **options)
+    try:
+        if scheme == "gs":
+            return stores.GCSStore(bucket, **options)
+        if scheme == "az":
+            return stores.AzureStore(bucket, **options)
+        return _s3_store(uri, bucket, options)
+    except (BaseError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        line = str(error).strip().partition("\n")[0].rstrip(".")
+        raise BucketError(f"{uri} cannot be used ({line}): set what the cloud's own tools need") from None
+
+
+def _s3_store(uri: str, bucket: str, options: dict[str, Any]) -> Any:
+    import obstore.store as stores
+
     config = {"region": _region() or "us-east-1"}
     if "amazonaws.com" not in endpoint_of(uri):
         config["endpoint"] = endpoint_of(uri)

@@ -54,7 +54,7 @@ class Bucket:
 
     @property
     def client(self) -> Any:
-        """obstore's client, made when it is first asked for."""
+        """obstore's client, made when it is first asked for; `UserError` if what it needs is missing or malformed."""
         if self._client is None:
             self._client = make_client(self.uri)
         return self._client
@@ -117,6 +117,7 @@ class Bucket:
         from obstore.exceptions import BaseError
 
         request, wait = Request(self.uri, verb, name), FIRST_WAIT_SECONDS
+        _ = self.client  # what is wrong with it is not the store's
         deadline = time.monotonic() + self.patience_seconds
         while True:
             try:

@@ -83,6 +83,9 @@ def meaning(error: Exception, request: Request) -> Exception:
     if isinstance(error, AlreadyExistsError | PreconditionError):
         return ConflictError()
     status = int(next(iter(re.findall(r"status code: (\d{3})", text)), 0))
+    if "token request" in text and status:
+        remedy = "sign in by the cloud's own tool, or give the machine a role"
+        return BucketError(f"no credentials for {request.uri} ({status} from whom tokens come): {remedy}, {GOES_ON}")
     if code in FORBIDDEN or status in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return not_allowed(request)
     if isinstance(error, FileNotFoundError):

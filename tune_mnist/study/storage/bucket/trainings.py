@@ -115,8 +115,9 @@ class Archives:
     def bring_rows(self, folder: Path) -> None:
         """Bring a training's rows, if the last listing has more of them than this node."""
         key = folder.name
-        here = self.rows[key] if key in self.rows else epochs_here(folder)
+        here = self.rows.get(key, 0)
         for epoch, name in self.newest_first(key):
+            here = here if epoch <= here else epochs_here(folder)  # workers of this node may have written since
             if epoch <= here:
                 break
             files = self._rows(name)
@@ -127,7 +128,7 @@ class Archives:
                     for file in files:
                         os.utime(folder / file, (seen.modified.timestamp(),) * 2)
                 return
-        self.rows.setdefault(key, here)
+        self.rows[key] = here
 
     def problems(self, key: str) -> Iterator[str]:
         """What of a training's objects does not match its checksum, one line each."""
