@@ -19,6 +19,7 @@ import pytest
 from local_nodes import LocalNodes, local_nodes, wait_for
 from rich.console import Console
 
+from support.buckets import KEYS, new_uri
 from support.idx import random_arrays, write_folder
 from support.plain import plain_study
 from tune_mnist.experiment import check_experiment
@@ -26,6 +27,7 @@ from tune_mnist.running import runner
 from tune_mnist.running.resources import Resources
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Context
+from tune_mnist.study.storage.bucket.objects import Bucket
 from tune_mnist.study.storage.folder import FolderStorage
 from tune_mnist.study.study import Study
 from tune_mnist.training.batches import make_pictures
@@ -90,6 +92,31 @@ def test_a_node_killed_and_one_added_change_no_byte(cluster: LocalNodes, tmp_pat
     assert {name: (study / name).read_bytes() for name in TABLES} == {
         name: (alone.folder / name).read_bytes() for name in TABLES
     }
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_study_in_a_bucket_needs_no_folder_that_nodes_share(moto: str, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", random_arrays(train=1200, test=200))
+    words = [*WORDS[:-1], "6", "--data", str(data), "--name", "three"]
+    folders = {name: tmp_path / name / ("x" * 80) for name in ("driver", "nodes")}  # too long for Ray's own files
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    reached = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": f"http://{moto}"}
+    uri = new_uri()
+    with local_nodes((1, 1), environment={**reached, "TMPDIR": str(folders["nodes"])}) as nodes:
+        command = [sys.executable, "-m", "tune_mnist.grid", *words, "--storage", uri, "--address", nodes.address]
+        environment = nodes.environment | {"TMPDIR": str(folders["driver"])}
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert run.returncode == 0 and "10/10 trainings" in run.stderr, run.stderr
+    assert not list(folders["driver"].glob("*/*/*/trainings/*")) and list(folders["nodes"].glob("*/*/*/trainings/*"))
+    spec = StudySpec(models=("SimpleNN",), lr=(1e-3, 3e-3), batch_size=(32,), seeds=5, epochs=(2, 6), data=data)
+    alone = plain_study(spec, tmp_path / "alone")
+    with pytest.MonkeyPatch.context() as environ:
+        for name in (*KEYS, "AWS_ENDPOINT_URL"):
+            environ.setenv(name, reached[name])
+        for name in TABLES:
+            assert Bucket(f"{uri}/three").read(name) == (alone.folder / name).read_bytes()
 
 
 @pytest.mark.slow

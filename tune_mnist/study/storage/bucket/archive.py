@@ -83,5 +83,13 @@ def is_state(name: str) -> bool:
 def packed_files(folder: Path, epoch: int) -> list[Path]:
     """The files of a training's folder that an object holds after `epoch`, the state of that epoch last."""
     rows = [folder / f"{name}.json" for name in ("config", "history", "timings")]
-    states = [path for path in folder.glob("state-*.pt") if number_of(path) == epoch]
-    return [path for path in rows if path.exists()] + states[:1]
+    return [path for path in rows if path.exists()] + _states(folder, epoch)[:1]
+
+
+def has_state(folder: Path, epoch: int) -> bool:
+    """Whether a training's folder has a state of an epoch."""
+    return bool(_states(folder, epoch))
+
+
+def _states(folder: Path, epoch: int) -> list[Path]:
+    return [path for path in folder.glob("state-*.pt") if number_of(path) == epoch]

@@ -88,7 +88,7 @@ class Lease:
         self.bucket, self.name = bucket, name
         self.first = 0
         """The number of this holder's first link; 0 if it holds nothing."""
-        self._number = 0
+        self._number = self._links = 0
         self._sure_until = Clocks(-math.inf, -math.inf)
         self._problem: UserError | None = None
         self._beating = threading.Lock()
@@ -96,7 +96,7 @@ class Lease:
     def newest(self) -> Newest | None:
         """The newest link, whether or not the store's listing is the latest; None if there is none."""
         numbers = [int(each.name.rpartition("/")[2]) for each in self.bucket.list(FOLDER)]
-        number = max(numbers, default=0)
+        number, self._links = max(numbers, default=0), len(numbers)
         found = self._read(number) if number else None
         while (link := self._read(number + 1)) is not None:
             number, found = number + 1, link
@@ -130,6 +130,8 @@ class Lease:
             raise self._in_use(found, self._store_time()) if found else BucketError(
                 f"study {self.name} was taken by another run just now: run the same command again"
             )
+        if self._links > 2 * KEPT_LINKS:  # of many short runs
+            self._drop_old()
         over = threading.Event()
         beating = threading.Thread(target=self._beat, args=[over], name="study-lease", daemon=True)
         beating.start()
@@ -152,11 +154,6 @@ class Lease:
         if self._problem is not None:
             raise self._problem
 
-    @property
-    def problem(self) -> UserError | None:
-        """Why this process holds the study no more, as far as is known."""
-        return self._problem
-
     def _beat(self, over: threading.Event) -> None:
         while not over.wait(BEAT_SECONDS) and self._problem is None:
             with contextlib.suppress(UserError):  # which `_problem` has
@@ -177,8 +174,11 @@ class Lease:
                 self._problem = self._taken_over()
                 raise self._problem
             if self._number % KEPT_LINKS == 0:
-                ended = [o.name for o in self.bucket.list(FOLDER) if o.name < self._object(self._number - KEPT_LINKS)]
-                self.bucket.delete(ended)
+                self._drop_old()
+
+    def _drop_old(self) -> None:
+        oldest = self._object(max(0, self._number - KEPT_LINKS))
+        self.bucket.delete(link.name for link in self.bucket.list(FOLDER) if link.name < oldest)
 
     def _make_link(self, *, released: bool = False) -> bool:
         """Make the link of `_number`; whether that was ours to make."""

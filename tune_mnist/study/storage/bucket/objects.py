@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from tune_mnist.study.storage.bucket.clients import endpoint_of, make_client, region_of
 from tune_mnist.study.storage.bucket.problems import (
-    BucketError,
     ConflictError,
     NotThereError,
     Request,
@@ -123,16 +122,10 @@ class Bucket:
             try:
                 return ask()
             except (BaseError, FileNotFoundError) as error:
-                problem = meaning(error, request)
+                problem = meaning(error, request, lambda: region_of(self.uri))
             if not isinstance(problem, TransientError):
-                raise self._completed(problem, request) from None
+                raise problem from None
             if time.monotonic() + wait > deadline:
                 raise no_answer(request, endpoint_of(self.uri), self.patience_seconds, problem)
             time.sleep(wait * random.uniform(0.5, 1))
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-
-    def _completed(self, problem: Exception, request: Request) -> Exception:
-        """The problem, with the bucket's region where the store's answer did not say it."""
-        if isinstance(problem, BucketError) and "region (?)" in str(problem):
-            return BucketError(str(problem).replace("(?)", f"({region_of(self.uri) or 'unknown'})"))
-        return problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tune_mnist.spec.errors import UserError
@@ -61,8 +62,11 @@ class Request:
         return f"{self.verb} {self.uri}/{self.name}".rstrip("/")
 
 
-def meaning(error: Exception, request: Request) -> Exception:
-    """What an exception of obstore's means: one of this module's, the user's own errors among them."""
+def meaning(error: Exception, request: Request, find_region: Callable[[], str | None]) -> Exception:
+    """What an exception of obstore's means: one of this module's, the user's own errors among them.
+
+    `find_region` finds the bucket's, where the answer does not say it.
+    """
     from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 
     text = str(error).partition("Debug source")[0]
@@ -78,7 +82,7 @@ def meaning(error: Exception, request: Request) -> Exception:
     if code == "RequestTimeTooSkewed":
         return BucketError("this machine's clock is off the store's: set it (by NTP), " + GOES_ON)
     if code in ELSEWHERE or "incorrectly configured region" in text:
-        region = next(iter(re.findall(r"<Region>([\w-]+)</Region>", text)), "?")
+        region = next(iter(re.findall(r"<Region>([\w-]+)</Region>", text)), None) or find_region() or "unknown"
         return BucketError(f"bucket {request.bucket} is in another region ({region}): set AWS_REGION")
     if isinstance(error, AlreadyExistsError | PreconditionError):
         return ConflictError()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import shutil
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.places import shown
 from tune_mnist.study.lock import Holder
 from tune_mnist.study.storage.base import Storage
 from tune_mnist.study.storage.bucket import lease, versions
@@ -136,19 +138,19 @@ class BucketStorage(Storage):
 
     def damaged(self) -> Iterable[str]:
         keys = sorted(self.archives.objects)
-        for found in self._at_once(lambda key: list(self.archives.problems(key)), keys):
+        for found in _at_once(lambda key: list(self.archives.problems(key)), keys):
             yield from found
 
     def keep(self, paths: Iterable[Path]) -> None:
         self.check_held()
-        self._at_once(self._keep, list(paths))
+        _at_once(self._keep, list(paths))
 
     def mirror(self, folder: Path) -> None:
         self.check_held()
         here = {self._name(path): path for path in self._beside(folder) if path.is_file() and path.name[0] != "."}
         stamps = {name: (path.stat().st_mtime_ns, path.stat().st_size) for name, path in here.items()}
         changed = [name for name in here if self.mirrored.get(name) != stamps[name]]
-        self._at_once(lambda name: self.bucket.write(name, here[name].read_bytes()), changed)
+        _at_once(lambda name: self.bucket.write(name, here[name].read_bytes()), changed)
         known = {name for name in self.mirrored if name.startswith(self._name(folder))}
         self.bucket.delete(known - here.keys())
         self.mirrored = {name: self.mirrored[name] for name in self.mirrored.keys() - known} | stamps
@@ -156,7 +158,7 @@ class BucketStorage(Storage):
     def bring(self, folder: Path) -> None:
         beside = self._name(folder)
         wanted = [o.name for o in self.bucket.list() if o.name.partition("/")[0].startswith(beside)]
-        self._at_once(lambda name: write_copy(self.folder / name, self.bucket.read(name)), wanted)
+        _at_once(lambda name: write_copy(self.folder / name, self.bucket.read(name)), wanted)
         stats = {name: (self.folder / name).stat() for name in wanted}
         self.mirrored = {name: (stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()}
 
@@ -200,32 +202,30 @@ class BucketStorage(Storage):
         moved = [o.name for o in self.bucket.list() if o.name.partition("/")[0] not in (lease.FOLDER, PROBES)]
         if not moved:
             return None
-        numbers = iter(range(1, 10**6))
-        aside = next(
-            uri for uri in (f"{self.bucket.uri}.aside-{number}" for number in numbers)
-            if not any(o.name.startswith(f"{versions.FOLDER}/study.json/") for o in Bucket(uri).list())
-        )
-        parent = Bucket(self.bucket.uri.rpartition("/")[0])
+        free = (path for number in itertools.count(1) if not _is_study(path := self._aside(number)))
+        aside = next(free)
+        above = Bucket(shown(self.path.parent))
         # What makes it a study goes last: until then it is this study that is moved on.
-        moved.sort(key=lambda name: name.startswith(versions.FOLDER))
-        old, new = self.path.name, aside.rpartition("/")[2]
-        for part in (False, True):
-            names = [name for name in moved if name.startswith(versions.FOLDER) == part]
-            self._at_once(lambda name: parent.copy(f"{old}/{name}", f"{new}/{name}"), names)
+        last = [name for name in moved if name.startswith(f"{versions.FOLDER}/")]
+        for names in ([name for name in moved if name not in last], last):
+            _at_once(lambda name: above.copy(f"{self.path.name}/{name}", f"{aside.name}/{name}"), names)
             self.bucket.delete(names)
-        return Path(aside)
+        return aside
+
+    def _aside(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.aside-{number}")
 
     def _refresh(self, wanted: Callable[[str], bool]) -> None:
         """Bring what changed of the study's description, trainings, and of the other files that are `wanted`."""
         listing = self._listing()
-        self._at_once(self.archives.bring_rows, [self.folder / TRAININGS / key for key in self.archives.objects])
+        _at_once(self.archives.bring_rows, [self.folder / TRAININGS / key for key in self.archives.objects])
         if not self.lease.first:  # else what is here is the newest
             self._bring_versions()
         small = [
             o for o in listing
             if (o.name.startswith(f"{TRAININGS}/") and o.name.endswith(".json")) or wanted(o.name)
         ]
-        self._at_once(self._copy, [o for o in small if self.tags.get(o.name) != o.tag])
+        _at_once(self._copy, [o for o in small if self.tags.get(o.name) != o.tag])
 
     def _bring_versions(self) -> None:
         for name in self.versions.known:
@@ -260,9 +260,15 @@ class BucketStorage(Storage):
     def _seen(self, key: str) -> int:
         return max(self.archives.newest_epoch(key), epochs_here(self.folder / TRAININGS / key))
 
-    def _at_once(self, do: Callable[[Any], T], each: Collection[Any]) -> list[T]:
-        """What `do` returns of each, several at a time."""
-        if len(each) < 2:
-            return [do(one) for one in each]
-        with ThreadPoolExecutor(min(AT_ONCE, len(each))) as beside:
-            return list(beside.map(do, each))
+
+def _is_study(path: Path) -> bool:
+    """Whether the whole description of a study lies there."""
+    return any(each.name.startswith(f"{versions.FOLDER}/study.json/") for each in Bucket(shown(path)).list())
+
+
+def _at_once(do: Callable[[Any], T], each: Collection[Any]) -> list[T]:
+    """What `do` returns of each, several at a time."""
+    if len(each) < 2:
+        return [do(one) for one in each]
+    with ThreadPoolExecutor(min(AT_ONCE, len(each))) as beside:
+        return list(beside.map(do, each))

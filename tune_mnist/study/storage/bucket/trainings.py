@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import warnings
@@ -13,6 +14,7 @@ from tune_mnist.study.files import Corrupt, checksum, read_json
 from tune_mnist.study.storage.bucket.archive import (
     HEAD_BYTES,
     epoch_of,
+    has_state,
     is_state,
     name_of,
     pack,
@@ -26,6 +28,8 @@ from tune_mnist.study.storage.bucket.scratch import TRAININGS, write_copy
 
 SHARED_SECONDS = 1.0
 """Epochs of a training that follow each other sooner than this share an object."""
+LOOKS = 2
+"""How often to look at what is not as it should be: a byte may have changed on the way, an object been superseded."""
 KEPT_ARCHIVES, MOST_STALE = 2, 8
 """How many of a training's newest are kept while it goes on; of how many others it takes to delete them."""
 
@@ -68,21 +72,26 @@ class Archives:
     def begin(self, folder: Path, until: int | None) -> None:
         """Bring a training's rows and its newest state, not after epoch `until`, unless they are here."""
         key = folder.name
-        self.objects.pop(key, None)
-        self.see(self.bucket.list(training_prefix(key)))
-        here = epochs_here(folder)
-        self.rows[key], self.kept_at[key] = here, time.monotonic()
-        last = max(self.newest_epoch(key), here) if until is None else until
-        if until is None and here > self.newest_epoch(key) and packed_files(folder, here)[-1:]:
-            self.write(folder, here, ())  # what a killed worker of this node had not kept yet
-        for epoch, name in self.newest_first(key):
-            if epoch <= last:
-                if epoch <= here and is_state(packed_files(folder, epoch)[-1].name):
-                    return
-                files = self._whole(name)
-                if files is not None:
-                    self._copy(folder, epoch, files)
-                    return
+        self.kept_at[key] = time.monotonic()
+        for _ in range(LOOKS):
+            self.objects.pop(key, None)
+            self.see(self.bucket.list(training_prefix(key)))
+            self.rows[key] = here = epochs_here(folder)
+            if until is None and here > self.newest_epoch(key) and has_state(folder, here):
+                self.write(folder, here, ())  # what a killed worker of this node had not kept yet
+            with contextlib.suppress(NotThereError):  # a worker that a killed driver left has written a newer one
+                return self._bring_state(folder, until)
+
+    def _bring_state(self, folder: Path, until: int | None) -> None:
+        for epoch, name in self.newest_first(folder.name):
+            if until is not None and epoch > until:
+                continue
+            if epoch <= self.rows[folder.name] and has_state(folder, epoch):
+                return
+            files = self._whole(name)
+            if files is not None:
+                self._copy(folder, epoch, files)
+                return
 
     def write(self, folder: Path, epoch: int, kept: Collection[int], *, at_once: bool = True) -> bool:
         """Write a training's object of an epoch, unless it may wait for the next; drop old ones. Whether it did."""
@@ -133,33 +142,29 @@ class Archives:
     def problems(self, key: str) -> Iterator[str]:
         """What of a training's objects does not match its checksum, one line each."""
         for _, name in self.newest_first(key):
-            if self._whole(name, warn=False) is None:
-                yield f"{name} does not match its checksum"
+            with contextlib.suppress(NotThereError):  # superseded just now
+                if self._whole(name, warn=False) is None:
+                    yield f"{name} does not match its checksum"
 
     def _whole(self, name: str, *, warn: bool = True) -> dict[str, bytes] | None:
         """An object's files, the state among them; None, with a warning, if they are not as they were written."""
-        for _ in range(2):  # a byte may have changed on the way alone
-            try:
-                data = self.bucket.read(name)
-                if name.endswith(f"-{checksum(data)}"):
-                    return unpack(data)
-            except NotThereError:  # superseded just now
-                return None
-            except Corrupt:
-                continue
+        for _ in range(LOOKS):
+            data = self.bucket.read(name)
+            if name.endswith(f"-{checksum(data)}"):
+                return unpack(data)
         if warn:
             self._warn(name)
         return None
 
     def _rows(self, name: str) -> dict[str, bytes] | None:
         """An object's files without the state, from its first bytes; None, with a warning, if they are damaged."""
-        for _ in range(2):
+        for _ in range(LOOKS):
             try:
                 data = self.bucket.read(name, HEAD_BYTES)
                 size = size_of_rows(data)
                 files = unpack(data if size <= len(data) else self.bucket.read(name, size))
                 return {file: content for file, content in files.items() if not is_state(file)}
-            except NotThereError:
+            except NotThereError:  # superseded just now
                 return None
             except Corrupt:
                 continue

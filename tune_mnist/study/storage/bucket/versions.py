@@ -18,6 +18,8 @@ from tune_mnist.study.storage.bucket.problems import NotThereError
 VERSIONED = ("study.json", "optuna.json", "optuna.db")
 FOLDER = "versions"
 KEPT_VERSIONS = 2
+LOOKS = 2
+"""How often to look at what does not match its checksum: a byte may have changed on the way alone."""
 
 
 class Version(NamedTuple):
@@ -58,7 +60,7 @@ class Versions:
     def newest(self, name: str) -> Version | None:
         """The newest version that is as it was written; None if there is none."""
         for version in reversed(self.known.get(name, [])):
-            for _ in range(2):  # a byte may have changed on the way alone
+            for _ in range(LOOKS):
                 try:
                     data = self.bucket.read(version)
                 except NotThereError:
