@@ -12,17 +12,22 @@ from support.buckets import faults, moto, uri
 __all__ = ["faults", "moto", "uri"]  # fixtures, which are made when a test asks for them
 
 ROOT = Path(__file__).parents[1]
-SLOW = {path for path in ROOT.glob("tests/**/test_*.py") if "pytest.mark.slow" in path.read_text(encoding="utf-8")}
+WITHOUT_RAY = {"spec", "shell", "training", "study", "tables", "figures", "reporting", "digits"}
+"""The rooms that may not import Ray: their slow tests are only long."""
+RAY = {
+    path for path in ROOT.glob("tests/**/test_*.py")
+    if path.parent.name not in WITHOUT_RAY and "pytest.mark.slow" in path.read_text(encoding="utf-8")
+}
 """The files whose tests start Ray, on all processors, and measure what memory is free."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give one worker the files of `SLOW`, first, and every other test to whichever worker is free."""
+    """Give one worker the files of `RAY`, first, and every other test to whichever worker is free."""
     from xdist.scheduler import LoadScopeScheduling
 
     class RayInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return "Ray" if ROOT / nodeid.partition("::")[0] in SLOW else nodeid
+            return "Ray" if ROOT / nodeid.partition("::")[0] in RAY else nodeid
 
     return RayInOneWorker(config, log)

@@ -6,13 +6,19 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from support.faults import FaultyServer, Refusal
 from support.idx import random_arrays, write_folder
 from support.studies import made_study
 from tune_mnist import analysis, claims, compare, doctor, grid, report, retrain, search, status, verify
+from tune_mnist.experiment import check_experiment
+from tune_mnist.grid_experiment import run_grid
+from tune_mnist.running.resources import Resources
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import training_key
 from tune_mnist.study.storage.bucket.objects import Bucket
@@ -41,6 +47,10 @@ def folder(tmp_path: Path) -> Study:
 @pytest.fixture
 def kept(folder: Study, uri: str) -> str:
     """The same study in a bucket."""
+    return keep(folder, uri)
+
+
+def keep(folder: Study, uri: str) -> str:
     with (storage := BucketStorage(uri)).hold():
         shutil.copytree(folder.folder, storage.folder, dirs_exist_ok=True)
         study = Study(storage)
@@ -67,6 +77,24 @@ def test_analysis_writes_the_same_tables_and_figures_into_the_bucket(
         name = path.removeprefix(f"{kept}/")
         assert Bucket(kept).read(name) == (folder.folder / name).read_bytes()
     assert load_study(kept).results.equals(load_study(folder.folder).results)
+
+
+def test_a_complete_study_is_written_again_for_few_requests(
+    uri: str, tmp_path: Path, faults: FaultyServer
+) -> None:
+    """Each epoch apart, which is an object, and each training, which is listed, a run costs no more than this."""
+    data = write_folder(tmp_path / "data", random_arrays())
+    spec = StudySpec(
+        models=("SimpleNN",), lr=(1e-3, 1e-2), batch_size=(16,), epochs=(1, 2), protocol="report", data=data
+    )
+    loaded = check_experiment(spec, Resources())
+    labels = loaded.dataset.test_labels
+    made: dict[str, Any] = {"context": loaded.context, "pictures": len(labels), "scored": 4, "test_labels": labels}
+    keep(made_study(tmp_path / "mine", spec, **made), uri)
+    faults.seen.clear()
+    result = run_grid(spec, name="mine", storage=Path(uri).parent, console=Console(quiet=True))
+    assert shown(result.folder) == uri and result.result_grid is None
+    assert set(load_study(uri).results["status"]) == {"complete"} and faults.paid() < 40
 
 
 def test_claims_and_comparisons_are_those_of_the_folder(

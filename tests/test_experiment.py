@@ -56,7 +56,7 @@ def test_only_what_is_complete_or_diverged_is_not_missing(tmp_path: Path) -> Non
 
 def test_a_damaged_history_makes_its_training_missing_and_is_told(tmp_path: Path) -> None:
     study = made_study(tmp_path / "made", SPEC, pictures=100)
-    damage(next(study.folder.glob("trainings/*/history.json")))
+    damage(next(study.folder.glob("trainings/**/history.json")))
     with pytest.warns(Damaged, match="history.json"):
         found, _ = missing(study, SPEC)
     assert len(found) == 1
@@ -127,12 +127,12 @@ def test_a_grid_starts_ray_for_what_is_missing_alone(
     result = run_grid(small, storage=tmp_path, console=quiet)
     assert begun == [] and result.result_grid is None and (study.folder / "report.html").exists()
     assert set(result.tables.results["status"]) == {"complete"}
-    for path in study.folder.glob("trainings/*/test-*.json"):
+    for path in study.folder.glob("trainings/**/test-*.json"):
         path.unlink()
     assert run_grid(small, storage=tmp_path, console=quiet).result_grid is None
     assert begun == ["session", "3 scored"]
     begun.clear()
-    history = next(study.folder.glob("trainings/*/history.json"))
+    history = next(study.folder.glob("trainings/**/history.json"))
     history.unlink()
     (label,) = (
         plan.config.label for plan in small.trainings()

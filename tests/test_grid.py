@@ -40,7 +40,7 @@ def test_each_cell_once_and_running_twice_changes_no_byte(tmp_path: Path) -> Non
     cells = results[["model", "lr", "batch_size", "epochs", "seed"]]
     assert len(cells) == 8 and not cells.duplicated().any()
     assert results["val_accuracy"].is_monotonic_decreasing
-    assert len(list(study.glob("trainings/*/state-*.pt"))) == 4  # those of epoch 1 have served
+    assert len(list(study.glob("trainings/**/state-*.pt"))) == 4  # those of epoch 1 have served
     before = {path.name: path.read_bytes() for path in study.rglob("*") if path.suffix in (".csv", ".png")}
     again = grid(tmp_path, *SMALL)
     assert again.returncode == 0, again.stderr
@@ -95,8 +95,8 @@ def test_added_seeds_killed_and_resumed_are_those_of_plain_loops(tmp_path: Path)
     (_, rounds), (_, expected) = *study.rounds(), *plain.rounds()
     assert rounds[: len(before)] == before and rounds == expected
     assert tables(study.folder) == tables(plain.folder)
-    assert {path.parent.name for path in study.folder.glob("trainings/*/history.json")} == {
-        path.parent.name for path in plain.folder.glob("trainings/*/history.json")
+    assert {path.parent.name for path in study.folder.glob("trainings/**/history.json")} == {
+        path.parent.name for path in plain.folder.glob("trainings/**/history.json")
     }
     assert len(rounds) > 1 and "cells are in contention" in done.stderr
 

@@ -41,6 +41,7 @@ def test_the_import_alone_loads_nothing_heavy() -> None:
     assert (done.stdout, done.stderr) == (f"set() {tm.__version__}\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "told"), [
     (SNIPPET, "Success: no issues found"),
     (SNIPPET.replace("run_grid", "run_gird"), 'Module has no attribute "run_gird"'),

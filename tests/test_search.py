@@ -84,7 +84,7 @@ def test_killed_at_random_and_resumed_it_holds_exactly_the_trials_asked_for(tmp_
     words = command(tmp_path, "--batch-size", "16", "32", "--epochs", "6", "--trials", "8", "--json")
     begun = random.randint(1, 4)
     with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and len(list(tmp_path.glob("ray_results/*/trainings/*/history.json"))) < begun:
+        while process.poll() is None and len(list(tmp_path.glob("ray_results/*/trainings/**/history.json"))) < begun:
             time.sleep(0.02)
         process.kill()
     assert process.returncode == -signal.SIGKILL  # so it was in the middle of its trials

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
+from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
@@ -81,8 +79,12 @@ def run_experiment(
     study.add(experiment.spec, context, about_run())
     rounds = missing_by_rounds(study, experiment.spec, context, console)
     missing = next(rounds, [])
-    if not missing and not unscored(study):
-        return finished(experiment, study), None
+    if not missing:
+        from tune_mnist.tables.of_study import tables_of, winners_to_score
+
+        tables = tables_of(study)
+        if not winners_to_score(study, tables):
+            return finished(experiment, study, tables), None
     results = None
     with ThreadPoolExecutor(1) as beside:
         with session(experiment, study, console) as data:
@@ -97,18 +99,22 @@ def run_experiment(
             tables = tables_of(study)
             drawing = beside.submit(cell_figures, tables)  # while winners are scored
             score(experiment, study, data, console, tables)
-            writing_results = beside.submit(finished, experiment, study, drawing)  # while Ray shuts down
+            writing_results = beside.submit(finished, experiment, study, None, drawing)  # while Ray shuts down
         return writing_results.result(), results
 
 
-def finished(experiment: Experiment, study: Study, drawing: Future[dict[str, bytes]] | None = None) -> Tables:
-    """Tidy the study up, write its tables and figures, of which some may be drawn already, and return the tables."""
+def finished(
+    experiment: Experiment, study: Study, tables: Tables | None = None,
+    drawing: Future[dict[str, bytes]] | None = None,
+) -> Tables:
+    """Tidy the study up, write its tables, which may be at hand, and figures, of which some may be; return the tables.
+    """
     from tune_mnist.reporting.publish import write_results
     from tune_mnist.tables.of_study import tables_of
 
     study.tidy()
     study.storage.mirror(study.folder / "tensorboard")
-    tables = tables_of(study)
+    tables = tables or tables_of(study)
     write_results(study, tables, drawn=drawing.result() if drawing else None, dataset=experiment.dataset)
     return tables
 
@@ -118,14 +124,18 @@ def missing_trainings(
 ) -> list[PlannedTraining]:
     """The planned trainings that are neither complete nor diverged; says how many there are of each kind."""
     study.storage.refresh()
+    missing: list[PlannedTraining] = []
+    begun = 0
     for plan in plans:
-        study.training(training_key(plan.config, context)).repair(plan.config, context)
-    records = study.records(plans, context)
-    undone = [record.status in ("unfinished", "failed") for record in records]
-    begun = Counter(bool(record.epochs) for record, is_undone in zip(records, undone, strict=True) if is_undone)
-    line = f"{len(plans) - sum(undone)} done, {begun[True]} to go on with, {begun[False]} to start"
+        folder = study.training(training_key(plan.config, context))
+        folder.repair(plan.config, context)
+        record = folder.record(plan.config, plan.epochs)
+        if record.status in ("unfinished", "failed"):
+            missing.append(plan)
+            begun += bool(record.epochs)
+    line = f"{len(plans) - len(missing)} done, {begun} to go on with, {len(missing) - begun} to start"
     say(console, f"{study.name}: {len(plans)} trainings: {line}")
-    return list(itertools.compress(plans, undone))
+    return missing
 
 
 def missing_by_rounds(

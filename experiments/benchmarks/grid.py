@@ -66,8 +66,8 @@ def ours(folder: Path) -> dict[str, float]:
     memory.stop.set()
     study = folder / "ray_results" / "grid"
     timings = pd.read_csv(study / "timings.csv")
-    before = min(path.stat().st_mtime for path in study.glob("trainings/*/config.json")) - begun
-    after = begun + wall - max(path.stat().st_mtime for path in study.glob("trainings/*/history.json"))
+    before = min(path.stat().st_mtime for path in study.glob("trainings/**/config.json")) - begun
+    after = begun + wall - max(path.stat().st_mtime for path in study.glob("trainings/**/history.json"))
     slots = os.cpu_count() or 1
     epochs = float(timings["train_seconds"].sum() + timings["eval_seconds"].sum())
     return {

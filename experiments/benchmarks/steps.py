@@ -1,21 +1,27 @@
-"""Time of an epoch of each fully connected model and batch size, one core: four ways, interleaved.
+"""Time of an epoch of each fully connected model, batch size and lr, one core, several ways, interleaved.
 
-loader: DataLoader and torchvision transforms, autograd, torch's default Adam, as scripts are written
-(timed on a part of the epoch and scaled). eager: resident tensors, autograd, fused AdamW. ours: the
-compiled steps, the epoch's data preparation included. floor: the dense matrix products of a step
-alone, at the same shapes. Run with nothing else on the machine.
+loader: DataLoader and torchvision transforms, autograd, torch's default Adam, as scripts are written (timed on a part
+of the epoch and scaled). eager: resident tensors, autograd, fused AdamW. dense: the dense matrix products of a step
+alone, at the same shapes. ours: the compiled steps, the epoch's data preparation included, of networks trained from
+their first epoch on. before: the same of other code, in `--before CHECKOUT`, epoch by epoch in turn with ours.
+
+Seconds are the thread's processor time, so that what else runs disturbs through the caches alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from as_scripts_do import torchvision_mnist
@@ -23,118 +29,161 @@ from common import save, show, spread, told
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
+import tune_mnist
+from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
 from tune_mnist.training.batches import make_pictures
 from tune_mnist.training.dataset import load_dataset, training_data
 from tune_mnist.training.models import MODELS, build_model
 from tune_mnist.training.steps.autograd import AutogradSteps
-from tune_mnist.training.steps.linear import LinearSteps
 
 BATCHES = (16, 32, 64, 128)
 LOADER_PICTURES = 3200
 
 
-def loader_epoch(config: TrainingConfig, data: Dataset[Any], scale: float) -> Callable[[], float]:
-    """Seconds of an epoch as scripts write it, from one over `data`, times `scale`."""
+class Case(NamedTuple):
+    """What is timed by itself."""
+
+    model: str
+    batch_size: int
+    lr: float
+
+
+class Child:
+    """epochs.py on the code of a checkout, with a training of its own."""
+
+    def __init__(self, checkout: Path) -> None:
+        program = [sys.executable, str(Path(__file__).with_name("epochs.py"))]
+        environment = os.environ | {"PYTHONPATH": str(checkout)}
+        self.process = subprocess.Popen(
+            program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def epoch(self, case: Case) -> dict[str, float]:
+        """Train one more epoch of the case, or the first if it is another than before."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(*case, file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("epochs.py ended")
+        return json.loads(line)
+
+
+def loader_epoch(case: Case, data: Dataset[Any], scale: float) -> Callable[[], None]:
+    """The part of an epoch, as scripts write it, that is over `data`."""
+    config = config_of(case)
     model = build_model(config)
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     loader = DataLoader(data, config.batch_size, shuffle=True)
 
-    def run() -> float:
-        torch.set_flush_denormal(False)
-        start = time.perf_counter()
+    def run() -> None:
         for pictures, labels in loader:
             optimiser.zero_grad()
             F.cross_entropy(model(pictures), labels).backward()
             optimiser.step()
-        return (time.perf_counter() - start) * scale
 
     return run
 
 
-def epoch_of(steps: AutogradSteps | LinearSteps) -> Callable[[], float]:
-    """Seconds of an epoch of `steps`, with denormals flushed as `Training` does for ours only."""
-    epochs = itertools.count(1)
-
-    def run() -> float:
-        torch.set_flush_denormal(isinstance(steps, LinearSteps))
-        start = time.perf_counter()
-        steps.train_epoch(next(epochs))
-        return time.perf_counter() - start
-
-    return run
-
-
-def floor_epoch(model: str, batch: int, steps: int) -> Callable[[], float]:
-    """Seconds of an epoch's dense matrix products: forward, weight gradients, hidden gradients."""
+def dense_epoch(case: Case, steps: int) -> Callable[[], None]:
+    """A quarter of an epoch's dense matrix products: forward, weight gradients, hidden gradients."""
     products = []
-    for i, (n_in, n_out) in enumerate(itertools.pairwise(MODELS[model].sizes)):  # type: ignore[attr-defined]
+    batch = case.batch_size
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(MODELS[case.model].sizes)):  # type: ignore[attr-defined]
         inputs, weight, delta = torch.randn(batch, n_in), torch.randn(n_in, n_out), torch.randn(batch, n_out)
         products += [(inputs, weight, torch.empty(batch, n_out)), (inputs.t(), delta, torch.empty(n_in, n_out))]
         if i:
             products.append((delta, weight.t(), torch.empty(batch, n_in)))
 
-    def run() -> float:
-        start = time.perf_counter()
+    def run() -> None:
         for _ in range(steps // 4):
             for left, right, out in products:
                 torch.mm(left, right, out=out)
-        return (time.perf_counter() - start) * steps / (steps // 4)
 
     return run
 
 
+def config_of(case: Case) -> TrainingConfig:
+    return TrainingConfig(model=case.model, lr=case.lr, batch_size=case.batch_size)  # type: ignore[arg-type]
+
+
+def thread_seconds(run: Callable[[], object]) -> float:
+    begun = time.thread_time()
+    run()
+    return time.thread_time() - begun
+
+
+def sums(figures: dict[Case, dict[str, list[float]]], way: str, cases: Iterable[Case]) -> float:
+    """Seconds of the median epoch, over the cases."""
+    return sum(statistics.median(figures[case][way]) for case in cases)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="repetitions, all ways in turn in each (5)")
+    parser.add_argument("--epochs", type=int, default=5, help="how many each network is trained (5)")
+    parser.add_argument("--models", nargs="+", default=FULLY_CONNECTED, choices=FULLY_CONNECTED)
+    parser.add_argument("--batch-size", nargs="+", default=BATCHES, type=int)
+    parser.add_argument("--lr", nargs="+", default=StudySpec().lr, type=float)
+    parser.add_argument("--before", type=Path, help="a checkout of other code, to compare with")
+    parser.add_argument("--only-ours", action="store_true", help="leave out loader, eager and dense")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
     torch.set_num_threads(1)
     data = training_data(load_dataset(), "holdout")
     train = make_pictures(data.train_images, data.train_labels)
+    children = {"ours": Child(Path(tune_mnist.__file__).parents[1])}
+    if args.before:
+        children["before"] = Child(args.before)
     with tempfile.TemporaryDirectory() as root:
         part = Subset(torchvision_mnist(Path(root)), range(LOADER_PICTURES))
-    pairs = [(model, batch) for model in FULLY_CONNECTED for batch in BATCHES]
-    ways: dict[tuple[str, int], dict[str, Callable[[], float]]] = {}
-    for model, batch in pairs:
-        config = TrainingConfig(model=model, lr=1e-3, batch_size=batch)
-        linear_model = build_model(config)
-        ways[model, batch] = {
-            "loader": loader_epoch(config, part, len(train) / LOADER_PICTURES),
-            "eager": epoch_of(AutogradSteps(config, build_model(config), train)),
-            "ours": epoch_of(LinearSteps(config, linear_model, train)),  # type: ignore[arg-type]
-            "floor": floor_epoch(model, batch, -(-len(train) // batch)),
-        }
-    seconds: dict[tuple[str, int], dict[str, list[float]]] = {
-        pair: {way: [] for way in ways[pair]} for pair in pairs
-    }
-    for pair in pairs:  # warm up: allocations, code, caches
-        for way in ("eager", "ours", "floor"):
-            ways[pair][way]()
-    for _ in range(args.rounds):
-        for pair in pairs:
-            for way, run in ways[pair].items():
-                seconds[pair][way].append(run())
-    steps_of = {pair: -(-len(train) // pair[1]) for pair in pairs}
-    rows = [
-        [*pair, *(told([s / steps_of[pair] * 1e6 for s in seconds[pair][w]]) for w in seconds[pair])] for pair in pairs
-    ]
-    show("µs per step, median (min–max)", ["model", "batch", "loader", "eager", "ours", "floor"], rows)
-    sums = {
-        way: [sum(seconds[pair][way][r] for pair in pairs) for r in range(args.rounds)]
-        for way in ("loader", "eager", "ours", "floor")
-    }
-    ratios = {
-        f"ours / {way}": [ours / other for ours, other in zip(sums["ours"], sums[way], strict=True)]
-        for way in ("loader", "eager", "floor")
-    }
-    show("Seconds of one epoch of all 12 pairs, by round", ["way", "seconds"], [[w, told(s)] for w, s in sums.items()])
-    show("Ratios, round by round", ["ratio", "value"], [[name, told(values)] for name, values in ratios.items()])
+    cases = [Case(*values) for values in itertools.product(args.models, args.batch_size, args.lr)]
+    figures: dict[Case, dict[str, list[float]]] = {}
+    for case in cases:
+        found = figures[case] = {way: [] for way in children} | {"dead": [], "multiplications": []}
+        for _ in range(args.epochs):
+            answers = {way: child.epoch(case) for way, child in children.items()}
+            for way, answer in answers.items():
+                found[way].append(answer["seconds"])
+            for name in ("dead", "multiplications"):
+                found[name].append(answers["ours"][name])
+            if len({answer["loss"] for answer in answers.values()}) > 1:
+                print(f"{case}: other losses, {answers}", file=sys.stderr)
+        if args.only_ours:
+            continue
+        steps, scale = -(-len(train) // case.batch_size), len(train) / LOADER_PICTURES
+        torch.set_flush_denormal(False)
+        eager = AutogradSteps(config_of(case), build_model(config_of(case)), train)
+        found["loader"] = [scale * thread_seconds(loader_epoch(case, part, scale))]
+        found["eager"] = [thread_seconds(lambda eager=eager: eager.train_epoch(1))]
+        found["dense"] = [thread_seconds(dense_epoch(case, steps)) * steps / (steps // 4)]
+    ways = [way for way in ("loader", "eager", "dense", "before", "ours") if way in figures[cases[0]]]
+    tell(args, figures, ways, len(train))
+
+
+def tell(args: argparse.Namespace, figures: dict[Case, dict[str, list[float]]], ways: list[str], n: int) -> None:
+    rows = []
+    for case, found in figures.items():
+        steps = -(-n // case.batch_size)
+        micros = [told([s / steps * 1e6 for s in found[way]]) for way in ways]
+        each = [s / steps / work * 1e12 for s, work in zip(found["ours"], found["multiplications"], strict=True)]
+        ratio = [a / b for a, b in zip(found["ours"], found["before"], strict=True)] if "before" in found else []
+        rows.append([
+            case.model, case.batch_size, f"{case.lr:g}", *micros, f"{100 * statistics.median(found['dead']):.0f}%",
+            told(each), told(ratio) if ratio else "",
+        ])
+    columns = ["model", "batch", "lr", *ways, "dead", "ps per alive multiply", "ours / before"]
+    show("µs per step, median (min–max) over epochs", columns, rows)
+    groups = {f"lr {lr:g}": [case for case in figures if case.lr == lr] for lr in args.lr} | {"all": list(figures)}
+    totals = {name: {way: sums(figures, way, cases) for way in ways} for name, cases in groups.items()}
+    show(
+        "Seconds of the median epoch of every pair, and ours over them", ["lr", *ways, *(f"ours / {w}" for w in ways)],
+        [[name, *(f"{total[way]:.3g}" for way in ways), *(f"{total['ours'] / total[way]:.3f}" for way in ways)]
+         for name, total in totals.items()],
+    )
     save(args.json, {
-        "epoch_seconds": {f"{m} {b}": {w: spread(s) for w, s in seconds[m, b].items()} for m, b in pairs},
-        "sum_seconds": {way: spread(s) for way, s in sums.items()},
-        "ratios": {name: spread(values) for name, values in ratios.items()},
-        "grid_hours_one_core": {way: statistics.median(s) * 60 / 3600 for way, s in sums.items()},
+        "cases": [case._asdict() | {name: spread(values) for name, values in found.items()}
+                  for case, found in figures.items()],
+        "epoch_seconds": totals,
     })
 
 

@@ -183,7 +183,7 @@ def tables(study: Path) -> dict[str, bytes]:
 
 def trainings(study: Path) -> dict[str, bytes]:
     """Each training's history and newest state, which holds every weight."""
-    paths = [*study.glob("trainings/*/history.json"), *study.glob("trainings/*/state-*.pt")]
+    paths = [*study.glob("trainings/**/history.json"), *study.glob("trainings/**/state-*.pt")]
     return {str(path.relative_to(study)): path.read_bytes() for path in paths}
 
 

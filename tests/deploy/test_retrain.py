@@ -195,6 +195,7 @@ def test_a_diverged_training_ends_in_one_line(dataset: Dataset, tmp_path: Path) 
 CELL = ("--models", "SimpleNN", "--lr", "1e-3", "--batch-size", "4", "--epochs", "8", "--dropout", "0.2")
 
 
+@pytest.mark.slow
 def test_killed_in_its_middle_the_command_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", random_arrays(train=400, test=40))
     words = ("--data", str(data), *CELL, "--checkpoint-every", "40", "--storage", str(tmp_path))

@@ -26,6 +26,7 @@ def written(tables: Tables) -> dict[str, bytes]:
     return content
 
 
+@pytest.mark.slow
 def test_all_figures_are_written_at_print_size_and_with_the_same_bytes_twice() -> None:
     tables = made(SPEC)
     first = written(tables)

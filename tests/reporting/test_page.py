@@ -71,6 +71,7 @@ def test_the_page_is_whole_and_needs_no_network(tmp_path: Path) -> None:
         assert said in text
 
 
+@pytest.mark.slow
 def test_the_same_study_gives_the_same_bytes_and_another_run_another_footer(tmp_path: Path) -> None:
     first = page(tmp_path / "a" / "study", scored=3)
     study = made_study(tmp_path / "a" / "study", SPEC)
@@ -101,11 +102,11 @@ def test_under_report_the_page_says_where_the_choice_was_made_and_compares(tmp_p
 
 def test_a_study_not_begun_or_begun_in_part_has_a_page(tmp_path: Path) -> None:
     study = made_study(tmp_path / "study", replace(SPEC, seeds=1))
-    for history in sorted((tmp_path / "study" / "trainings").glob("*/history.json"))[1:]:
+    for history in sorted((tmp_path / "study" / "trainings").rglob("history.json"))[1:]:
         history.unlink()
     *_, path = write_results(study, tables_of(study))
     assert "missing" in path.read_text()
-    for history in (tmp_path / "study" / "trainings").glob("*/history.json"):
+    for history in (tmp_path / "study" / "trainings").rglob("history.json"):
         history.unlink()
     *_, path = write_results(study, tables_of(study))
     assert "No cell is complete yet" in path.read_text()

@@ -20,6 +20,7 @@ from tune_mnist.reporting.verification import problems, replay
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.study.files import read_json, write_atomic, write_json
+from tune_mnist.study.layout import entries
 from tune_mnist.study.lock import study_lock
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import write_tables
@@ -42,7 +43,7 @@ def study(tmp_path: Path) -> Study:
 
 def folders(study: Study) -> list[Path]:
     """The folders of the study's trainings."""
-    return sorted((study.folder / "trainings").iterdir())
+    return sorted(entries(study.folder / "trainings"), key=lambda folder: folder.name)
 
 
 def change_history(folder: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
@@ -91,11 +92,11 @@ DAMAGE: dict[str, tuple[Callable[[Path, Path, Path], object], list[str]]] = {
     ),
     "another training's config": (
         lambda study, first, second: shutil.copy(first / "config.json", second),
-        ["trainings/{second}: config.json is that of training {first}"],
+        ["trainings/{second}: config.json is that of training {first_key}"],
     ),
     "another training's history": (
         lambda study, first, second: shutil.copy(first / "history.json", second),
-        ["trainings/{second}: history.json belongs to training {first}"],
+        ["trainings/{second}: history.json belongs to training {first_key}"],
     ),
     "a missing epoch": (
         lambda study, first, second: change_history(first, lambda rows: rows.pop(1)),
@@ -107,7 +108,7 @@ DAMAGE: dict[str, tuple[Callable[[Path, Path, Path], object], list[str]]] = {
     ),
     "a file beside the trainings": (
         lambda study, first, second: (first.parent / "stray").touch(),
-        ["trainings/stray: is not a training's folder"],
+        ["trainings/{part}/stray: is not a training's folder"],
     ),
     "an edited table": (
         lambda study, first, second: append_line(study / "results.csv"),
@@ -138,7 +139,9 @@ def test_each_kind_of_damage_is_named_and_left_as_it_is(kind: str, study: Study)
     first, second = folders(study)
     inflict(study.folder, first, second)
     before = tree(study.folder)
-    names = {"first": first.name, "second": second.name, "state": state_of(second).name}
+    pair = (("first", first), ("second", second))
+    names: dict[str, object] = {name: folder.relative_to(study.folder / "trainings") for name, folder in pair}
+    names |= {"first_key": first.name, "part": first.parent.name, "state": state_of(second).name}
     assert list(problems(study)) == [line.format(**names) for line in expected]
     assert tree(study.folder) == before
 

@@ -164,7 +164,7 @@ def as_driver(address: str, folder: Path) -> dict[str, Any]:
                          make_pictures(ready.data.eval_images, ready.data.eval_labels))
         mine = dataclasses.replace(resources, gpus_per_trial=0.25)
         runner.run_trainings(plans[:3], data, ready.context, study, mine, Console(file=out, width=400))
-        records = study.records(plans[:3], ready.context)
+        records = list(study.records(plans[:3], ready.context))
         out.seek(0)
         return {"at once": found, "lines": out.read(), "statuses": [record.status for record in records],
                 "error": records[2].error}

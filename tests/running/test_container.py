@@ -77,10 +77,24 @@ class Surroundings:
         return done.stdout
 
 
+needs_both = pytest.mark.skipif(not (works(*UNKNOWN) and works(*ONE_PROCESSOR)), reason="no unshare or taskset here")
+
+
 @pytest.mark.slow
+@needs_both
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.skipif(not (works(*UNKNOWN) and works(*ONE_PROCESSOR)), reason="no unshare or taskset here")
-def test_doctor_grid_status_and_predict_work(case: str, tmp_path: Path) -> None:
+def test_doctor_which_does_what_a_run_does_finds_nothing_amiss(case: str, tmp_path: Path) -> None:
+    here = Surroundings(case, tmp_path)
+    checks = {check["name"]: check for check in json.loads(here.run("doctor", "--json"))["checks"]}
+    assert checks["Ray's folder"]["remedy"] is None and checks["token"]["remedy"] is None
+    if here.prefix[-3:] == ONE_PROCESSOR:
+        assert checks["cores"]["value"] == "1"
+
+
+@pytest.mark.slow
+@needs_both
+@pytest.mark.parametrize("case", ["unknown uid, no home", "all together"])  # the others' are parts of the last
+def test_grid_status_and_predict_work(case: str, tmp_path: Path) -> None:
     from PIL import Image, ImageDraw
 
     here = Surroundings(case, tmp_path)
@@ -88,10 +102,6 @@ def test_doctor_grid_status_and_predict_work(case: str, tmp_path: Path) -> None:
     picture = Image.new("L", (60, 60), 255)
     ImageDraw.Draw(picture).line((30, 8, 30, 52), fill=0, width=5)
     picture.save(here.work / "eins–ß.png")
-    checks = {check["name"]: check for check in json.loads(here.run("doctor", "--json"))["checks"]}
-    assert checks["Ray's folder"]["remedy"] is None and checks["token"]["remedy"] is None
-    if here.prefix[-3:] == ONE_PROCESSOR:
-        assert checks["cores"]["value"] == "1"
     (tmp_path / "elsewhere").mkdir()
     (here.work / "my stüdies").symlink_to(tmp_path / "elsewhere")
     place = ("--data", str(data), "--name", "s", "--storage", "my stüdies")

@@ -109,7 +109,7 @@ class Run:
         assert next(coming, None) is None, "a round was not run"
 
     def errors(self) -> dict[TrainingConfig, str]:
-        records = self.study.records(PLANS, CONTEXT)
+        records = list(self.study.records(PLANS, CONTEXT))
         return {record.config: str(record.error) for record in records if record.status == "failed"}
 
 
@@ -191,7 +191,7 @@ def test_victims_of_want_of_memory_come_last_one_at_a_time_and_fail_after_so_man
         f"{B.label}+1: ValueError: bad: trying again one by one", f"{A.label}: {KILLED}: trying again later, alone",
     ]
     assert run.errors() == {A: KILLED}
-    failure = next(run.study.folder.glob("trainings/*/failure.json")).read_text()
+    failure = next(run.study.folder.glob("trainings/**/failure.json")).read_text()
     assert LOW_ON_MEMORY in failure
 
 

@@ -15,15 +15,33 @@ import pytest
 import ray
 from ray import tune
 from ray.tune.logger import JsonLoggerCallback
+from ray.tune.search import Searcher
 from rich.console import Console
 
 from support.slices import evaluation_slice, train_slice
 from tune_mnist.running.resources import Resources
-from tune_mnist.running.runner import Listed
 from tune_mnist.running.scheduling import InOrder, starting_together
 from tune_mnist.running.session import ray_session
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.shell.garbage import NEW_OBJECTS
+
+
+class Numbered(Searcher):
+    """Hands out numbers from 0 on."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.numbers = iter(range(count))
+
+    def suggest(self, trial_id: str) -> Any:
+        number = next(self.numbers, None)
+        return Searcher.FINISHED if number is None else {"number": number}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Nothing to learn."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +56,7 @@ def run(folder: Path, trial: Callable[..., None], trials: int, share: float, at_
         results = tune.Tuner(
             tune.with_resources(trial, {"cpu": share}),
             tune_config=tune.TuneConfig(
-                search_alg=Listed([{"number": number} for number in range(trials)]), scheduler=InOrder(),
+                search_alg=Numbered(trials), scheduler=InOrder(),
                 num_samples=trials, reuse_actors=True,
             ),
             run_config=tune.RunConfig(storage_path=str(folder), verbose=0, callbacks=[JsonLoggerCallback()]),

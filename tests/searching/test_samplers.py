@@ -23,6 +23,7 @@ def drawn(folder: Path, sampler: Any, *, better: bool) -> list[dict[str, Any]]:
     return [trial.params for trial in trials.all()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes"])
 def test_every_sampler_asks_within_the_space_and_all_but_the_random_one_learn(sampler: Any, tmp_path: Path) -> None:
     params = drawn(tmp_path / "better", sampler, better=True)

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_write_leaves_old_or_new_files_and_the_resume_ends_in_the_same_bytes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "support" / "kills.py", tmp_path], capture_output=True, text=True,

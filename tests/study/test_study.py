@@ -134,12 +134,12 @@ def test_a_folder_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path) 
 def test_a_moved_study_reads_the_same(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study.add(SPEC, CONTEXT, {"commit": "a"})
     rows = train(study.training(KEY), 3)
-    before = study.records(study.planned(), study.context())
+    before = list(study.records(study.planned(), study.context()))
     shutil.move(study.folder, tmp_path / "elsewhere" / "renamed")
     monkeypatch.chdir(tmp_path / "elsewhere")
     moved = Study(Path("renamed"))
     assert moved.folder == tmp_path / "elsewhere" / "renamed" and moved.name == "renamed"
-    assert moved.records(moved.planned(), moved.context()) == before
+    assert list(moved.records(moved.planned(), moved.context())) == before
     content = tree(moved.folder)
     assert train(moved.training(KEY), 3) == rows and tree(moved.folder) == content
     assert str(study.folder).encode() not in b"".join(content.values())
@@ -149,7 +149,7 @@ def test_records_come_in_the_order_of_the_plan(study: Study) -> None:
     study.add(OTHER, CONTEXT, {})
     planned = study.planned()
     begun(study.training(training_key(planned[1].config, CONTEXT)), 2)
-    records = study.records(planned, CONTEXT)
+    records = list(study.records(planned, CONTEXT))
     assert [record.config for record in records] == [plan.config for plan in planned]
     assert [record.key for record in records] == [training_key(plan.config, CONTEXT) for plan in planned]
     assert [len(record.epochs) for record in records] == [0, 2] + [0] * (len(planned) - 2)

@@ -66,8 +66,8 @@ class FaultyServer:
         return self.plan.pop(0) if self.plan else self.rule(seen)
 
     def paid(self) -> int:
-        """How many of the requests so far cost as a write does: PUT, POST, COPY and LIST."""
-        return sum(each.method in ("PUT", "POST") or each.is_list for each in self.seen)
+        """How many of the requests so far cost as a write does: PUT and LIST; deletions are free."""
+        return sum(each.method == "PUT" or each.is_list for each in self.seen)
 
     def stop(self) -> None:
         self._http.shutdown()

@@ -38,7 +38,7 @@ def train(config: dict[str, Any]) -> None:
 def interrupted(spec: tm.StudySpec, folder: Path) -> None:
     """Start a long run, and interrupt it once it has begun to train, as the button of a notebook does."""
     def interrupt() -> None:
-        while not list(folder.glob("long/trainings/*/history.json")):
+        while not list(folder.glob("long/trainings/**/history.json")):
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 

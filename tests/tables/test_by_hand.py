@@ -31,7 +31,7 @@ def results() -> pd.DataFrame:
     """One row per cell and seed, with the pictures that are right, from results.csv and the trainings' files."""
     table = pd.read_csv(FOLDER / "results.csv")
     right: dict[tuple[Any, ...], dict[int, np.ndarray]] = {}
-    for path in FOLDER.glob("trainings/*/history.json"):
+    for path in FOLDER.glob("trainings/**/history.json"):
         config = json.loads((path.parent / "config.json").read_text())["content"]["config"]
         key = (*(config[name] for name in TRAINING), config["seed"])
         epochs = json.loads(path.read_text())["content"]["epochs"]
@@ -131,7 +131,7 @@ def test_the_top_three_and_their_ties_are_those_of_tukey_s_range(results: pd.Dat
     assert -top3["difference"].min() < 0.015  # no tie is more than 1.5 points below the third
     for row in top3.head(3).to_dict("records"):
         scores, right = [], []
-        for path in FOLDER.glob(f"trainings/*/test-{row['epochs']:05}.json"):
+        for path in FOLDER.glob(f"trainings/**/test-{row['epochs']:05}.json"):
             config = json.loads((path.parent / "config.json").read_text())["content"]["config"]
             if all(config[name] == row[name] for name in TRAINING):
                 scores.append(json.loads(path.read_text())["content"]["score"])

@@ -43,6 +43,7 @@ def test_an_interval_covers_the_population_s_accuracy(simulations: ModuleType, s
     assert 0.91 <= np.mean(covered) <= 0.99
 
 
+@pytest.mark.slow
 def test_a_claim_at_its_boundary_is_seldom_decided(simulations: ModuleType) -> None:
     chance = np.random.default_rng(1)
     for place in range(len(simulations.WORLDS)):

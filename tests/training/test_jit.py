@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tune_mnist.training.jit import ROOM, cache_folder
 
 
@@ -74,6 +76,7 @@ def double():
 RUN = "from tune_mnist.training.caller import double; print(double(), sum(double.stats.cache_hits.values()))"
 
 
+@pytest.mark.slow
 def test_code_is_kept_for_later_runs_but_not_after_a_change_in_what_it_calls(tmp_path: Path) -> None:
     room = copy_of_the_room(tmp_path)
     (tmp_path / "tune_mnist" / "__init__.py").touch()

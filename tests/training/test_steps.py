@@ -204,6 +204,7 @@ for model in ("SimpleNN", "ComplexNN"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 processors")
 def test_the_bits_do_not_depend_on_the_width_of_the_processors_vectors() -> None:
     """A processor of AVX2 alone, or of SSE and fused products, against this one."""

@@ -14,6 +14,7 @@ from tune_mnist.spec.places import shown
 from tune_mnist.spec.toml import from_mapping
 from tune_mnist.spec.training import PREFIX, Context, TrainingConfig, training_key
 from tune_mnist.study.files import Corrupt, read_json
+from tune_mnist.study.layout import entries
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder, diverged
 from tune_mnist.training.packing import unpack_bits
@@ -39,8 +40,8 @@ def problems(study: Study) -> Iterator[str]:
             raise UserError(f"{shown(study.path)} is not a study: name a folder that holds a study.json") from None
         damaged.append("study.json is missing")
     damaged += [
-        f"trainings/{folder.name}: {problem}"
-        for folder in sorted((study.folder / "trainings").glob("*"))
+        f"{folder.relative_to(study.folder)}: {problem}"
+        for folder in sorted(entries(study.folder / "trainings"), key=lambda path: path.name)
         for problem in training_problems(TrainingFolder(folder))
     ]
     # Reading the tables would set damaged files aside, and they would differ anyway.
@@ -157,7 +158,7 @@ def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Pict
 
 def print_problems(study: Study, lines: Sequence[str], replayed: str | None, *, as_json: bool = False) -> None:
     """Print what `problems` and, of the training `replayed`, `replay` say: a line each, or one JSON object."""
-    trainings = len(list((study.folder / "trainings").glob("*")))
+    trainings = sum(1 for _ in entries(study.folder / "trainings"))
     if as_json:
         print(json.dumps({"folder": shown(study.path), "trainings": trainings, "problems": lines}))
         return

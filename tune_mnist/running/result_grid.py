@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.spec.training import PlannedTraining, trainings_of
+from tune_mnist.running.chains import groups_of
+from tune_mnist.spec.training import PlannedTraining
 from tune_mnist.study.training_folder import Status, TrainingRecord
 from tune_mnist.training.packing import finite_or_none
 
@@ -20,7 +21,10 @@ def records_from_results(result_grid: Any) -> list[TrainingRecord]:
     was reported twice, after a retry, the last report counts. The key is empty where nothing was reported.
     """
     results = [result_grid[i] for i in range(len(result_grid))]
-    return [_record(result, k, plan) for result in results for k, plan in enumerate(trainings_of(result.config))]
+    return [
+        _record(result, k, plan) for result in results
+        for k, plan in enumerate(plan for group in groups_of(result.config) for plan in group)
+    ]
 
 
 def _record(result: Any, k: int, plan: PlannedTraining) -> TrainingRecord:
@@ -32,24 +36,23 @@ def _record(result: Any, k: int, plan: PlannedTraining) -> TrainingRecord:
     frame = frame.drop_duplicates("epoch", keep="last").sort_values("epoch")
     metrics = [name for name in frame if name == "train_loss" or str(name).startswith(("val_", "test_"))]
     seconds = [name for name in frame if name in ("train_seconds", "eval_seconds")]
+    status = _status(result.error, frame, plan.epochs)
     return TrainingRecord(
         key="" if frame.empty else str(frame["key"].iloc[-1]),
         config=plan.config,
-        status=_status(result.error, frame, plan.epochs),
+        status=status,
         epochs=_rows(frame[["epoch", *metrics]]),
         timings=_rows(frame[["epoch", *seconds]]),
-        error=None if result.error is None else _one_line(result.error),
+        error=_one_line(result.error) if status == "failed" else None,
     )
 
 
 def _status(error: BaseException | None, frame: pd.DataFrame, asked: int) -> Status:
-    if error is not None:
-        return "failed"
-    if frame.empty:
-        return "unfinished"
-    if bool(frame["diverged"].iloc[-1]):
+    if not frame.empty and bool(frame["diverged"].iloc[-1]):
         return "diverged"
-    return "complete" if frame["epoch"].iloc[-1] >= asked else "unfinished"
+    if not frame.empty and frame["epoch"].iloc[-1] >= asked:
+        return "complete"
+    return "failed" if error is not None else "unfinished"
 
 
 def _rows(frame: pd.DataFrame) -> tuple[dict[str, Any], ...]:

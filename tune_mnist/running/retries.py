@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 
-Cause = Literal["GPU memory", "host memory", "company"]
+Cause = Literal["GPU memory", "host memory", "company", "not begun"]
 """Why a trial's trainings are tried again: their share of a GPU's memory was too small; Ray killed their worker for
-want of the machine's memory; the trial failed for good, and which of its several trainings is to blame is not known."""
+want of the machine's memory; the trial failed for good, and which of its several trainings is to blame is not known;
+it failed for good before it came to them."""
 KILLED = "OutOfMemoryError: Ray ended its worker because the machine ran out of memory"
 
 
@@ -46,6 +47,8 @@ def next_attempt(attempt: Attempt, cause: Cause, most_kills: int) -> Attempt | N
     if cause == "host memory":
         killed = dataclasses.replace(attempt, alone=True, kills=attempt.kills + 1)
         return killed if killed.kills <= most_kills else None
+    if cause == "not begun":
+        return attempt
     return dataclasses.replace(attempt, alone=True)
 
 

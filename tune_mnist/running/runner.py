@@ -15,18 +15,19 @@ from ray.tune.logger import JsonLoggerCallback
 from ray.tune.search import Searcher
 from rich.console import Console
 
+from tune_mnist.running.chains import Chains, Waiting
 from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import KILLED, Attempt, EarlyEnd, next_attempt, next_round
-from tune_mnist.running.scheduling import InOrder, starting_together
-from tune_mnist.running.supervisor import Watch, configs_of, error_line, label_of
+from tune_mnist.running.scheduling import InOrder, seldom_saved, starting_together
+from tune_mnist.running.supervisor import Watch, error_line, label_of
 from tune_mnist.running.trial import run_trial, score_training
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
 from tune_mnist.running.watching.prometheus import Monitor, titled
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.signals import ending
-from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trial_config
+from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
 from tune_mnist.training.batches import Pictures
@@ -36,23 +37,6 @@ from tune_mnist.training.steps.pack import SLOTS, common_part
 
 MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 """On the CPU: how many trainings at most share batches, and how many trials each slot is to have at least."""
-
-
-class Listed(Searcher):
-    """Hands out given configs in their order."""
-
-    def __init__(self, configs: list[dict[str, Any]]) -> None:
-        super().__init__()
-        self.configs = iter(configs)
-
-    def suggest(self, trial_id: str) -> Any:
-        return next(self.configs, Searcher.FINISHED)
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Nothing to learn."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to keep: the study is the truth about what is done."""
 
 
 def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
@@ -141,8 +125,8 @@ def plan_retries(
 def killed_trainings(error: str, watch: Watch, waiting: Sequence[PlannedTraining]) -> list[TrainingConfig]:
     """Those of the `waiting` trainings whose workers Ray's error says it killed, else all that it may mean."""
     actors = re.findall(r"Selected to kill: \(Actor\((\w+)\)", error)
-    named = {config for actor in actors for config in watch.actors.get(actor, ())}
-    running = {config for trial in watch.heard_at for config in configs_of(trial)}
+    named = {config for actor in actors if actor in watch.actors for config in watch.running(watch.actors[actor])}
+    running = {config for trial in watch.heard_at for config in watch.running(trial)}
     unfinished = [plan.config for plan in waiting if plan.config not in watch.display.state.ended]
     for meant in (named, running):
         if killed := [config for config in unfinished if config in meant]:
@@ -159,9 +143,11 @@ def _fit(
     alone: Collection[TrainingConfig] = (),
 ) -> tune.ResultGrid:
     most_at_once = slots(watch.resources, live_nodes())
-    configs = [trial_config(group) for group in packed(plans, watch.context.device, most_at_once, alone)]
+    groups = packed(plans, watch.context.device, most_at_once, alone)
+    waiting = [Waiting(group, alone=group[0].config in alone) for group in groups]
+    chains = Chains(waiting, most_at_once, watch.display.state.training_seconds)
     with starting_together(most_at_once):
-        return fit_trials(trainable, Listed(configs), len(configs), watch, tracking, at_once)
+        return fit_trials(trainable, chains, len(groups), watch, tracking, at_once)
 
 
 def fit_trials(
@@ -192,7 +178,8 @@ def fit_trials(
         ),
     )
     try:
-        return tuner.fit()
+        with seldom_saved():
+            return tuner.fit()
     except KeyboardInterrupt:
         if not ending():  # the session may be the program's own, and live on
             scheduler.end_trials()

@@ -9,19 +9,36 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
-PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
+PENDING, SNAPSHOTS = "TUNE_MAX_PENDING_TRIALS_PG", "TUNE_GLOBAL_CHECKPOINT_S"
+SNAPSHOT_SECONDS = 600
+"""How seldom Tune writes the state of all its trials, from which nothing is ever restored, and copies Ray's own files.
+"""
 
 
 @contextlib.contextmanager
 def starting_together(count: int) -> Iterator[None]:
     """Let Tune start so many workers at a time: for a searcher it starts one after the other."""
-    unset = PENDING not in os.environ
-    os.environ.setdefault(PENDING, str(max(1, count)))
+    with _environment({PENDING: str(max(1, count))}):
+        yield
+
+
+@contextlib.contextmanager
+def seldom_saved() -> Iterator[None]:
+    """Let Tune snapshot its state seldom: with its default of 10 seconds that takes up to 5% of the time."""
+    with _environment({SNAPSHOTS: str(SNAPSHOT_SECONDS)}):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """These variables set in the block, unless they are set already."""
+    unset = values.keys() - os.environ.keys()
+    os.environ.update({name: values[name] for name in unset})
     try:
         yield
     finally:
-        if unset:
-            del os.environ[PENDING]
+        for name in unset:
+            del os.environ[name]
 
 
 class InOrder(FIFOScheduler):

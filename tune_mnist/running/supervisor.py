@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
+from tune_mnist.running.chains import configs_of, current_group, group_label, plans_of
 from tune_mnist.running.nodes import live_nodes, waiting_line
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import EarlyEnd
@@ -18,7 +20,7 @@ from tune_mnist.running.starting import GIVE_UP_SECONDS, NoWorker, awaited, no_w
 from tune_mnist.running.trial import OUT_OF_MEMORY
 from tune_mnist.running.watching.display import Display
 from tune_mnist.spec.errors import UserError
-from tune_mnist.spec.training import Context, TrainingConfig, training_key, trainings_of
+from tune_mnist.spec.training import Context, TrainingConfig, training_key
 from tune_mnist.study.storage.bucket.problems import BucketError, NoAnswerError
 from tune_mnist.study.study import Study
 
@@ -39,8 +41,8 @@ class Watch(tune.Callback):
         """When each running trial was last heard of."""
         self.timeouts: dict[Any, str] = {}
         """The trials whose worker was killed here as hung, and the error of each."""
-        self.actors: dict[str, list[TrainingConfig]] = {}
-        """What each actor, by Ray's id, ran last."""
+        self.actors: dict[str, Any] = {}
+        """The trial that each actor, by Ray's id, ran last."""
         self.problem: UserError | None = None
         """Why the run cannot go on."""
         self.early_ends: dict[TrainingConfig, EarlyEnd] = {}
@@ -54,24 +56,28 @@ class Watch(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.heard_at[trial] = time.monotonic()
-        configs = configs_of(trial)
-        self.actors[trial.temporary_state.ray_actor._actor_id.hex()] = configs
-        for config in configs:
+        self.actors[trial.temporary_state.ray_actor._actor_id.hex()] = trial
+        for config in configs_of(trial):
             self.early_ends.pop(config, None)
-            self.display.state.start(config, len(configs))
+        self._start_group(trial, again=True)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self.heard_at[trial] = time.monotonic()
         if OUT_OF_MEMORY in result:
-            self._end_early(trial, EarlyEnd("GPU memory", result[OUT_OF_MEMORY]))
+            self._end_early(self.running(trial), EarlyEnd("GPU memory", result[OUT_OF_MEMORY]))
+            self._start_group(trial)
             return
         self.study.storage.saved(result["key"], result["epoch"])
-        plan = trainings_of(trial.config)[result["member"]]
-        self.display.state.epoch(plan.config, result)
-        if result["epoch"] == plan.epochs:
-            self.display.state.end(plan.config, "complete")
+        plan, state = plans_of(trial)[result["member"]], self.display.state
+        state.epoch(plan.config, result)
+        if result.get("diverged"):
+            state.end(plan.config, "diverged")
+        elif result["epoch"] == plan.epochs:
+            state.end(plan.config, "complete")
+        if plan.config in state.ended:
+            self._start_group(trial)
         for damage in result.get("damage", ()):
             self.display.tell(f"warning: {damage}")
 
@@ -89,13 +95,15 @@ class Watch(tune.Callback):
         error = error_line(text)
         goes_on = self._goes_on_after(error)
         if LOW_ON_MEMORY in text:
-            self._end_early(trial, EarlyEnd("host memory", text))
+            self._end_early(self.running(trial), EarlyEnd("host memory", text))
         elif goes_on and len(configs_of(trial)) > 1:
-            self._end_early(trial, EarlyEnd("company", text))
+            self._end_early(self.running(trial), EarlyEnd("company", text))
             self.display.tell(f"{label_of(trial)}: {error}: trying again one by one")
         elif goes_on:
             for config in self.unfinished(trial):
                 self.fail(config, text)
+        if goes_on:  # what was not begun is not to blame, and waits for another trial
+            self._end_early(self.unfinished(trial), EarlyEnd("not begun", text))
         self._end(trial, "failed")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -105,7 +113,7 @@ class Watch(tune.Callback):
         self.display.update()
         now = time.monotonic()
         for trial, heard_at in list(self.heard_at.items()):
-            timeout = (self.resources.trial_timeout or math.inf) * len(configs_of(trial))
+            timeout = (self.resources.trial_timeout or math.inf) * len(self.running(trial))
             if now - heard_at > timeout:
                 del self.heard_at[trial]
                 self.timeouts[trial] = f"TimeoutError: no new epoch in {timeout:g} seconds"
@@ -142,6 +150,22 @@ class Watch(tune.Callback):
         folder = self.study.training(training_key(config, self.context))
         folder.fail(error_line(text), text)
 
+    def running(self, trial: Any) -> list[TrainingConfig]:
+        """The configs of the group of trainings that the trial is at."""
+        return current_group(trial, self.is_over)
+
+    def _start_group(self, trial: Any, again: bool = False) -> None:
+        """Show the group of trainings that the trial is at as running, unless it is so already and not started `again`.
+        """
+        state, configs = self.display.state, self.running(trial)
+        for config in configs:
+            if not self.is_over(config) and (again or config not in state.running):
+                state.start(config, len(configs))
+
+    def is_over(self, config: TrainingConfig) -> bool:
+        """Whether a training has ended, for good or early."""
+        return config in self.display.state.ended or config in self.early_ends
+
     def unfinished(self, trial: Any) -> list[TrainingConfig]:
         """The trial's trainings that have not ended yet."""
         return [config for config in configs_of(trial) if config not in self.display.state.ended]
@@ -150,12 +174,16 @@ class Watch(tune.Callback):
         self.heard_at.pop(trial, None)
         for config in self.unfinished(trial):
             if config in self.early_ends:
-                self.display.state.running.pop(config, None)
+                self.display.state.stop(config)
             else:
                 self.display.state.end(config, how)
 
-    def _end_early(self, trial: Any, end: EarlyEnd) -> None:
-        self.early_ends |= dict.fromkeys(self.unfinished(trial), end)
+    def _end_early(self, configs: Iterable[TrainingConfig], end: EarlyEnd) -> None:
+        """Note why these trainings, but for those that have ended, did not come to their end."""
+        for config in configs:
+            if not self.is_over(config):
+                self.early_ends[config] = end
+                self.display.state.stop(config)
 
     def _error_text(self, trial: Any) -> str:
         """What a trial's newest failure left: the worker's traceback, or how the worker was lost."""
@@ -172,15 +200,9 @@ class Watch(tune.Callback):
         return self.problem is None
 
 
-def configs_of(trial: Any) -> list[TrainingConfig]:
-    """The configs of the trial's trainings."""
-    return [plan.config for plan in trainings_of(trial.config)]
-
-
 def label_of(trial: Any) -> str:
     """A short readable name of the trial: its first training's, and how many more there are."""
-    first, *others = configs_of(trial)
-    return f"{first.label}+{len(others)}" if others else first.label
+    return group_label(configs_of(trial))
 
 
 def error_line(text: str) -> str:

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import torch
 from ray import tune
 
+from tune_mnist.running.chains import group_label, groups_of
+from tune_mnist.running.titles import title
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.errors import Damaged
-from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key, trainings_of
+from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import Progress, TrainingFolder, diverged
 from tune_mnist.training.batches import Pictures
@@ -45,29 +47,39 @@ class PackEpoch(NamedTuple):
 
 
 def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, study: Study) -> None:
-    """Train a trial's config, or its pack of them, resuming from and saving to each one's folder of `study`.
+    """Train a trial's groups of trainings, resuming from and saving to each one's folder of `study`.
 
     Reports one row per training and epoch, with the training's key and its number in the trial as `member`:
     those of the store first, so that Ray sees every trial whole.
     """
     if not gc.get_freeze_count():
         gc.freeze()  # or each full collection walks through all that torch and Ray have loaded, for 0.15 s
-    members = trainings_of(config)
-    keys = [training_key(plan.config, context) for plan in members]
+    share_gpu(tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0), context.device)
+    first = 0  # the number of the group's first member
+    for group in groups_of(config):
+        title.set(group_label([plan.config for plan in group]))
+        try:
+            run_group(group, first, data, context, study)
+        except torch.OutOfMemoryError:  # of the GPU: no use in trying again with the same share
+            tune.report({OUT_OF_MEMORY: traceback.format_exc()})
+        finally:
+            torch.cuda.empty_cache()  # the actor may live on with another trial
+        first += len(group)
+
+
+def run_group(
+    group: Sequence[PlannedTraining], first: int, data: TrialData, context: Context, study: Study
+) -> None:
+    """Train one training of a trial, or one pack, and report its rows; its first one is the trial's member `first`."""
+    keys = [training_key(plan.config, context) for plan in group]
     folders = [study.training(key) for key in keys]
     rows: Iterator[tuple[int, dict[str, Any]]]
-    if len(members) > 1:
-        rows = once_saved(ahead(run_pack(members, data, context, folders)))
+    if len(group) > 1:
+        rows = once_saved(ahead(run_pack(group, data, context, folders)))
     else:
-        rows = ((0, row) for row in run_training(members[0], data, context, folders[0]))
-    share_gpu(tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0), context.device)
-    try:
-        for k, row in rows:
-            tune.report({"key": keys[k], "member": k, "diverged": diverged([row]), **_metrics(row)})
-    except torch.OutOfMemoryError:  # of the GPU: no use in trying again with the same share
-        tune.report({OUT_OF_MEMORY: traceback.format_exc()})
-    finally:
-        torch.cuda.empty_cache()  # the actor may live on with another trial
+        rows = ((0, row) for row in run_training(group[0], data, context, folders[0]))
+    for k, row in rows:
+        tune.report({"key": keys[k], "member": first + k, "diverged": diverged([row]), **_metrics(row)})
 
 
 def share_gpu(share: float, device: str) -> None:

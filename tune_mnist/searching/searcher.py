@@ -50,7 +50,7 @@ class StudySearch(Searcher):
         if begun is None:
             return Searcher.FINISHED if self.trials.over() and not self.trials.followers else None
         self.begun[trial_id] = begun
-        self.watch.display.state.plans.append(begun.plan)
+        self.watch.display.state.plan(begun.plan)
         return trial_config([begun.plan])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class SearchState(RunState):
         outcomes = ", ".join(f"{counts[name]} {word}" for name, word in ended.items() if counts[name])
         trials = f"{sum(counts[name] for name in ended)}/{self.trials.spec.trials} trials"
         parts = [f"{trials} ({outcomes or 'none ended'})", f"{len(self.running)} running"]
-        parts.append(f"{sum(self.epochs.values())} model-epochs")
+        parts.append(f"{self.reported} model-epochs")
         if self.best is not None:
             accuracy, config, epoch = self.best
             parts.append(f"best {self.accuracy} {accuracy:.2%} ({config.label}, epoch {epoch})")

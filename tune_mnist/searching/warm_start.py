@@ -40,16 +40,15 @@ def add_sources(trials: Trials, sources: Sequence[Study], console: Console) -> N
     threads) is copied into the search's store, so that it is never trained again and can be among the best.
     """
     for source in sources:
-        records = source.records(source.planned(), source.context())
-        entered = 0
-        for record in records:
+        planned, entered = source.planned(), 0
+        for record in source.records(planned, source.context()):
             config = record.config
             if record.key == training_key(config, trials.context) and trials.has(config) and record.epochs:
                 _copy(source.training(record.key), trials.study.training(record.key))
                 settings = {name: getattr(config, name) for name in trials.spec.space.parameters(config.model)}
                 trials.study.add(trials.spec.training(settings), trials.context)
             entered += trials.add_warm(record, source.name)
-        line = f"warm start: {entered} of {len(records)} trainings of {source.name} entered"
+        line = f"warm start: {entered} of {len(planned)} trainings of {source.name} entered"
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -57,6 +56,7 @@ def _copy(source: TrainingFolder, target: TrainingFolder) -> None:
     """Copy a training's files that are not there; its history comes before the states that continue it."""
     if (target.folder / "history.json").exists() or not (source.folder / "history.json").exists():
         return
+    make_folder(target.folder.parent)
     make_folder(target.folder)
     for path in sorted(path for path in source.folder.iterdir() if path.is_file() and path.name[0] != "."):
         write_atomic(target.folder / path.name, path.read_bytes())

@@ -9,7 +9,7 @@ from tune_mnist.study.files import make_folder, write_atomic
 from tune_mnist.study.ownership import refuse_foreign_study
 from tune_mnist.study.study import Study
 
-LEFT_BEHIND = ("trainings/*/state-*.pt", "*/checkpoints/*", "ray/**/*", "lock", "**/.*")
+LEFT_BEHIND = ("trainings/**/state-*.pt", "*/checkpoints/*", "ray/**/*", "lock", "**/.*")
 """What only a run that goes on would need."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,9 +20,16 @@ class Best(NamedTuple):
     epoch: int
 
 
+Kind = tuple[str, int]
+"""A training's model and batch size, by which epochs cost alike."""
+
+
 @dataclass
 class RunState:
-    """Where a run stands. Knows nothing of Ray or of terminals."""
+    """Where a run stands. Knows nothing of Ray or of terminals.
+
+    All sums are kept as events come, so that an event, and a look, cost the same in a run of any size.
+    """
 
     plans: list[PlannedTraining]
     accuracy: str
@@ -31,51 +40,106 @@ class RunState:
     """The last row of each training that runs."""
     ended: dict[TrainingConfig, str] = field(default_factory=dict)
     """How each training that ended did."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """How many ended in which way."""
     best: Best | None = None
-    _seconds: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
-    """By model and batch size, the seconds of the epochs seen."""
+    _planned: dict[TrainingConfig, int] = field(default_factory=dict)
+    """How many epochs each training of a plan is to have."""
+    _total: int = 0
+    _done: int = 0
+    """Model-epochs planned and done, as `total_epochs` and `done_epochs` have them."""
+    reported: int = 0
+    """Model-epochs reported."""
+    _to_go: Counter[Kind] = field(default_factory=Counter)
+    """By kind, the model-epochs to go of the trainings that have not ended."""
+    _seconds: dict[Kind, tuple[float, int]] = field(default_factory=dict)
+    """By kind, the seconds of the epochs seen, summed, and how many these are."""
+
+    def __post_init__(self) -> None:
+        for plan in self.plans:
+            self._add(plan)
+
+    def plan(self, plan: PlannedTraining) -> None:
+        """One more training is planned."""
+        self.plans.append(plan)
+        self._add(plan)
+
+    def _add(self, plan: PlannedTraining) -> None:
+        more = plan.epochs - self._planned.get(plan.config, 0)
+        self._planned[plan.config] = plan.epochs
+        self._total += more
+        self._to_go[_kind(plan.config)] += more
 
     def start(self, config: TrainingConfig, together: int = 1) -> None:
         """A training was started, or started again, in a trial of so many."""
         self.running[config] = {"together": together}
 
+    def stop(self, config: TrainingConfig) -> None:
+        """A training no longer runs, and has not ended: it will be started again."""
+        self.running.pop(config, None)
+
     def epoch(self, config: TrainingConfig, row: dict[str, Any]) -> None:
         """A training reported an epoch."""
         self.running[config] = row
-        self.epochs[config] = max(row["epoch"], self.epochs.get(config, 0))
+        more = row["epoch"] - self.epochs.get(config, 0)
+        if more > 0:
+            self.epochs[config] = row["epoch"]
+            self.reported += more
+            if config not in self.ended:
+                self._to_go[_kind(config)] -= more
+            if self.ended.get(config, "failed") == "failed":
+                self._done += more
         if "train_seconds" in row:
-            self._seconds[config.model, config.batch_size].append(row["train_seconds"] + row["eval_seconds"])
+            seconds, count = self._seconds.get(_kind(config), (0.0, 0))
+            self._seconds[_kind(config)] = seconds + row["train_seconds"] + row["eval_seconds"], count + 1
         if self.best is None or row[self.accuracy] > self.best.accuracy:
             self.best = Best(row[self.accuracy], config, row["epoch"])
 
     def end(self, config: TrainingConfig, status: str) -> None:
         """A training ended: "complete", "diverged" or "failed"."""
         self.running.pop(config, None)
+        left = self._planned.get(config, 0) - self.epochs.get(config, 0)
+        before = self.ended.get(config)
+        if before is None:
+            self._to_go[_kind(config)] -= left
+        else:
+            self.counts[before] -= 1
+        self._done += left * ((status != "failed") - (before not in (None, "failed")))
         self.ended[config] = status
+        self.counts[status] += 1
 
     @property
     def total_epochs(self) -> int:
         """Model-epochs of the whole run."""
-        return sum(plan.epochs for plan in self.plans)
+        return self._total
 
     @property
     def done_epochs(self) -> int:
         """Model-epochs that are done; an ended training counts whole, but one that failed as far as it came."""
-        whole = {config for config, status in self.ended.items() if status != "failed"}
-        return sum(plan.epochs if plan.config in whole else self.epochs.get(plan.config, 0) for plan in self.plans)
+        return self._done
 
     def eta_seconds(self) -> float | None:
         """Seconds to go, from the epochs seen so far; None before the first."""
         if not self._seconds:
             return None
-        means = {kind: sum(times) / len(times) for kind, times in self._seconds.items()}
-        seconds = sum(
-            (plan.epochs - self.epochs.get(plan.config, 0)) * _epoch_seconds(means, plan.config)
-            for plan in self.plans if plan.config not in self.ended
-        )
+        seconds = self._epochs_seconds([(kind, to_go) for kind, to_go in self._to_go.items() if to_go])
         # Trainings in step take a share each of one trial's time.
         trials = sum(1 / row.get("together", 1) for row in self.running.values())
         return seconds / max(1.0, trials)
+
+    def training_seconds(self, plan: PlannedTraining) -> float | None:
+        """What all of a training will take, from the epochs seen so far; None before the first."""
+        return self._epochs_seconds([(_kind(plan.config), plan.epochs)]) if self._seconds else None
+
+    def _epochs_seconds(self, epochs: Iterable[tuple[Kind, int]]) -> float:
+        """Seconds of so many epochs of these kinds, guessed for those not seen from the nearest that was."""
+        costs: list[tuple[float, float]] = []  # log costs and seconds, rising, of the kinds seen
+        total = 0.0
+        for kind, count in epochs:
+            if kind not in self._seconds:
+                costs = costs or sorted((_log_cost(*seen), _mean(known)) for seen, known in self._seconds.items())
+            total += count * (_mean(self._seconds[kind]) if kind in self._seconds else _guessed_seconds(costs, kind))
+        return total
 
     def summary(self) -> str:
         """One line: share done, model-epochs, trainings, best so far, time left."""
@@ -85,7 +149,7 @@ class RunState:
             f"{done / max(1, total):4.0%}  {done}/{total} model-epochs",
             f"{len(self.ended)}/{len(self.plans)} trainings", f"{len(self.running)} running",
         ]
-        failed = list(self.ended.values()).count("failed")
+        failed = self.counts["failed"]
         if failed:
             parts.append(f"{failed} failed")
         if self.best is not None:
@@ -97,13 +161,21 @@ class RunState:
         return ", ".join(parts)
 
 
-def _epoch_seconds(means: dict[tuple[str, int], float], config: TrainingConfig) -> float:
-    """Seconds of an epoch: the mean of its model and batch size where seen, else guessed from the nearest pair."""
-    kind = (config.model, config.batch_size)
-    if kind in means:
-        return means[kind]
-    nearest = min(means, key=lambda seen: abs(_log_cost(*seen) - _log_cost(*kind)))
-    return means[nearest] * 2 ** (_log_cost(*kind) - _log_cost(*nearest))
+def _kind(config: TrainingConfig) -> Kind:
+    return config.model, config.batch_size
+
+
+def _mean(known: tuple[float, int]) -> float:
+    total, count = known
+    return total / count
+
+
+def _guessed_seconds(costs: Sequence[tuple[float, float]], kind: Kind) -> float:
+    """Seconds of an epoch of a kind not seen, from the nearest that was; `costs` are log costs and seconds, rising."""
+    cost = _log_cost(*kind)
+    at = bisect.bisect(costs, (cost, 0.0))
+    nearest, mean = min(costs[max(0, at - 1) : at + 1], key=lambda seen: abs(seen[0] - cost))
+    return mean * 2 ** (cost - nearest)
 
 
 def _log_cost(model: str, batch_size: int) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tune_mnist.study.files import (
     warn_and_set_aside,
     write_json,
 )
+from tune_mnist.study.layout import training_path
 from tune_mnist.study.rounds import Round
 from tune_mnist.study.storage.base import Storage
 from tune_mnist.study.storage.folder import FolderStorage
@@ -49,7 +51,7 @@ class Study:
 
     def training(self, key: str) -> TrainingFolder:
         """The folder of the training with this key, existing or not."""
-        return TrainingFolder(self.folder / "trainings" / key, self.storage)
+        return TrainingFolder(training_path(self.folder / "trainings", key), self.storage)
 
     def create(self) -> None:
         """Make the folder's inside, if need be, and clear what killed writers left.
@@ -135,17 +137,8 @@ class Study:
 
         Of specs whose seeds are added, those that were asked for so far.
         """
-        budgets: dict[TrainingConfig, set[int]] = {}
-        rounds = self.rounds()
-        context = self.context() if rounds else None
-        added = {key for _, each in rounds for one in each for key in one.added}
-        for spec in self.specs():
-            for plan in spec.trainings(spec.most_seeds):
-                later = plan.config.seed >= spec.first_seeds
-                if later and (context is None or training_key(plan.config, context) not in added):
-                    continue
-                budgets.setdefault(plan.config, set()).update(plan.budgets)
-        return [PlannedTraining(config, tuple(sorted(budgets[config]))) for config in sorted(budgets, key=repr)]
+        added = [key for _, rounds in self.rounds() for each in rounds for key in each.added]
+        return list(_planned(tuple(self.specs()), frozenset(added), self.context() if added else None))
 
     def context(self) -> Context:
         """The context of the study's trainings."""
@@ -157,13 +150,27 @@ class Study:
         for plan in self.planned():
             self.training(training_key(plan.config, context)).tidy(plan.epochs)
 
-    def records(self, planned: Iterable[PlannedTraining], context: Context) -> list[TrainingRecord]:
-        """The record of each planned training, in the same order."""
-        return [
-            self.training(training_key(plan.config, context)).record(plan.config, plan.epochs) for plan in planned
-        ]
+    def records(self, planned: Iterable[PlannedTraining], context: Context) -> Iterator[TrainingRecord]:
+        """The record of each planned training, in the same order, read when asked for: all are large."""
+        for plan in planned:
+            yield self.training(training_key(plan.config, context)).record(plan.config, plan.epochs)
 
 
 def _as_json(recorded: StudySpec | Round) -> Any:
     """As it reads in study.json."""
     return json.loads(json.dumps(dataclasses.asdict(recorded), default=str))
+
+
+@functools.lru_cache(maxsize=2)  # a command asks again and again, and 10,000 take a second
+def _planned(
+    specs: tuple[StudySpec, ...], added: frozenset[str], context: Context | None
+) -> tuple[PlannedTraining, ...]:
+    """The specs' trainings as `Study.planned` has them; of seeds that are added, those of the keys `added`."""
+    budgets: dict[TrainingConfig, set[int]] = {}
+    for spec in specs:
+        for plan in spec.trainings(spec.most_seeds):
+            later = plan.config.seed >= spec.first_seeds
+            if later and (context is None or training_key(plan.config, context) not in added):
+                continue
+            budgets.setdefault(plan.config, set()).update(plan.budgets)
+    return tuple(PlannedTraining(config, tuple(sorted(budgets[config]))) for config in sorted(budgets, key=repr))

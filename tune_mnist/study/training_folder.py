@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +74,7 @@ def diverged(rows: Iterable[dict[str, Any]]) -> bool:
 
 
 class TrainingFolder:
-    """One training's folder, trainings/KEY. Its writes, in order, are config, history, timings, state.
+    """One training's folder, named by its key. Its writes, in order, are config, history, timings, state.
 
     A history is written before the state that continues it, so a state always has its rows. Every file
     names or seals the key, so that one that strayed in from another training counts as damaged. Damaged
@@ -90,7 +92,7 @@ class TrainingFolder:
 
     def begin(self, config: TrainingConfig, context: Context, until: int | None = None) -> Progress:
         """Make the folder if need be and read where the training stands, or stood after epoch `until`."""
-        make_folder(self.folder)
+        self._make()
         if until is None:  # else another may be writing here
             remove_leftovers(self.folder)
         self.storage.begin_training(self.folder, until)
@@ -98,11 +100,12 @@ class TrainingFolder:
         return self.progress(with_state=True, until=until)
 
     def repair(self, config: TrainingConfig, context: Context) -> None:
-        """If the training was ever begun, write again what can be without training, and set damaged states aside."""
+        """If the training was ever begun, write again what can be without training.
+
+        Its states, which are large, are left alone: `progress` verifies one when it is about to be used.
+        """
         if self.folder.is_dir():
             self.describe(config, context)
-            for _ in self.states.intact(self._warn_and_set_aside):
-                pass
 
     def describe(self, config: TrainingConfig, context: Context) -> None:
         """Write what the training is, unless that is on disk already."""
@@ -165,7 +168,7 @@ class TrainingFolder:
 
     def fail(self, error: str, traceback: str) -> None:
         """Record that the training ended with an error: one line, and the traceback."""
-        make_folder(self.folder)
+        self._make()
         self._write("failure.json", {"error": error, "traceback": traceback})
         self.storage.keep([self.folder / "failure.json"])
 
@@ -185,6 +188,12 @@ class TrainingFolder:
         self.storage.keep_training(self.folder, rows, epochs, at_once=True)
         self.storage.keep(self.folder.glob("test-*.json"))
 
+    def scores(self) -> dict[int, dict[str, Any]]:
+        """The test scores that were taken, by the epochs after which they were."""
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        epochs = sorted(int(name[5:10]) for name in names if re.fullmatch(r"test-\d{5}\.json", name))
+        return {epoch: score for epoch in epochs if (score := self.score(epoch)) is not None}
+
     def record(self, config: TrainingConfig, epochs: int) -> TrainingRecord:
         """The training's record, `complete` meaning that it has at least `epochs` epochs."""
         progress = self.progress()
@@ -198,6 +207,12 @@ class TrainingFolder:
             status = "failed"
         error = failure["error"] if failure is not None and status == "failed" else None
         return TrainingRecord(self.key, config, status, tuple(progress.rows), tuple(progress.timings), error)
+
+    def _make(self) -> None:
+        """Make the folder, if need be, and the one above it; a study that is gone is not made anew."""
+        if not self.folder.is_dir():
+            make_folder(self.folder.parent)
+            make_folder(self.folder)
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         write_json(self.folder / name, {"training": self.key, **content})

@@ -25,10 +25,8 @@ def tables_of(study: Study) -> Tables:
     planned, context = study.planned(), study.context()
     scores: dict[Cell, Mapping[str, Any]] = {}
     for plan in planned:
-        folder = study.training(training_key(plan.config, context))
-        for epochs in plan.budgets:
-            if (score := folder.score(epochs)) is not None:
-                scores[plan.config, epochs] = score
+        known = study.training(training_key(plan.config, context)).scores()
+        scores |= {(plan.config, epochs): known[epochs] for epochs in plan.budgets if epochs in known}
     level = LEVEL
     for spec, rounds in study.rounds():
         seeds = rounds[-1].seeds if rounds else spec.first_seeds
@@ -75,8 +73,7 @@ def winners_to_score(study: Study, tables: Tables | None = None) -> list[Cell]:
 def test_set_uses(study: Study, tables: Tables) -> list[str]:
     """How often the test set was scored and for what, in words, counted in the study's files."""
     uses = []
-    scored = [path for path in sorted(study.folder.glob("trainings/*/test-*.json")) if path.is_file()]
-    networks = len(scored)
+    networks = sum(1 for path in study.folder.glob("trainings/**/test-*.json") if path.is_file())
     if tables.protocol == "report":
         uses.append(
             f"{len(tables.epochs):,} times to choose by, once after each epoch of each training (the protocol report "

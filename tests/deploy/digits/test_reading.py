@@ -33,6 +33,7 @@ def drawn(strokes: list[list[tuple[float, float]]], width: float = 20) -> Array:
     return ndimage.gaussian_filter(np.asarray(picture, np.float32) / np.float32(255), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", CHANGES)
 def test_what_is_beside_the_digit_does_not_matter(condition: str, trained: Trained) -> None:
     pictures, labels = zip(*photos(condition, COUNT, seed=11), strict=True)
@@ -41,6 +42,7 @@ def test_what_is_beside_the_digit_does_not_matter(condition: str, trained: Train
     assert right >= COUNT - 1, read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 5])
 def test_several_digits_are_read_in_order_each_with_its_place(count: int, trained: Trained) -> None:
     rng = np.random.default_rng(count)
@@ -71,6 +73,7 @@ def test_an_empty_page_has_no_digit(condition: str, trained: Trained) -> None:
     assert not any(digit.sure for digits in read_digits(pages, trained) for digit in digits)
 
 
+@pytest.mark.slow
 def test_most_letters_are_unsure_and_most_digits_sure(trained: Trained) -> None:
     def shown(letter: str) -> Array:
         picture = Image.new("L", (WIDTH, HEIGHT), 235)

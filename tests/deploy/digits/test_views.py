@@ -180,6 +180,7 @@ def test_bent_files_are_answered_or_told_in_one_line() -> None:
                 find_ink(levels)
 
 
+@pytest.mark.slow
 def test_digits_of_many_kinds_and_fonts_are_read_right() -> None:
     done = subprocess.run(
         [sys.executable, SCRIPT, "--digits", "100", "--per-font-digit", "1", "--json"], capture_output=True, text=True

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter as Count
 from typing import Any
 
 from ray import tune
-from ray._raylet import setproctitle  # type: ignore[attr-defined]
 from ray.tune.trainable.function_trainable import wrap_function
 from ray.util.metrics import Counter, Gauge
 
+from tune_mnist.running.chains import configs_of, current_group, plans_of
 from tune_mnist.running.starting import WORKER
-from tune_mnist.running.supervisor import Watch, configs_of, label_of
-from tune_mnist.spec.training import TrainingConfig, training_key, trainings_of
-from tune_mnist.study.look import SeenFolder
+from tune_mnist.running.supervisor import Watch, label_of
+from tune_mnist.running.titles import title
+from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.progress import RunState
+from tune_mnist.study.seen import SeenFolder
 
 REFRESH_SECONDS = 2.0  # Ray forgets a gauge that is not set again within its report interval, 10 seconds
 STATES = ("waiting", "running", "complete", "diverged", "failed")
@@ -42,6 +42,8 @@ class TrainingEvents(tune.Callback):
     def __init__(self) -> None:
         self.over: set[TrainingConfig] = set()
         """The trainings that have ended."""
+        self.begun: set[TrainingConfig] = set()
+        """The trainings that were started."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that never happens here
@@ -56,28 +58,38 @@ class TrainingEvents(tune.Callback):
         """A training ended."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for config in configs_of(trial):
-            if config not in self.over:
-                self.started(config)
+        self._start_group(trial, again=True)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "member" not in result:
             return
-        plan = trainings_of(trial.config)[result["member"]]
+        plan = plans_of(trial)[result["member"]]
         if plan.config not in self.over:
+            self._start(plan.config)
             self.epoch(plan.config, result)
             if result["epoch"] == plan.epochs or result["diverged"]:
                 self._end(plan.config, failed=False)
+                self._start_group(trial)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for config in configs_of(trial):
             self._end(config, failed=False)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for config in configs_of(trial):
+        for config in current_group(trial, self.over.__contains__):
             self._end(config, failed=True)
+
+    def _start_group(self, trial: Any, again: bool = False) -> None:
+        """Tell of the trainings that the trial is at as started, unless they were and are not `again`."""
+        for config in current_group(trial, self.over.__contains__):
+            self._start(config, again)
+
+    def _start(self, config: TrainingConfig, again: bool = False) -> None:
+        if config not in self.over and (again or config not in self.begun):
+            self.begun.add(config)
+            self.started(config)
 
     def _end(self, config: TrainingConfig, failed: bool) -> None:
         if config not in self.over:
@@ -99,7 +111,6 @@ class Monitor(TrainingEvents):
         self.counters = {name: Counter(name, text, tags) for name, (text, tags) in COUNTERS.items()}
         self.saved: dict[TrainingConfig, int] = {}
         """The last epoch that is in the study."""
-        self.diverged: set[TrainingConfig] = set()
         self.refreshed_at = -math.inf
 
     def started(self, config: TrainingConfig) -> None:
@@ -110,8 +121,6 @@ class Monitor(TrainingEvents):
         if row["epoch"] > self.saved.get(config, 0):
             self.saved[config] = row["epoch"]
             self.counters["tune_mnist_epochs"].inc(1, {"study": self.watch.study.name, "model": config.model})
-        if row["diverged"]:
-            self.diverged.add(config)
         self._set_training(config, row)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -124,7 +133,7 @@ class Monitor(TrainingEvents):
     def _refresh(self) -> None:
         self.refreshed_at = time.monotonic()
         state, tags = self.state, {"study": self.watch.study.name}
-        for kind, count in counts(state, self.diverged).items():
+        for kind, count in counts(state).items():
             self.gauges["tune_mnist_trainings"].set(count, tags | {"state": kind})
         self.gauges["tune_mnist_progress"].set(state.done_epochs / max(1, state.total_epochs), tags)
         self.gauges["tune_mnist_eta_seconds"].set(state.eta_seconds(), tags)
@@ -149,19 +158,19 @@ class Monitor(TrainingEvents):
         }
 
 
-def counts(state: RunState, diverged: set[TrainingConfig]) -> dict[str, int]:
-    """How many of the run's trainings are in each of `STATES`; a diverged one is not complete as well."""
-    trainings = Count("diverged" if config in diverged else how for config, how in state.ended.items())
-    trainings["running"] = len(state.running.keys() - state.ended.keys())
-    trainings["waiting"] = len(state.plans) - trainings.total()
-    return {kind: trainings[kind] for kind in STATES}
+def counts(state: RunState) -> dict[str, int]:
+    """How many of the run's trainings are in each of `STATES`."""
+    running = sum(config not in state.ended for config in state.running)
+    waiting = len(state.plans) - len(state.ended) - running
+    return {kind: state.counts[kind] for kind in STATES} | {"waiting": waiting, "running": running}
 
 
 def titled(trainable: Any) -> type[tune.Trainable]:
     """A function trainable as a class whose workers' process titles tell what they train.
 
     A worker's process title is its current training's label: that is its name on the dashboard's cluster page,
-    in Ray's own per-process metrics, and in top. Tune reuses a worker for many trainings and Ray asks an actor
+    in Ray's own per-process metrics, and in top (see `titles`).
+    Tune reuses a worker for many trainings and Ray asks an actor
     for its name but once: on the dashboard's actors page it is the first one's.
     """
 
@@ -170,7 +179,7 @@ def titled(trainable: Any) -> type[tune.Trainable]:
             return f"from {label_of(self)} on"
 
         def step(self) -> Any:
-            setproctitle(f"ray::{label_of(self)}")  # until the epoch's end, when Ray sets its own
+            title.set()
             return super().step()
 
     Training.__qualname__ = WORKER

@@ -8,9 +8,10 @@ import numpy as np
 
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.jit import compiled
-from tune_mnist.training.steps.base import BETA1, BETA2, EPS, learning_rate
+from tune_mnist.training.steps.base import BETA1, BETA2, learning_rate
 from tune_mnist.training.steps.network import Network
 from tune_mnist.training.steps.products import Floats
+from tune_mnist.training.steps.registers import adam
 
 
 class Rate(NamedTuple):
@@ -34,13 +35,19 @@ def make_rates(config: TrainingConfig, steps: range, steps_per_epoch: int, dtype
 
 
 @compiled
-def adamw(network: Network, place: int, gradient: Floats, rate: Rate) -> None:
-    """Update the parameters from `place` on by their gradient (parameters,)."""
-    end, number = place + len(gradient), network.flat.dtype.type
-    flat, means, squares = network.flat[place:end], network.means[place:end], network.squares[place:end]
-    beta1, beta2, eps = number(BETA1), number(BETA2), number(EPS)
-    rest1, rest2 = number(1 - BETA1), number(1 - BETA2)
-    for i in range(len(gradient)):
-        means[i] = means[i] * beta1 + gradient[i] * rest1
-        squares[i] = squares[i] * beta2 + gradient[i] * gradient[i] * rest2
-        flat[i] = flat[i] * rate.kept - rate.lr * means[i] / (np.sqrt(squares[i]) * rate.root + eps)
+def may_rest(rate: Rate) -> bool:
+    """Whether parameters whose gradient and first moment are 0 stay what they are."""
+    return rate.kept == 1 and rate.lr - rate.lr == 0
+
+
+@compiled
+def adamw(network: Network, place: int, gradient: Floats, rate: Rate) -> bool:
+    """Update the parameters from `place` on by their gradient (parameters,); return whether they are finite after."""
+    flat, none = network.flat, np.empty(0, np.int32)
+    return move(
+        flat, network.means, network.squares, place, len(gradient), gradient, none, none, flat.dtype.type(0),
+        rate.lr, rate.root, rate.kept, may_rest(rate),
+    )
+
+
+move, move_packed = adam(packed=False), adam(packed=True)

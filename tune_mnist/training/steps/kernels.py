@@ -19,9 +19,19 @@ from numpy.typing import NDArray
 from tune_mnist.training.batches import Lot, Rows
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.jit import compiled
-from tune_mnist.training.steps.adamw import Rate, adamw
+from tune_mnist.training.steps.adamw import Rate, adamw, may_rest, move, move_packed
+from tune_mnist.training.steps.alive import all_finite, list_alive, pack
 from tune_mnist.training.steps.network import Network, Workspace, delta_of, parameters_of, units_of, workspace
-from tune_mnist.training.steps.products import Floats, add_sparse, matrix, multiply, repeat, sum_rows, transpose
+from tune_mnist.training.steps.products import (
+    Floats,
+    Numbers,
+    add_sparse,
+    matrix,
+    multiply,
+    repeat,
+    sum_rows,
+    transpose,
+)
 from tune_mnist.training.steps.registers import LANES
 
 
@@ -38,7 +48,8 @@ class Plan(NamedTuple):
 
 @compiled
 def first_layer(
-    network: Network, by_picture: Rows | None, dense: Floats | None, first: int, sums: Floats, out: Floats
+    network: Network, by_picture: Rows | None, dense: Floats | None, first: int, sums: Floats, every: Numbers,
+    out: Floats,
 ) -> None:
     """Write to `out` (count, width) the first layer's values, before its ReLU, of pictures from number `first` on."""
     parameters = parameters_of(network, 0)
@@ -50,28 +61,43 @@ def first_layer(
             add_sparse(out[r], weights, by_picture.columns, by_picture.values, begin, end)
     if dense is not None:
         repeat(out, biases)
-        multiply(out, dense[first:first + len(out)], weights)
+        multiply(out, dense[first:first + len(out)], weights, every, every, len(weights))
+
+
+@compiled
+def first_values(network: Network, by_picture: Rows, first: int, count: int) -> Floats:
+    """The first layer's values (count, width), before its ReLU, of pictures from number `first` on."""
+    out, sums = np.empty((count, network.sizes[1]), network.flat.dtype), np.empty(network.sizes[1], network.flat.dtype)
+    sum_rows(sums, parameters_of(network, 0)[:-1])
+    first_layer(network, by_picture, None, first, sums, np.empty(0, np.int32), out)
+    return out
 
 
 @compiled
 def forward(
     network: Network, by_picture: Rows | None, dense: Floats | None, first: int, count: int, masks: Floats | None,
-    space: Workspace,
-) -> Floats:
-    """Fill in `space.units` for `count` pictures from number `first` on; return the last layer's (count, width)."""
-    out = units_of(space.units, network, 1, count)
-    first_layer(network, by_picture, dense, first, space.sums, out)
+    may_skip: bool, space: Workspace,
+) -> tuple[Floats, bool]:
+    """Fill in `space.units` for `count` pictures from number `first` on, and which are alive.
+
+    Returns the last layer's values (count, width), and whether all hidden units' are finite.
+    """
+    out, finite = units_of(space.units, network, 1, count), True
+    first_layer(network, by_picture, dense, first, space.sums, space.every, out)
     for layer in range(1, len(network.sizes) - 1):
         hidden, zero = out.reshape(-1), out.dtype.type(0)
         for i in range(len(hidden)):
             hidden[i] = zero if hidden[i] < zero else hidden[i]  # NaN stays
         if masks is not None:
             out *= units_of(masks, network, layer, count)
+        alive = space.alive[layer]
+        space.counts[layer], finite_here = list_alive(out, may_skip, space.magnitudes, alive)
+        finite &= finite_here
         inputs, out = out, units_of(space.units, network, layer + 1, count)
         parameters = parameters_of(network, layer)
         repeat(out, parameters[-1])
-        multiply(out, inputs, parameters[:-1])
-    return out
+        multiply(out, inputs, parameters[:-1], space.every, alive, space.counts[layer])
+    return out, finite
 
 
 @compiled
@@ -115,23 +141,27 @@ def output_gradient(logits: Floats, targets: Floats, probabilities: bool, delta:
 
 @compiled
 def input_gradient(
-    network: Network, layer: int, inputs: Floats, masks: Floats | None, delta: Floats, space: Workspace, out: Floats
+    network: Network, layer: int, inputs: Floats, rows: Numbers, n_rows: int, masks: Floats | None, delta: Floats,
+    columns: Numbers, n_columns: int, space: Workspace, out: Floats,
 ) -> None:
     """Write to `out` the loss's gradient by a layer's `inputs` (count, n_in) before their ReLU and dropout.
 
-    `delta` (count, n_out) is the gradient by its outputs. The transpose is made, 16 rows at a time: then all reads are
-    along rows.
+    `delta` (count, n_out) is the gradient by its outputs. Only the inputs in `rows` and outputs in `columns` are not 0
+    for all pictures. The transpose is made, 16 rows at a time: then all reads are along rows.
     """
     count, n_out = delta.shape
     weights, padded = parameters_of(network, layer)[:-1], (count + LANES - 1) // LANES * LANES
     turned, strip = matrix(space.turned, n_out, padded), matrix(space.strip, LANES, padded)
-    transpose(turned, delta)
-    for i in range(0, len(weights), LANES):
-        strip[:] = 0
-        multiply(strip, weights[i:i + LANES], turned)
+    transpose(turned, delta, columns, n_columns)
+    out[:] = 0
+    for i in range(0, n_rows, LANES):
+        some = min(LANES, n_rows - i)
+        here = strip[:fours(some)]
+        here[:] = 0
+        multiply(here, weights, turned, rows[i:], columns, n_columns)
         for r in range(count):
-            for q in range(LANES):
-                out[r, i + q] = strip[q, r]
+            for q in range(some):
+                out[r, rows[i + q]] = strip[q, r]
     gradient, values, zero = out.reshape(-1), inputs.reshape(-1), out.dtype.type(0)
     for i in range(len(gradient)):
         gradient[i] = zero if values[i] <= zero else gradient[i]
@@ -140,53 +170,125 @@ def input_gradient(
 
 
 @compiled
-def update_dense(network: Network, layer: int, inputs: Floats, delta: Floats, space: Workspace, rate: Rate) -> None:
-    """AdamW on a layer's weights and biases, of inputs (count, n_in) and their gradient `delta` (count, n_out)."""
+def fours(rows: int) -> int:
+    """The number of rows filled up to a multiple of 4, as products are fast with."""
+    return (rows + 3) // 4 * 4
+
+
+@compiled
+def update_dense(
+    network: Network, layer: int, inputs: Floats, rows: Numbers, n_rows: int, delta: Floats, columns: Numbers,
+    n_columns: int, space: Workspace, rate: Rate,
+) -> bool:
+    """AdamW on a layer's weights and biases, of inputs (count, n_in) and their gradient `delta` (count, n_out).
+
+    Only the inputs in `rows` and outputs in `columns` are not 0 for all pictures. Returns whether all are finite after.
+    """
     count, n_in = inputs.shape
-    n_out, place = delta.shape[1], network.places[layer]
-    packed, gradient = matrix(space.turned, count, LANES), space.strip[:LANES * n_out]
-    strip, turned = matrix(gradient, LANES, n_out), packed.T
-    for i in range(0, n_in, LANES):
+    n_out, place, zero, rests = delta.shape[1], network.places[layer], delta.dtype.type(0), may_rest(rate)
+    flat, means, squares = network.flat, network.means, network.squares
+    packs = packing_pays(n_columns, n_out, count)
+    factors = pack(delta, columns, n_columns, space.packed, space.starts, space.lanes) if packs else delta
+    side_by_side, strip = matrix(space.turned, count, LANES), matrix(space.strip, LANES, factors.shape[1])
+    finite, row = True, 0
+    for i in range(0, n_rows, LANES):
+        some = min(LANES, n_rows - i)
+        here = strip[:fours(some)]
         for r in range(count):  # side by side, as rows far apart would push each other out of the caches
-            for q in range(LANES):
-                packed[r, q] = inputs[r, i + q]
-        strip[:] = 0
-        multiply(strip, turned, delta)
-        adamw(network, place + i * n_out, gradient, rate)
-    sum_rows(gradient[:n_out], delta)
-    adamw(network, place + n_in * n_out, gradient[:n_out], rate)
+            for q in range(some):
+                side_by_side[r, q] = inputs[r, rows[i + q]]
+            for q in range(some, len(here)):
+                side_by_side[r, q] = zero
+        here[:] = 0
+        multiply(here, side_by_side.T, factors, space.every, space.every, count)
+        for q in range(some):
+            while row < rows[i + q]:
+                finite &= move_packed(
+                    flat, means, squares, place + row * n_out, n_out, strip[0], space.none, space.none, zero,
+                    rate.lr, rate.root, rate.kept, rests,
+                )
+                row += 1
+            if packs:
+                finite &= move_packed(
+                    flat, means, squares, place + row * n_out, n_out, strip[q], space.starts, space.lanes, zero,
+                    rate.lr, rate.root, rate.kept, rests,
+                )
+            else:
+                finite &= move(
+                    flat, means, squares, place + row * n_out, n_out, strip[q], space.starts, space.lanes, zero,
+                    rate.lr, rate.root, rate.kept, rests,
+                )
+            row += 1
+    while row < n_in:
+        finite &= move_packed(
+            flat, means, squares, place + row * n_out, n_out, strip[0], space.none, space.none, zero,
+            rate.lr, rate.root, rate.kept, rests,
+        )
+        row += 1
+    background = space.background[:n_out]
+    sum_rows(background, delta)
+    return finite & adamw(network, place + n_in * n_out, background, rate)
+
+
+@compiled
+def packing_pays(n_columns: int, width: int, count: int) -> bool:
+    """Whether it is faster to leave out of a gradient's `width` columns all but `n_columns`, for `count` pictures."""
+    return n_columns <= 0.75 * width
 
 
 @compiled
 def update_sparse(
-    network: Network, by_pixel: Rows, offsets: NDArray[np.int32], delta: Floats, space: Workspace, rate: Rate
+    network: Network, by_pixel: Rows, offsets: NDArray[np.int32], delta: Floats, columns: Numbers, n_columns: int,
+    space: Workspace, rate: Rate,
 ) -> None:
     """AdamW on the first layer, of sparse pictures; `space.sums` becomes the sum of its new weights' rows."""
-    weights, sums, width = parameters_of(network, 0)[:-1], space.sums, delta.shape[1]
-    background, gradient = space.background, space.strip[:width]
+    weights, sums, n_out, zero = parameters_of(network, 0)[:-1], space.sums, delta.shape[1], delta.dtype.type(0)
+    flat, means, squares, rests = network.flat, network.means, network.squares, may_rest(rate)
     pictures, heights = by_pixel.columns, by_pixel.values
-    sum_rows(background, delta)
+    packs = packing_pays(n_columns, n_out, len(delta))
+    factors = pack(delta, columns, n_columns, space.packed, space.starts, space.lanes) if packs else delta
+    background, gradient = space.background[:factors.shape[1]], space.strip[:factors.shape[1]]
+    sum_rows(background, factors)
     sums[:] = 0
     for pixel in range(len(weights)):
-        for j in range(width):
+        begin, end = offsets[pixel], offsets[pixel + 1]
+        for j in range(len(gradient)):
             gradient[j] = -background[j]
-        add_sparse(gradient, delta, pictures, heights, offsets[pixel], offsets[pixel + 1])
-        adamw(network, pixel * width, gradient, rate)
-        for j in range(width):
+        add_sparse(gradient, factors, pictures, heights, begin, end)
+        if packs:
+            rest = zero if end > begin else -zero
+            move_packed(
+                flat, means, squares, pixel * n_out, n_out, gradient, space.starts, space.lanes, rest,
+                rate.lr, rate.root, rate.kept, rests,
+            )
+        else:
+            move(
+                flat, means, squares, pixel * n_out, n_out, gradient, space.starts, space.lanes, zero,
+                rate.lr, rate.root, rate.kept, rests,
+            )
+        for j in range(n_out):
             sums[j] += weights[pixel, j]
-    adamw(network, len(weights) * width, background, rate)
+    biases = len(weights) * n_out
+    if packs:
+        move_packed(
+            flat, means, squares, biases, n_out, background, space.starts, space.lanes, zero,
+            rate.lr, rate.root, rate.kept, rests,
+        )
+    else:
+        adamw(network, biases, background, rate)
 
 
 @compiled
 def update_first(
     network: Network, by_pixel: Rows | None, dense: Floats | None, step: int, first: int, delta: Floats,
-    space: Workspace, rate: Rate,
+    columns: Numbers, n_columns: int, space: Workspace, rate: Rate,
 ) -> None:
     """AdamW on the first layer, of the pictures of batch number `step`, which begin at number `first`."""
     if by_pixel is not None:
-        update_sparse(network, by_pixel, by_pixel.offsets[step], delta, space, rate)
+        update_sparse(network, by_pixel, by_pixel.offsets[step], delta, columns, n_columns, space, rate)
     if dense is not None:
-        update_dense(network, 0, dense[first:first + len(delta)], delta, space, rate)
+        inputs = dense[first:first + len(delta)]
+        update_dense(network, 0, inputs, space.every, inputs.shape[1], delta, columns, n_columns, space, rate)
 
 
 @compiled
@@ -198,16 +300,20 @@ def train(
 
     Args:
         average: the parameters' moving average, which moves on; or None.
-        masks: for one batch, what dropout multiplies each hidden layer's values by, layer after layer; or None.
+        masks: what dropout multiplies each hidden layer's values by, batch after batch and layer after layer; or None.
         targets: the probabilities (pictures, 10) to be trained towards.
         logits: (pictures, 10), written to.
     """
     space, last = workspace(network, plan.batch_size), len(network.sizes) - 1
+    gradient_columns, every = space.alive[last], space.every
+    sound, hidden_units = all_finite(network.flat[network.places[1]:]), network.sizes[1:last].sum()
     for step in range(begin, end):
         first = step * plan.batch_size
         count = min(plan.batch_size, lot.pictures - first)
         rate = Rate(plan.rates.lr[step], plan.rates.root[step], plan.rates.kept[step])
-        values = forward(network, lot.by_picture, lot.dense, first, count, masks, space)
+        masks_here = None if masks is None else masks[(step - begin) * plan.batch_size * hidden_units:]
+        values, finite = forward(network, lot.by_picture, lot.dense, first, count, masks_here, sound, space)
+        sound &= finite
         for r in range(count):
             for k in range(CLASSES):
                 logits[first + r, k] = values[r, k]
@@ -215,10 +321,22 @@ def train(
         output_gradient(values, targets[first:first + count], plan.softmax, delta)
         for layer in range(last - 1, 0, -1):
             inputs, before = units_of(space.units, network, layer, count), delta_of(space, network, layer, count)
-            input_gradient(network, layer, inputs, masks, delta, space, before)
-            update_dense(network, layer, inputs, delta, space, rate)
+            n_columns, finite = list_alive(delta, sound, space.magnitudes, gradient_columns)
+            sound &= finite
+            rows, n_rows = space.alive[layer], space.counts[layer]
+            if not sound:
+                rows, n_rows = every, inputs.shape[1]
+            input_gradient(
+                network, layer, inputs, rows, n_rows, masks_here, delta, gradient_columns, n_columns, space, before
+            )
+            sound &= update_dense(
+                network, layer, inputs, rows, n_rows, delta, gradient_columns, n_columns, space, rate
+            )
             delta = before
-        update_first(network, lot.by_pixel, lot.dense, step, first, delta, space, rate)
+        n_columns, finite = list_alive(delta, True, space.magnitudes, gradient_columns)
+        update_first(
+            network, lot.by_pixel, lot.dense, step, first, delta, gradient_columns, n_columns, space, rate
+        )
         if average is not None:
             for i in range(len(average)):
                 average[i] += plan.average_share * (network.flat[i] - average[i])
@@ -228,10 +346,10 @@ def train(
 def outputs(network: Network, lot: Lot, batch_size: int) -> Floats:
     """The last layer's values (pictures, 10) of the lot, without dropout, a batch at a time."""
     logits = np.empty((lot.pictures, CLASSES), network.flat.dtype)
-    space = workspace(network, batch_size)
+    space, sound = workspace(network, batch_size), all_finite(network.flat[network.places[1]:])
     for first in range(0, lot.pictures, batch_size):
         count = min(batch_size, lot.pictures - first)
-        values = forward(network, lot.by_picture, lot.dense, first, count, None, space)
+        values, _ = forward(network, lot.by_picture, lot.dense, first, count, None, sound, space)
         for r in range(count):
             for k in range(CLASSES):
                 logits[first + r, k] = values[r, k]

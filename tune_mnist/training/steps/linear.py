@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +16,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.training.batches import Lot, Pictures, as_tensor, epoch_lots, epoch_order, evaluation_lot, generator
+from tune_mnist.training.batches import (
+    Lot,
+    Pictures,
+    as_tensor,
+    epoch_lots,
+    epoch_order,
+    evaluation_lot,
+    generator,
+    sparse_rows,
+)
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.models import FullyConnected
 from tune_mnist.training.steps import kernels
 from tune_mnist.training.steps.adamw import make_rates
 from tune_mnist.training.steps.base import CheckpointedSteps
+from tune_mnist.training.steps.dormant import Core, core_of, put_back
 from tune_mnist.training.steps.network import Network
 from tune_mnist.training.steps.registers import LANES
 
@@ -57,6 +68,9 @@ class Record(NamedTuple):
     targets: Tensor
     logits: Tensor
     done: int
+    dropout: torch.Generator
+    core: Core | None
+    """What is trained in place of the whole network, until the epoch's end."""
 
 
 class LinearSteps(CheckpointedSteps):
@@ -81,24 +95,40 @@ class LinearSteps(CheckpointedSteps):
 
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
         order = self.order(epoch)
-        record = self.begin(epoch, order)
+        record = self.begin(epoch, order, whole=after_step is not None)
         for lot in self.lots(epoch, order):
             self.advance(epoch, lot, record, after_step)
-        self.middle = None
-        return self.loss(record)
+        return self.end(record)
 
     def order(self, epoch: int) -> Tensor:
         """The epoch's order of the training pictures, int64 (n,)."""
         return epoch_order(len(self.labels), self.config.seed, epoch)
 
-    def begin(self, epoch: int, order: Tensor) -> Record:
-        """Begin an epoch in this `order`, or go on from its middle."""
+    def begin(self, epoch: int, order: Tensor, *, whole: bool = False) -> Record:
+        """Begin an epoch in this `order`, or go on from its middle; with `whole`, its state can be taken meanwhile."""
         labels = self.labels[order]
         smoothing = self.config.label_smoothing
         targets = F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
         logits = torch.empty(len(labels), CLASSES, dtype=self.dtype)
-        done = self._begin(generator(self.config.seed, epoch, "dropout").initial_seed(), logits)
-        return Record(labels, targets, logits, done)
+        dropout, done = generator(self.config.seed, epoch, "dropout"), 0
+        if self.middle is not None:
+            logits[: len(self.middle["record"])] = self.middle["record"]
+            dropout.set_state(self.middle["generator"])
+            done = int(self.middle["steps"])
+        return Record(labels, targets, logits, done, dropout, None if whole or done else self._core())
+
+    @functools.cached_property
+    def _lit(self) -> NDArray[np.bool_]:
+        """Which pixels (784,) are not background in some training picture."""
+        return self.train.pixels.any(0)
+
+    def _core(self) -> Core | None:
+        """What has to be trained of the network, if that is clearly less than all of it."""
+        config, pictures = self.config, self.train.nonzero
+        still = not (config.weight_decay or config.ema_decay) and math.isfinite(10 * self.flat.numpy().dtype.type(config.lr))
+        if len(self.sizes) < 3 or not still or config.augments or pictures is None:
+            return None
+        return core_of(self._network(), sparse_rows(pictures, self.dtype))
 
     def lots(self, epoch: int, order: Tensor) -> Iterator[Lot]:
         """The epoch's batches in this `order`, made as they are taken."""
@@ -117,31 +147,41 @@ class LinearSteps(CheckpointedSteps):
         pictures = slice(lot.first, lot.first + lot.pictures)
         targets, logits = record.targets[pictures].numpy(), record.logits[pictures].numpy()
         average = None if self.average is None else self.average.numpy()
-        one_by_one = self.config.dropout or after_step is not None
-        stride = 1 if one_by_one else steps
+        network = self._network() if record.core is None else record.core.network
+        stride = steps if after_step is None else 1
         for begin in range(max(0, record.done - steps_before), steps, stride):
             end = min(steps, begin + stride)
-            masks = self._masks(min(batch_size, lot.pictures - begin * batch_size)) if self.config.dropout else None
-            kernels.train(self._network(), average, plan, lot, masks, targets, logits, begin, end)
+            masks = self._masks(record, range(begin, end), lot.pictures) if self.config.dropout else None
+            kernels.train(network, average, plan, lot, masks, targets, logits, begin, end)
             if after_step is not None:
-                self._note(steps_before + end, record.logits[: lot.first + end * batch_size])
+                self.middle = {
+                    "steps": steps_before + end, "record": record.logits[: lot.first + end * batch_size],
+                    "generator": record.dropout.get_state(),
+                }
                 after_step(steps_before + end)
 
-    def _masks(self, pictures: int) -> NDArray[np.floating[Any]]:
-        """What dropout multiplies the hidden layers' values of one batch by, as the kernels take it."""
-        kept = 1 - self.config.dropout
+    def _masks(self, record: Record, steps: range, pictures: int) -> NDArray[np.floating[Any]]:
+        """What dropout multiplies the hidden layers' values of batches of a lot of `pictures` by, as the kernels take it."""
+        kept, size = 1 - self.config.dropout, self.config.batch_size
         masks = []
-        for size, padded in zip(self.model.sizes[1:-1], self.sizes[1:-1], strict=True):
-            mask = torch.empty(pictures, size, dtype=self.dtype).bernoulli_(kept).div_(kept)
-            masks.append(F.pad(mask, (0, padded - size)).flatten())
-        return torch.cat(masks).numpy() if masks else np.empty(0, self.flat.numpy().dtype)
+        for step in steps:
+            count = min(size, pictures - step * size)
+            for layer, (width, padded) in enumerate(zip(self.model.sizes[1:-1], self.sizes[1:-1], strict=True)):
+                mask = torch.empty(count, width, dtype=self.dtype).bernoulli_(kept, generator=record.dropout).div_(kept)
+                whole = F.pad(mask, (0, padded - width)).numpy()
+                masks.append(record.core.of_units(whole) if layer == 0 and record.core is not None else whole)
+        return np.concatenate([mask.reshape(-1) for mask in masks]) if masks else np.empty(0, self.flat.numpy().dtype)
 
     def _network(self, flat: Tensor | None = None) -> Network:
         arrays = (self.flat if flat is None else flat, self.means, self.squares)
         return Network(np.array(self.sizes), self.places, *(array.numpy() for array in arrays))
 
-    def loss(self, record: Record) -> float:
-        """The mean loss over a finished epoch's pictures, each at its own step."""
+    def end(self, record: Record) -> float:
+        """End an epoch; return the mean loss over its pictures, each at its own step."""
+        self.middle = None
+        if record.core is not None:
+            steps = math.ceil(len(record.labels) / self.config.batch_size)
+            put_back(record.core, self._network(), steps, self._lit)
         scores = record.logits.softmax(1) if self.config.head == "softmax" else record.logits
         return float(F.cross_entropy(scores, record.labels, label_smoothing=self.config.label_smoothing))
 

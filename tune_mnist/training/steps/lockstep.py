@@ -21,11 +21,8 @@ from tune_mnist.training.steps.linear import LinearSteps
 
 
 def common_batches(config: TrainingConfig) -> TrainingConfig | None:
-    """What trainings that can share batches have in common: the config but for its lr. None if it shares with none.
-
-    Dropout draws from torch's global generator, which trainings in turn would take from each other.
-    """
-    shares = issubclass(MODELS[config.model], FullyConnected) and not (config.dropout or config.augments)
+    """What trainings that can share batches have in common: the config but for its lr. None if it shares with none."""
+    shares = issubclass(MODELS[config.model], FullyConnected) and not config.augments
     return dataclasses.replace(config, lr=1.0) if shares else None
 
 
@@ -43,7 +40,7 @@ class Lockstep(Pack):
         for lot in trainings[0].lots(epoch, order):  # each training's weights stay in the caches for a lot
             for steps, record in zip(trainings, records, strict=True):
                 steps.advance(epoch, lot, record)
-        return [steps.loss(record) for steps, record in zip(trainings, records, strict=True)]
+        return [steps.end(record) for steps, record in zip(trainings, records, strict=True)]
 
     def outputs(self, pictures: Pictures, members: Sequence[int]) -> Tensor:
         return torch.stack([self.steps[k].outputs(pictures) for k in members])

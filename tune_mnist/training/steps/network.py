@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_mnist.training.jit import compiled
-from tune_mnist.training.steps.products import Floats, aligned, matrix, sum_rows
+from tune_mnist.training.steps.products import Floats, Numbers, aligned, matrix, sum_rows
 from tune_mnist.training.steps.registers import LANES
 
 
@@ -35,28 +35,55 @@ class Workspace(NamedTuple):
     """Every layer's values (pictures, width) after ReLU and dropout, layer after layer, the input left out."""
     deltas: Floats
     """The loss's gradient by a layer's values, and by those of the layer before it: (2, batch * widest)."""
+    packed: Floats
+    """Of such a gradient the columns that are not all 0, side by side."""
     turned: Floats
     """A batch's inputs or gradient, rearranged so that products read along rows."""
     strip: Floats
     """16 rows of a gradient."""
     background: Floats
-    """The gradient of the first layer's biases (width,)."""
+    """The gradient of a layer's biases (width,)."""
     sums: Floats
     """The sum of the rows of the first layer's weights (width,), kept up to date."""
+    magnitudes: Floats
+    """Of each unit of a layer (widest,) the sum of its values' magnitudes."""
+    alive: Numbers
+    """(layers + 1, widest): of each layer's inputs the numbers of those that are not 0 for every picture of a batch.
+
+    The last row is the same of a gradient by a layer's values.
+    """
+    counts: NDArray[np.int64]
+    """How many these are (layers + 1,)."""
+    every: Numbers
+    """The numbers 0, 1, 2, … of all rows, columns and pictures that there may be."""
+    none: Numbers
+    """As many zeros (widest / 16,)."""
+    starts: Numbers
+    """Of each 16 units of a layer (widest / 16,) how many packed columns are before them."""
+    lanes: Numbers
+    """Of each 16 units of a layer (widest / 16,) a bit for each whether its column is packed."""
 
 
 @compiled
 def workspace(network: Network, batch: int) -> Workspace:
     """Buffers for batches of up to `batch` pictures."""
-    widths, number = network.sizes[1:], network.flat.dtype
+    widths, number, layers = network.sizes[1:], network.flat.dtype, len(network.sizes) - 1
     widest, padded = widths.max(), (batch + LANES - 1) // LANES * LANES
     space = Workspace(
         units=aligned(batch * widths.sum(), number),
         deltas=aligned(2 * batch * widest, number).reshape(2, batch * widest),
+        packed=aligned(batch * widest, number),
         turned=aligned(widest * padded, number),
         strip=aligned(LANES * max(widest, padded), number),
-        background=aligned(widths[0], number),
+        background=aligned(widest, number),
         sums=aligned(widths[0], number),
+        magnitudes=aligned(widest, number),
+        alive=np.zeros((layers + 1, widest), np.int32),
+        counts=np.zeros(layers + 1, np.int64),
+        every=np.arange(max(network.sizes.max(), padded)).astype(np.int32),
+        none=np.zeros(widest // LANES, np.int32),
+        starts=np.zeros(widest // LANES, np.int32),
+        lanes=np.zeros(widest // LANES, np.int32),
     )
     sum_rows(space.sums, parameters_of(network, 0)[:-1])
     return space

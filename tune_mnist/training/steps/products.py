@@ -11,10 +11,11 @@ from tune_mnist.training.jit import compiled
 from tune_mnist.training.steps.registers import LANES, LONG, WIDE, sparse_row, tile
 
 Floats = NDArray[np.floating[Any]]
+Numbers = NDArray[np.int32]
 CACHE_LINE = 64  # bytes
 
 _four_wide, _one_wide, _four_narrow, _one_narrow = tile(4, WIDE), tile(1, WIDE), tile(4, LANES), tile(1, LANES)
-_add_long, _add_narrow = sparse_row(LONG), sparse_row(LANES)
+_add_long, _add_half, _add_quarter, _add_narrow = (sparse_row(columns) for columns in (LONG, LONG // 2, 32, LANES))
 
 
 @compiled
@@ -31,8 +32,14 @@ def matrix(numbers: Floats, rows: int, columns: int) -> Floats:
 
 
 @compiled
-def multiply(out: Floats, left: Floats, right: Floats) -> None:
-    """Add left (rows, depth) times right (depth, columns) to `out` (rows, columns)."""
+def multiply(
+    out: Floats, left: Floats, right: Floats, left_rows: Numbers, terms: Numbers, count: int
+) -> None:
+    """Add to `out` (rows, columns) the product of rows of left (…, depth) and right (depth, columns).
+
+    Of `out`, row r is that of left's row `left_rows[r]`; of the product, only the first `count` of `terms` are taken:
+    left's columns and right's rows of these numbers, the others being 0 on one side and finite on the other.
+    """
     rows, columns = out.shape
     j = 0
     while j < columns:
@@ -41,13 +48,13 @@ def multiply(out: Floats, left: Floats, right: Floats) -> None:
         while r < rows:
             four = rows - r >= 4
             if wide and four:
-                _four_wide(out, left, right, r, j)
+                _four_wide(out, left, right, left_rows, terms, count, r, j)
             elif wide:
-                _one_wide(out, left, right, r, j)
+                _one_wide(out, left, right, left_rows, terms, count, r, j)
             elif four:
-                _four_narrow(out, left, right, r, j)
+                _four_narrow(out, left, right, left_rows, terms, count, r, j)
             else:
-                _one_narrow(out, left, right, r, j)
+                _one_narrow(out, left, right, left_rows, terms, count, r, j)
             r += 4 if four else 1
         j += WIDE if wide else LANES
 
@@ -60,6 +67,12 @@ def add_sparse(out: Floats, matrix: Floats, numbers: NDArray[np.int32], factors:
         if width - j >= LONG:
             _add_long(out, matrix, numbers, factors, begin, end, j)
             j += LONG
+        elif width - j >= LONG // 2:
+            _add_half(out, matrix, numbers, factors, begin, end, j)
+            j += LONG // 2
+        elif width - j >= 32:
+            _add_quarter(out, matrix, numbers, factors, begin, end, j)
+            j += 32
         else:
             _add_narrow(out, matrix, numbers, factors, begin, end, j)
             j += LANES
@@ -83,11 +96,11 @@ def sum_rows(out: Floats, matrix: Floats) -> None:
 
 
 @compiled
-def transpose(out: Floats, matrix: Floats) -> None:
-    """Write the transpose of a matrix (rows, columns), filled up with 0, to `out` (columns, width)."""
-    rows, columns = matrix.shape
-    out[:] = 0
-    for j in range(0, columns, LANES):
+def transpose(out: Floats, matrix: Floats, columns: Numbers, count: int) -> None:
+    """Write the first `count` of a matrix's `columns` (rows, …), filled up with 0, to the same rows of `out` (…, width)."""
+    rows = len(matrix)
+    for c in range(count):
+        j = columns[c]
         for r in range(rows):
-            for q in range(LANES):
-                out[j + q, r] = matrix[r, j + q]
+            out[j, r] = matrix[r, j]
+        out[j, rows:] = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from support.buckets import BUCKET
 from support.faults import Fault, FaultyServer, Refusal
 from tune_mnist.spec.errors import UserError
 from tune_mnist.study.storage.bucket import objects as module
-from tune_mnist.study.storage.bucket.access import check_access
 from tune_mnist.study.storage.bucket.objects import Bucket
 from tune_mnist.study.storage.bucket.problems import BucketError, NoAnswerError, NotThereError
 
@@ -108,31 +106,13 @@ def test_what_the_store_refuses_is_one_line_whatever_was_asked(
         assert raised.value.status == 2 and "\n" not in str(raised.value)
 
 
-def test_keys_that_may_not_write_are_told_what_is_needed(uri: str, faults: FaultyServer) -> None:
-    faults.rule = lambda seen: Refusal(403, "AccessDenied") if seen.method == "PUT" else None
-    told = rf"^not allowed to write {uri}: needs GetObject, PutObject, DeleteObject, ListBucket$"
-    with pytest.raises(BucketError, match=told):
-        check_access(Bucket(uri))
-
-
-def test_a_store_that_ignores_conditions_is_refused(uri: str, faults: FaultyServer) -> None:
-    faults.rule = lambda seen: "unconditional"
-    with pytest.raises(BucketError, match="^this store ignores If-None-Match: two runs could mix: use a store that"):
-        check_access(Bucket(uri))
-    assert Bucket(uri).list() == []
-
-
-@pytest.mark.parametrize("off_seconds", [86400, -86400, 10])
-def test_a_clock_that_is_a_day_off_is_told(uri: str, monkeypatch: pytest.MonkeyPatch, off_seconds: int) -> None:
-    now = time.time()
-    monkeypatch.setattr("tune_mnist.study.storage.bucket.access.time.time", lambda: now + off_seconds)
-    if off_seconds == 10:
-        assert abs(check_access(Bucket(uri)) - 10) < 5
-    else:
-        side = "ahead of" if off_seconds > 0 else "behind"
-        told = rf"^this machine's clock is 14\d\d min {side} the store's: set it \(by NTP\), then run the same command"
-        with pytest.raises(BucketError, match=told):
-            check_access(Bucket(uri))
+def test_a_store_that_hangs_is_asked_again(uri: str, faults: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_mnist.study.storage.bucket.clients.ANSWER_SECONDS", 1)
+    bucket = Bucket(uri)
+    faults.plan = ["hang"]
+    bucket.write("x", b"1")
+    faults.plan = ["hang"]
+    assert bucket.read("x") == b"1" and len(faults.seen) == 4
 
 
 def test_without_keys_it_says_how_to_give_some(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,8 +99,8 @@ class Bucket:
         """Delete objects, some of which may be gone already."""
         doomed = list(names)
         if doomed:
-            with contextlib.suppress(NotThereError):  # one by itself, as not every store deletes many at once
-                self._ask("delete", doomed[0], lambda: self.client.delete(doomed if doomed[1:] else doomed[0]))
+            with contextlib.suppress(NotThereError):
+                self._ask("delete", doomed[0], lambda: self.client.delete(doomed))
 
     def copy(self, name: str, new: str) -> None:
         """Copy an object inside the store."""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.places import shown
+from tune_mnist.study.layout import training_path
 from tune_mnist.study.lock import Holder
 from tune_mnist.study.storage.base import Storage
 from tune_mnist.study.storage.bucket import lease, versions
@@ -178,8 +179,14 @@ class BucketStorage(Storage):
         self.told[key] = max(epoch, self.told.get(key, 0))
 
     def _name(self, path: Path) -> str:
-        """The name of the object that a file of the working copy is."""
-        return path.relative_to(self.folder).as_posix()
+        """The name of the object that a file of the working copy is; a training's key comes before all of its."""
+        first, *inner = path.relative_to(self.folder).parts
+        return "/".join([first, *inner[-2:]] if first == TRAININGS else [first, *inner])
+
+    def _path(self, name: str) -> Path:
+        """The file of the working copy that an object is."""
+        first, *inner = name.split("/")
+        return self._training(inner[0]) / inner[1] if first == TRAININGS else self.folder / name
 
     def _keep(self, path: Path) -> None:
         name = self._name(path)
@@ -218,7 +225,7 @@ class BucketStorage(Storage):
     def _refresh(self, wanted: Callable[[str], bool]) -> None:
         """Bring what changed of the study's description, trainings, and of the other files that are `wanted`."""
         listing = self._listing()
-        _at_once(self.archives.bring_rows, [self.folder / TRAININGS / key for key in self.archives.objects])
+        _at_once(self.archives.bring_rows, [self._training(key) for key in self.archives.objects])
         if not self.lease.first:  # else what is here is the newest
             self._bring_versions()
         small = [
@@ -236,7 +243,7 @@ class BucketStorage(Storage):
 
     def _copy(self, seen: Object) -> None:
         with contextlib.suppress(NotThereError):
-            write_copy(self.folder / seen.name, self.bucket.read(seen.name))
+            write_copy(self._path(seen.name), self.bucket.read(seen.name))
             self.tags[seen.name] = seen.tag
 
     def _listing(self) -> list[Object]:
@@ -258,7 +265,10 @@ class BucketStorage(Storage):
             time.sleep(1)
 
     def _seen(self, key: str) -> int:
-        return max(self.archives.newest_epoch(key), epochs_here(self.folder / TRAININGS / key))
+        return max(self.archives.newest_epoch(key), epochs_here(self._training(key)))
+
+    def _training(self, key: str) -> Path:
+        return training_path(self.folder / TRAININGS, key)
 
 
 def _is_study(path: Path) -> bool:

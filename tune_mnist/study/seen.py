@@ -1,0 +1,187 @@
+"""What was seen of a study's trainings so far, from their files alone, counted as they change."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tune_mnist.spec.training import PREFIX, training_key
+from tune_mnist.study.layout import SPLIT_DIGITS
+from tune_mnist.study.progress import RunState
+from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
+
+SETTLED_SECONDS = 2.0
+"""How long a folder's time must have stood still: until then it may change and not show it, as clocks have ticks."""
+
+
+class Stamp(NamedTuple):
+    """What changes when a file does."""
+
+    time_ns: int
+    size: int
+
+
+class Stamps(NamedTuple):
+    """The stamps of a training's files, None for one that does not exist: they change when its record does."""
+
+    config: Stamp | None
+    history: Stamp | None
+    timings: Stamp | None
+    failure: Stamp | None
+
+
+class SeenFolder(TrainingFolder):
+    """A training's folder that is only looked at: what is damaged counts as missing and stays where it is."""
+
+    def _warn_and_set_aside(self, path: Path, problem: str) -> None:
+        pass
+
+    def stamps(self) -> Stamps:
+        """The stamps of the training's files as they are now."""
+        return Stamps(*(stamp(self.folder / f"{name}.json") for name in Stamps._fields))
+
+
+class Listing(NamedTuple):
+    """The names in a folder, when it had changed as they were read, and since when that is known by our own clock."""
+
+    changed_ns: int
+    names: frozenset[str]
+    since: float
+    settled: bool
+
+
+class Open(NamedTuple):
+    """A training that has begun, and has not come to its end."""
+
+    stamps: Stamps
+    record: TrainingRecord
+
+
+class Seen:
+    """What was seen of a study's trainings.
+
+    One that has come to its end changes no more as long as the study is asked for nothing else, and one that has not
+    begun is there as soon as the folder above it changes. So only those in between are looked at one by one.
+    """
+
+    def __init__(self, study: Study, asked: Any) -> None:
+        self.asked = asked
+        """What the study was asked for."""
+        planned, context = study.planned(), study.context()
+        self.progress = RunState(planned, f"{PREFIX[context.protocol]}_accuracy")
+        self.plans = {training_key(plan.config, context): plan for plan in planned}
+        self.counts: Counter[str] = Counter(waiting=len(planned))
+        """How many trainings are complete, diverged, failed, begun and waiting."""
+        self.failures: dict[str, str] = {}
+        """The failed trainings' labels and errors, one line each."""
+        self.last_saved: float | None = None
+        """When an epoch was last saved, seconds since 1970."""
+        self.trainings = study.folder / "trainings"
+        self.listings: dict[Path, Listing] = {}
+        """Of each folder in which trainings' folders lie, its names."""
+        self.folders: dict[str, Path] = {}
+        """By key, the folder of each training that is counted and no longer waits."""
+        self.open: dict[str, Open] = {}
+        """By key, those that have not come to their end."""
+
+    def update(self) -> bool:
+        """Read what changed; False if something that was counted went away, so that all must be counted anew."""
+        before = dict(self.listings)
+        parts = [self.trainings / name for name in self._list(self.trainings) if len(name) == SPLIT_DIGITS]
+        for folder in dict.fromkeys([self.trainings, *parts, *before]):
+            known, names = before[folder].names if folder in before else frozenset(), self._list(folder)
+            if any(self.folders.get(key) == folder / key for key in known - names):
+                return False
+            for key in sorted((names - known) & self.plans.keys() - self.folders.keys()):
+                self.folders[key] = folder / key
+                if not self._read(key):
+                    return False
+        return all([self._read(key) for key in list(self.open)])
+
+    def show_running(self, started: float) -> None:
+        """Show as running what was begun or saved since `started`, seconds since 1970, and has not ended."""
+        running = self.progress.running
+        running.clear()
+        for stamps, record in self.open.values():
+            if record.status == "unfinished" and _last_change(stamps) >= started:
+                self.progress.start(record.config)
+                if record.epochs:
+                    running[record.config] = {**record.epochs[-1], **_timing(record, record.epochs[-1]["epoch"])}
+
+    def _list(self, folder: Path) -> frozenset[str]:
+        """The names in the folder, read again only if they may have changed."""
+        found, known, now = stamp(folder), self.listings.get(folder), time.monotonic()
+        changed_ns = 0 if found is None else found.time_ns
+        same = known is not None and known.changed_ns == changed_ns
+        if known is not None and same and known.settled:
+            return known.names
+        try:
+            names = frozenset(os.listdir(folder))
+        except FileNotFoundError:
+            names = frozenset()
+        since = known.since if known is not None and same else now
+        self.listings[folder] = Listing(changed_ns, names, since, now - since > SETTLED_SECONDS)
+        return names
+
+    def _read(self, key: str) -> bool:
+        """Count what is new of a training; False if it has less than what was counted."""
+        plan, folder, known = self.plans[key], SeenFolder(self.folders[key]), self.open.get(key)
+        stamps = folder.stamps()
+        if known is not None and known.stamps == stamps:
+            return True
+        record = folder.record(plan.config, plan.epochs)
+        if known is not None and _undone(known.record, record):
+            return False
+        self._count(key, known, Open(stamps, record))
+        return True
+
+    def _count(self, key: str, known: Open | None, now: Open) -> None:
+        (stamps, record), counted = now, len(known.record.epochs) if known else 0
+        timings = {timing["epoch"]: timing for timing in record.timings}
+        for row in record.epochs[counted:]:
+            self.progress.epoch(record.config, {**row, **timings.get(row["epoch"], {})})
+        self.counts[_kind(known.record, known.stamps) if known else "waiting"] -= 1
+        self.counts[_kind(record, stamps)] += 1
+        if stamps.history is not None:
+            self.last_saved = max(self.last_saved or 0.0, stamps.history.time_ns / 1e9)
+        self.failures.pop(record.config.label, None)
+        if record.status == "failed":
+            self.failures[record.config.label] = str(record.error)
+        if record.status != "unfinished":
+            self.progress.end(record.config, record.status)
+        self.open[key] = now
+        if record.status in ("complete", "diverged"):
+            del self.open[key]
+
+
+def _undone(before: TrainingRecord, now: TrainingRecord) -> bool:
+    """Whether a training has less than before: rows that were damaged, or a failure that was taken back."""
+    return len(now.epochs) < len(before.epochs) or (before.status == "failed" and now.status == "unfinished")
+
+
+def _timing(record: TrainingRecord, epoch: int) -> dict[str, Any]:
+    return next((timing for timing in record.timings if timing["epoch"] == epoch), {})
+
+
+def _kind(record: TrainingRecord, stamps: Stamps) -> str:
+    if record.status != "unfinished":
+        return record.status
+    return "begun" if any(stamps) else "waiting"
+
+
+def _last_change(stamps: Stamps) -> float:
+    """When a training was begun or last saved an epoch, seconds since 1970; 0 if it was never begun."""
+    return max((stamp.time_ns / 1e9 for stamp in (stamps.config, stamps.history) if stamp), default=0.0)
+
+
+def stamp(path: Path) -> Stamp | None:
+    """The stamp of a file or folder; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return Stamp(status.st_mtime_ns, status.st_size)
