@@ -31,11 +31,10 @@ Main = Callable[[Sequence[str]], int]
 
 
 @pytest.fixture(autouse=True)
-def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw none, which takes most of the time, but where a test is of them."""
-    if "figures" not in request.node.name:
-        monkeypatch.setattr("tune_mnist.reporting.publish.cell_figures", lambda tables: {})
-        monkeypatch.setattr("tune_mnist.reporting.publish._further_figures", lambda *args: iter(()))
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw none, which takes most of the time, and have a made-up one."""
+    monkeypatch.setattr("tune_mnist.reporting.publish.cell_figures", lambda tables: {"heatmap": b"a figure"})
+    monkeypatch.setattr("tune_mnist.reporting.publish._further_figures", lambda *args: iter(()))
 
 
 @pytest.fixture
@@ -72,7 +71,8 @@ def test_analysis_writes_the_same_tables_and_figures_into_the_bucket(
 ) -> None:
     said(analysis.main, [str(folder.folder)], capsys)
     paths = said(analysis.main, [kept], capsys).split()
-    assert f"{kept}/results.csv" in paths and f"{kept}/report.html" in paths
+    names = ["results.csv", "figures/heatmap.png", "report.html"]
+    assert {f"{kept}/{name}" for name in names} <= {*paths} and len(paths) == 7
     for path in paths:
         name = path.removeprefix(f"{kept}/")
         assert Bucket(kept).read(name) == (folder.folder / name).read_bytes()
@@ -152,7 +152,8 @@ def test_retraining_goes_on_from_its_checkpoints_in_the_bucket(
     write_folder(tmp_path / "data", random_arrays(train=130, test=40))
     words = ["--models", "SimpleNN", "--lr", "1e-3", "--batch-size", "32", "--epochs", "3", "--data"]
     words += [str(tmp_path / "data"), "--checkpoint-every", "2", "--json", "--name", "mine"]
-    said(retrain.main, [*words, "--storage", str(tmp_path / "folder")], capsys)
+    assert retrain.main([*words, "--storage", str(tmp_path / "folder")]) == 0
+    capsys.readouterr()
     mirror, calls = BucketStorage.mirror, []
 
     def stopped(self: BucketStorage, folder: Path) -> None:
