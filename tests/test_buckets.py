@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from support.buckets import KEYS
 from support.faults import FaultyServer, Refusal
 from support.idx import random_arrays, write_folder
 from support.studies import made_study
@@ -95,6 +96,8 @@ def test_a_complete_study_is_written_again_for_few_requests(
     result = run_grid(spec, name="mine", storage=Path(uri).parent, console=Console(quiet=True))
     assert shown(result.folder) == uri and result.result_grid is None
     assert set(load_study(uri).results["status"]) == {"complete"} and faults.paid() < 40
+    bucket = Bucket(uri)
+    assert not any(KEYS["AWS_SECRET_ACCESS_KEY"].encode() in bucket.read(each.name) for each in bucket.list())
 
 
 def test_claims_and_comparisons_are_those_of_the_folder(

@@ -277,6 +277,10 @@ def test_a_missing_bucket_is_no_new_study_for_driver_or_reader(faults: FaultySer
     ):
         with pytest.raises(BucketError, match="^no bucket nowhere: make it or change --storage$"):
             ask()
+    study = Study(BucketStorage("s3://nowhere/mine"))
+    for _ in range(2):  # nor is it one when asked again
+        with pytest.raises(BucketError, match="^no bucket nowhere"):
+            study.describe()
 
 
 def test_there_is_no_study_where_nothing_is(uri: str) -> None:

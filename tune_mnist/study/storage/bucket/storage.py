@@ -63,7 +63,11 @@ class BucketStorage(Storage):
             self._folder = run_scratch(self.bucket.uri, self.generation)
         elif self._folder is None:
             self._folder = reader_scratch()
-            self.refresh()
+            try:
+                self.refresh()
+            except BaseException:
+                self._folder = None  # or what was not read would look like an empty study
+                raise
         return self._folder
 
     @property
