@@ -65,9 +65,11 @@ def kill_all(lab: Lab, count: int) -> str:
             run = start(lab, uri, "--max-failures", str(count + 3), chaos=chaos)
             if kills >= count:
                 break
+            if lab.random.random() < 0.8:  # else while it starts
+                wait_for_saves(run, log)
             if lab.random.random() < 0.5:
                 workers += killed_worker(lab, run)
-            kills += run_is_killed(run, time.monotonic() - run.started + lab.random.uniform(0, 12))
+            kills += run_is_killed(run, time.monotonic() - run.started + lab.random.uniform(0, 4))
             run.clear()
             erase_copies(lab, uri)
         assert run.wait().code == 0, run.stderr[-3000:]
@@ -75,6 +77,18 @@ def kill_all(lab: Lab, count: int) -> str:
         assert kept(uri) == tables(reference)
     again = check_work(log, (kills + workers) * AT_ONCE * lab.in_step())
     return f"{kills} drivers and {workers} workers killed, copies erased; same bytes; {again} epochs begun again"
+
+
+def wait_for_saves(run: Run, log: Path) -> None:
+    """Wait until a worker has kept another epoch, or the run ends."""
+    before, until = saves(log), time.monotonic() + 120
+    while saves(log) == before and run.code is None and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def saves(log: Path) -> int:
+    """How many epochs were kept so far."""
+    return log.read_text().count("saved ") if log.exists() else 0
 
 
 def killed_worker(lab: Lab, run: Run) -> bool:

@@ -69,8 +69,8 @@ class Watch(tune.Callback):
             self._end_early(self.running(trial), EarlyEnd("GPU memory", result[OUT_OF_MEMORY]))
             self._start_group(trial)
             return
-        self.study.storage.saved(result["key"], result["epoch"])
         plan, state = plans_of(trial)[result["member"]], self.display.state
+        self.study.storage.saved(training_key(plan.config, self.context), result["epoch"])
         state.epoch(plan.config, result)
         if result.get("diverged"):
             state.end(plan.config, "diverged")
