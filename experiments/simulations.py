@@ -34,14 +34,14 @@ from scipy.stats import norm
 from tune_mnist.reporting import claims_models, claims_sweep
 from tune_mnist.reporting.verdicts import Claim, Evidence
 from tune_mnist.spec.study import FIRST_SEEDS, MOST_SEEDS, StudySpec
-from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
 from tune_mnist.tables.analyse import Tables, analyse
 from tune_mnist.tables.contention import level_of
 from tune_mnist.tables.statistics.difference import LEVEL
 from tune_mnist.tables.statistics.intervals import accuracy_interval, wilson
 from tune_mnist.tables.statistics.leaders import against_third, may_be_best
-from tune_mnist.tables.statistics.significance import Score
+from tune_mnist.tables.statistics.significance import Score, right_of
 
 DEVIATION = 0.083  # of log(1 - accuracy) from seed to seed, as in the curated runs
 NOISE = {"none": 0.0, "mild": 0.3, "strong": 0.5}
@@ -96,7 +96,7 @@ def coverage(chance: np.random.Generator, seeds: int, accuracy: float) -> dict[s
     luck = np.sqrt(0.3) * chance.normal(size=(seeds, PICTURES))
     right = hard + luck <= norm.isf(error)[:, None]
     if seeds == 1:
-        low, high = wilson(Score(right.mean(), right[0]))
+        low, high = wilson(Score(right.mean(), right_of(right[0])))
         return {"coverage": float(low <= 1 - error[0] <= high)}
     low, high = accuracy_interval(list(right.mean(axis=1)), right.mean(axis=0))
     return {"coverage": float(low <= accuracy <= high), "width in points": 100 * (high - low)}
@@ -187,12 +187,12 @@ SWEEP = StudySpec(batch_size=(16, 32), epochs=(2, 15))
 CNN = StudySpec(models=("CNN",), lr=(1e-3,), batch_size=(16,), epochs=(5,))
 HALF = StudySpec(lr=(1e-4, 1e-3), epochs=(2, 5, 10, 15))
 COMPLEX = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-3,), batch_size=(32,), epochs=(15,))
-HELPS = [Recipe(dropout=0.2), Recipe(rotation=10.0, translation=2.0)]
+HELPS: list[dict[str, Any]] = [{"dropout": 0.2}, {"rotation": 10.0, "translation": 2.0}]
 WORLDS: list[tuple[World, list[StudySpec], list[Claim]]] = [
     (rates_and_losses, [SWEEP, CNN], [claims_sweep.c1, claims_sweep.c2, claims_models.c8, claims_models.c9]),
     (paths_and_batches, [HALF], [claims_sweep.c3, claims_sweep.c4, claims_sweep.c5]),
     (two_bests, [HALF], [claims_sweep.c6, claims_sweep.c7]),
-    (overfitting, [COMPLEX, *(StudySpec(models=("ComplexNN",), lr=(1e-3,), batch_size=(32,), epochs=(15,), recipe=help)
+    (overfitting, [COMPLEX, *(StudySpec(models=("ComplexNN",), lr=(1e-3,), batch_size=(32,), epochs=(15,), **help)
                               for help in HELPS)], [claims_models.c10]),
 ]
 

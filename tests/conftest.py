@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +33,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "Ray" if ROOT / nodeid.partition("::")[0] in RAY else nodeid
 
     return RayInOneWorker(config, log)
+
+
+@pytest.fixture(autouse=True)
+def no_ray_is_kept() -> Iterator[None]:
+    """End a session of Ray's that a test's runs kept for their next one."""
+    yield
+    session = sys.modules.get("tune_mnist.running.session")
+    if session is not None and session._is_kept():
+        sys.modules["ray"].shutdown()

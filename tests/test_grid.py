@@ -14,6 +14,7 @@ from rich.console import Console
 
 from chaos.harness import Lab, tables
 from support.idx import random_arrays, write_folder
+from support.plain import plain_study
 from tune_mnist.grid_experiment import run_grid
 from tune_mnist.running.result_grid import records_from_results
 from tune_mnist.spec.study import StudySpec
@@ -99,6 +100,19 @@ def test_added_seeds_killed_and_resumed_are_those_of_plain_loops(tmp_path: Path)
         path.parent.name for path in plain.folder.glob("trainings/**/history.json")
     }
     assert len(rounds) > 1 and "cells are in contention" in done.stderr
+
+
+@pytest.mark.slow
+def test_short_trainings_share_trials_and_come_out_as_those_of_plain_loops(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data", random_arrays(train=1200, test=200))
+    spec = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), epochs=(1, 2), seeds=60, data=folder)
+    result = run_grid(spec, name="shared", storage=tmp_path, console=Console(quiet=True))
+    assert result.result_grid is not None and len(result.result_grid) <= 40  # of 60, whose first ones tell the seconds
+    assert set(result.tables.results["status"]) == {"complete"} and len(result.tables.results) == 120
+    assert tables(result.folder) == tables(plain_study(spec, tmp_path / "plain").folder)
+    records = records_from_results(result.result_grid)
+    from_ray = analyse(spec.trainings(), records, "holdout").results
+    assert from_ray.equals(result.tables.results)
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def test_the_import_alone_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(("code", "told"), [
     (SNIPPET, "Success: no issues found"),
     (SNIPPET.replace("run_grid", "run_gird"), 'Module has no attribute "run_gird"'),
-    (SNIPPET.replace("epochs=", "epoch="), 'Unexpected keyword argument "epoch" for "StudySpec"'),
+    (SNIPPET.replace("name=", "nam="), 'Unexpected keyword argument "nam" for "run_grid"'),
 ])
 def test_the_readme_s_snippet_is_typed(code: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "snippet.py").write_text(code)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from tune_mnist.running.result_grid import records_from_results as records_from_results
     from tune_mnist.running.watching.tracking import Tracking as Tracking
     from tune_mnist.search_experiment import run_search as run_search
+    from tune_mnist.spec.domains import Range as Range
     from tune_mnist.spec.errors import UserError as UserError
     from tune_mnist.spec.search import SearchSpec as SearchSpec
-    from tune_mnist.spec.space import Range as Range
     from tune_mnist.spec.space import Space as Space
     from tune_mnist.spec.study import StudySpec as StudySpec
     from tune_mnist.spec.training import Recipe as Recipe
@@ -27,7 +27,7 @@ _MODULES = {
     "predict_files": "deploy.digits.answers", "run_retrain": "deploy.retrain_seeds", "run_grid": "grid_experiment",
     "run_search": "search_experiment", "Resources": "running.resources", "records_from_results": "running.result_grid",
     "Tracking": "running.watching.tracking", "UserError": "spec.errors", "SearchSpec": "spec.search",
-    "Range": "spec.space", "Space": "spec.space", "StudySpec": "spec.study", "Recipe": "spec.training",
+    "Range": "spec.domains", "Space": "spec.space", "StudySpec": "spec.study", "Recipe": "spec.training",
     "load_study": "tables.of_study",
 }
 """Where each public name is; the imports above say the same to type checkers."""

@@ -13,6 +13,7 @@ COMMANDS = {
     "grid": "train, analyse and draw every cell of a grid",
     "search": "search for the best training with Optuna",
     "status": "say where a study stands, running or not",
+    "watch": "open a page that shows a study's curves as they grow",
     "analysis": "write a study's tables and figures again",
     "report": "write a study's page, report.html, again",
     "claims": "judge the report's claims by a study",

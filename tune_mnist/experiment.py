@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,12 @@ from tune_mnist.running.trial_data import TrialData, test_pictures, trial_data
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Context
+from tune_mnist.spec.training import FULLY_CONNECTED, Context, PlannedTraining, TrainingConfig
+from tune_mnist.study.own_models import remember
 from tune_mnist.study.storage.opening import storage_at
 from tune_mnist.study.study import Study
 from tune_mnist.training.dataset import Dataset, TrainingData, load_dataset, training_data
+from tune_mnist.training.steps.ways import way_of
 
 # What is heavy, torch and pandas among it, is imported where it is used: while Ray starts, or after.
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
     from tune_mnist.tables.analyse import Tables
 
+DRAWING = "drawing figures"
 STARTED_SECONDS = 10.0
 """How long after Ray trials have started, too."""
 
@@ -39,13 +44,19 @@ class Experiment:
     dataset: Dataset
     data: TrainingData
     context: Context
+    epoch_seconds: Mapping[str, float] = field(default_factory=dict)
+    """By model of one's own about how long an epoch takes on one CPU."""
 
 
-def check_experiment(spec: StudySpec, resources: Resources, *, download: bool = False) -> Experiment:
+def check_experiment(
+    spec: StudySpec, resources: Resources, *, configs: Iterable[TrainingConfig] | None = None, download: bool = False
+) -> Experiment:
     """Load the spec's data and check what can be checked before anything is written or Ray is started.
 
+    Models of one's own are tried with the `configs`, by default those of the spec.
+
     Raises:
-        UserError: bad data files, a batch larger than the training set, or too few CPUs or GPUs.
+        UserError: bad data files, a batch larger than the training set, too few CPUs or GPUs, or a model that fails.
     """
     resources.check_this_machine()
     dataset = load_dataset(spec.dataset, spec.data, download=download)
@@ -56,7 +67,26 @@ def check_experiment(spec: StudySpec, resources: Resources, *, download: bool = 
     context = Context(
         protocol=spec.protocol, data_sha256=data.sha256, device=resources.device, threads=resources.threads
     )
-    return Experiment(spec, resources, dataset, data, context)
+    seconds: dict[str, float] = {}
+    if spec.sources:
+        from tune_mnist.training.trying import try_models
+
+        seconds = try_models((plan.config for plan in spec.trainings(1)) if configs is None else configs, data)
+        remember(spec.sources)
+    return Experiment(spec, resources, dataset, data, context, seconds)
+
+
+def ways(experiment: Experiment, plans: Sequence[PlannedTraining]) -> str:
+    """Which way how many trainings go, in words, and about how long an epoch takes of those that were tried."""
+    classes, device = experiment.data.classes, experiment.context.device
+    counts = Counter(way_of(plan.config, device, classes) for plan in plans)
+    parts = [f"{count} by {way}" for way, count in counts.most_common()]
+    models = {plan.config.model for plan in plans}
+    parts += [
+        f"an epoch of {model} takes about {seconds:.0f} s on a CPU"
+        for model, seconds in experiment.epoch_seconds.items() if model in models and device == "cpu"
+    ]
+    return ", ".join(parts)
 
 
 @contextlib.contextmanager
@@ -84,22 +114,40 @@ def open_study(path: Path, *, fresh: bool = False) -> Iterator[Study]:
 
 
 @contextlib.contextmanager
-def session(experiment: Experiment, study: Study, console: Console) -> Iterator[TrialData]:
+def session(experiment: Experiment, study: Study, console: Console, *, keep: bool = False) -> Iterator[TrialData]:
     """A `ray_session` with the pictures that every trial needs, which are made while Ray starts.
 
-    What the end of a run needs is imported while trials run.
+    So is the code of the steps, where this machine has none yet. What the end of a run needs is imported while trials
+    run. With `keep` a session that is started here lives on.
     """
+    ray, address = sys.modules.get("ray"), experiment.resources.address
+    if ray is None or not ray.is_initialized():  # else a session of the program's own
+        say(console, "starting Ray" if address is None else f"joining Ray at {address}")
     from tune_mnist.running.session import ray_session
 
     over = threading.Event()
     with ThreadPoolExecutor(1) as beside:
         making = beside.submit(trial_data, experiment.data)
+        compiling = beside.submit(_compile, experiment, console, over)
         try:
-            with ray_session(experiment.resources, console, study.storage):
+            with ray_session(experiment.resources, console, study.storage, keep=keep):
+                compiling.result()
                 beside.submit(_load_figures, over)
                 yield making.result()
         finally:
             over.set()
+
+
+def _compile(experiment: Experiment, console: Console, over: threading.Event) -> None:
+    """Compile the steps if trials on this machine's processors will call them for the first time."""
+    here = experiment.context.device == "cpu" and experiment.resources.address is None
+    if not here or not set(FULLY_CONNECTED) & set(experiment.spec.models):
+        return
+    from tune_mnist.training.steps.compiling import compile_in_child, is_compiled
+
+    if not is_compiled():
+        say(console, "compiling, first time only")
+        compile_in_child(over)
 
 
 def _load_figures(over: threading.Event) -> None:

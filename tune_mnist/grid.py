@@ -58,7 +58,7 @@ class GridArgs(RunArgs):
 def _grid(args: GridArgs) -> int:
     from tune_mnist.grid_experiment import run_grid
 
-    result = run_grid(**fields_of(args, but="json"))
+    result = run_grid(**fields_of(args, but="json"), keep_ray=False)
     from tune_mnist.reporting.outcome import print_grid, some_failed
 
     print_grid(result.folder, result.tables, args.spec, as_json=args.json)

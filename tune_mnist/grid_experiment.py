@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session
+from tune_mnist.experiment import DRAWING, Experiment, check_experiment, open_study, say, score, session, ways
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tune_mnist.tables.analyse import Tables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GridResult:
     """The outcome of a grid: its study's path and tables, and Ray's results of the trials that ran now."""
 
@@ -39,16 +39,27 @@ class GridResult:
     result_grid: ResultGrid | None
     """None if the study already held every training."""
 
+    def __repr__(self) -> str:
+        from tune_mnist.reporting.outcome import in_short
+
+        return in_short(self.folder, self.tables)
+
+    def _repr_html_(self) -> str:
+        from tune_mnist.reporting.outcome import as_html
+
+        return as_html(self.folder, self.tables)
+
 
 @process_state_kept()
 def run_grid(
     spec: StudySpec | None = None, *, name: str = "grid", storage: Path = STORAGE,
     resources: Resources | None = None, tracking: Tracking | None = None, fresh: bool = False, download: bool = False,
-    console: Console | None = None,
+    keep_ray: bool = True, console: Console | None = None,
 ) -> GridResult:
     """Train what the study STORAGE/NAME lacks of a grid, score the winners, write tables, figures and page.
 
-    The arguments are those of `python -m tune_mnist.grid`; progress goes to `console` (stderr).
+    The arguments are those of `python -m tune_mnist.grid`; progress goes to `console` (stderr). With `keep_ray` Ray,
+    started here, lives on for the next run, until the program ends or calls `ray.shutdown()`.
 
     Raises:
         UserError: bad input, before anything is written and before Ray starts.
@@ -63,12 +74,12 @@ def run_grid(
     tracking.check()
     experiment = check_experiment(spec, resources or Resources(), download=download)
     with open_study(path, fresh=fresh) as study:
-        tables, results = run_experiment(experiment, study, console, tracking)
+        tables, results = run_experiment(experiment, study, console, tracking, keep_ray=keep_ray)
     return GridResult(study.path, tables, results)
 
 
 def run_experiment(
-    experiment: Experiment, study: Study, console: Console, tracking: Tracking
+    experiment: Experiment, study: Study, console: Console, tracking: Tracking, *, keep_ray: bool = False
 ) -> tuple[Tables, ResultGrid | None]:
     """Run in the opened `study` what it lacks, score its winners, and write its tables and figures.
 
@@ -79,15 +90,18 @@ def run_experiment(
     study.add(experiment.spec, context, about_run())
     rounds = missing_by_rounds(study, experiment.spec, context, console)
     missing = next(rounds, [])
-    if not missing:
+    if missing:
+        say(console, f"{study.name}: {ways(experiment, missing)}")
+    else:
         from tune_mnist.tables.of_study import tables_of, winners_to_score
 
         tables = tables_of(study)
         if not winners_to_score(study, tables):
+            say(console, DRAWING)
             return finished(experiment, study, tables), None
     results = None
     with ThreadPoolExecutor(1) as beside:
-        with session(experiment, study, console) as data:
+        with session(experiment, study, console, keep=keep_ray) as data:
             while missing:
                 from tune_mnist.running.runner import run_trainings
 
@@ -97,6 +111,7 @@ def run_experiment(
             from tune_mnist.tables.of_study import tables_of
 
             tables = tables_of(study)
+            say(console, DRAWING)
             drawing = beside.submit(cell_figures, tables)  # while winners are scored
             score(experiment, study, data, console, tables)
             writing_results = beside.submit(finished, experiment, study, None, drawing)  # while Ray shuts down

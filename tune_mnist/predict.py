@@ -10,6 +10,7 @@ from tyro.conf import Positional
 from tune_mnist.deploy.digits.answers import STDIN
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
+from tune_mnist.spec.study import TrustCode
 
 DESCRIPTION = """Tell the digits on each picture: the most probable, its probability and the runner-up.
 
@@ -30,6 +31,7 @@ class PredictArgs:
     """Print one JSON object a line: path and digits, each with its place; a single one's values also beside path."""
     single: bool = False
     """Expect one digit on each picture: several are an error."""
+    trust_code: TrustCode = False
     figure: Path | None = None
     """File to draw each picture, the network's view of its digits and the probabilities into."""
 
@@ -46,7 +48,7 @@ def _predict(args: PredictArgs) -> int:
         from tune_mnist.deploy.digits.answer_figure import check_figure, draw  # matplotlib, for figures alone
 
         check_figure(args.figure)
-    trained = load_trained(args.model or PRETRAINED)
+    trained = load_trained(args.model or PRETRAINED, trusted=args.trust_code)
     sources = list(find_sources(args.images))
     answers = answer_sources(sources, trained, single=args.single)
     print_answers(answers, as_json=args.json)

@@ -13,7 +13,7 @@ from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.places import STORAGE, check_storage_name
-from tune_mnist.spec.study import Download, StudySpec, check_study_name
+from tune_mnist.spec.study import Download, StudySpec, TrustCode, check_study_name
 from tune_mnist.spec.toml import read_spec
 
 DESCRIPTION = """Retrain a study's best config on all training pictures and score it once on the test set.
@@ -47,6 +47,7 @@ class RetrainArgs:
     robustness: bool = False
     """Also measure accuracy on distorted test pictures, of the first seed, trained with augmentation and without."""
     download: Download = False
+    trust_code: TrustCode = False
     json: bool = False
     """Print the outcome as one JSON object."""
 

@@ -11,7 +11,8 @@ from tyro.conf import arg
 from tune_mnist.grid import RunArgs
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
-from tune_mnist.spec.search import SearchSpec, read_search
+from tune_mnist.spec.search import SearchSpec
+from tune_mnist.spec.toml import read_search
 
 DESCRIPTION = """Search for the best training with Optuna on Ray Tune, stopping poor ones early.
 
@@ -35,7 +36,7 @@ class SearchArgs(RunArgs):
 def _search(args: SearchArgs) -> int:
     from tune_mnist.search_experiment import run_search
 
-    result = run_search(**fields_of(args, but="json"))
+    result = run_search(**fields_of(args, but="json"), keep_ray=False)
     from tune_mnist.reporting.outcome import print_search, some_failed
 
     print_search(result.folder, result.tables, result.trials, result.pareto, as_json=args.json)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_mnist.experiment import Experiment, check_experiment, open_study, say, score, session, unscored
+from tune_mnist.experiment import DRAWING, Experiment, check_experiment, open_study, say, score, session, unscored
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
@@ -16,6 +16,7 @@ from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.places import STORAGE
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.toml import home_expanded
+from tune_mnist.spec.words.command_line import command_line
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.storage.opening import storage_at
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tune_mnist.tables.analyse import Tables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchResult:
     """The outcome of a search: its folder, the tables of its trainings, its trials and, if asked for, Pareto front."""
 
@@ -36,16 +37,28 @@ class SearchResult:
     trials: pd.DataFrame
     pareto: pd.DataFrame | None
 
+    def __repr__(self) -> str:
+        from tune_mnist.reporting.outcome import in_short
+
+        return in_short(self.folder, self.tables)
+
+    def _repr_html_(self) -> str:
+        from tune_mnist.reporting.outcome import as_html
+
+        return as_html(self.folder, self.tables)
+
 
 @process_state_kept()
 def run_search(
     spec: SearchSpec | None = None, *, name: str = "search", storage: Path = STORAGE,
     resources: Resources | None = None, tracking: Tracking | None = None, warm_start: Sequence[Path] = (),
-    optuna_storage: str | None = None, fresh: bool = False, download: bool = False, console: Console | None = None,
+    optuna_storage: str | None = None, fresh: bool = False, download: bool = False, keep_ray: bool = True,
+    console: Console | None = None,
 ) -> SearchResult:
     """Run the trials that the search STORAGE/NAME lacks, score the winners, write tables, figures and page.
 
-    The arguments are those of `python -m tune_mnist.search`; progress goes to `console` (stderr).
+    The arguments are those of `python -m tune_mnist.search`; progress goes to `console` (stderr). With `keep_ray` Ray,
+    started here, lives on for the next run, until the program ends or calls `ray.shutdown()`.
 
     Raises:
         UserError: bad input, before anything is written and before Ray starts.
@@ -66,30 +79,39 @@ def run_search(
     make_sampler(spec, 0)  # its package may be missing
     if optuna_storage is not None:
         check_storage_url(optuna_storage)
-    experiment = check_experiment(spec.data_spec(), resources or Resources(), download=download)
+    space = spec.space
+    corners = [{"model": model, **settings} for model in space.models for settings in space.corners(model)]
+    configs = (spec.planned(settings).config for settings in corners)
+    experiment = check_experiment(spec.data_spec(), resources or Resources(), configs=configs, download=download)
     sources = check_sources(warm_start, experiment.context)
     with open_study(path, fresh=fresh) as study:
         trials = Trials(study, spec, experiment.context, optuna_storage)
         study.add(None, experiment.context, about_run())
+        study.record_search(command_line(spec, name), over=False)
         add_sources(trials, sources, console)
         say(console, f"{study.name}: {trials.progress()}")
-        run_missing_trials(experiment, trials, console, tracking)
+        run_missing_trials(experiment, trials, console, tracking, keep_ray=keep_ray)
         from tune_mnist.reporting.publish import write_results
         from tune_mnist.tables.of_study import tables_of
 
         study.storage.mirror(study.folder / "tensorboard")
+        study.record_search(command_line(spec, name), over=True)
+        found = write_search(trials)  # the page shows its figures
+        say(console, DRAWING)
         tables = tables_of(study)
         write_results(study, tables)
-        return SearchResult(study.path, tables, *write_search(trials))
+        return SearchResult(study.path, tables, *found)
 
 
-def run_missing_trials(experiment: Experiment, trials: Trials, console: Console, tracking: Tracking) -> None:
+def run_missing_trials(
+    experiment: Experiment, trials: Trials, console: Console, tracking: Tracking, *, keep_ray: bool = False
+) -> None:
     """Run the trials that a search lacks, and score its winners; Ray starts only if there is something to do."""
     try:
         first: BegunTrial | None = trials.next()
         if first is None and not unscored(trials.study):
             return
-        with session(experiment, trials.study, console) as data:
+        with session(experiment, trials.study, console, keep=keep_ray) as data:
             if first is not None:
                 from tune_mnist.searching.searcher import run_search_trials
 
@@ -102,7 +124,7 @@ def run_missing_trials(experiment: Experiment, trials: Trials, console: Console,
 
 
 def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Write trials.csv, with several objectives pareto.csv, and Optuna's figures; return the two tables."""
+    """Write trials.csv, with several objectives pareto.csv, and the trials' figures; return the two tables."""
     from tune_mnist.searching.figures import search_figures
     from tune_mnist.searching.tables import pareto_table, trials_table
 
@@ -113,7 +135,7 @@ def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         if frame is not None:
             written.append(study.folder / f"{name}.csv")
             write_atomic(written[-1], frame.to_csv(index=False, lineterminator="\n").encode())
-    for name, png in search_figures(trials):
+    for name, png in search_figures(trials).items():
         written.append(study.folder / "figures" / f"{name}.png")
         write_atomic(written[-1], png)
     study.storage.keep(written)

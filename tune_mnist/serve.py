@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
+from tune_mnist.spec.study import TrustCode
 
 DESCRIPTION = """Serve a page to draw a digit on with mouse or finger, and POST /predict for picture files.
 
@@ -23,6 +24,7 @@ class ServeArgs:
     """Address to listen on; 0.0.0.0 is every network this machine is on."""
     port: int = 8000
     """Port to listen on; 0 takes any free one."""
+    trust_code: TrustCode = False
 
     def __post_init__(self) -> None:
         require(0 <= self.port < 2**16, "0 <= port < 65536", self.port, "change --port")
@@ -31,7 +33,7 @@ class ServeArgs:
 def _serve(args: ServeArgs) -> int:
     from tune_mnist.deploy.serving import serve_for_ever
 
-    return serve_for_ever(args.model, args.host, args.port)
+    return serve_for_ever(args.model, args.host, args.port, args.trust_code)
 
 
 main = command("serve", ServeArgs, _serve, DESCRIPTION)

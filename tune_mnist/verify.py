@@ -8,6 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from tune_mnist.shell.cli import command, leave
+from tune_mnist.spec.study import TrustCode
 
 DESCRIPTION = (
     "Check a study: every checksum, every table against the trainings, one training against a second run of it."
@@ -22,6 +23,7 @@ class VerifyArgs:
     """The study's folder, such as ray_results/grid, or s3://BUCKET/PREFIX/NAME."""
     replay: str | None = None
     """Also train this training (its folder's name under trainings/) again, and compare its metrics."""
+    trust_code: TrustCode = False
     data: Path | None = None
     """Where the data of --replay is now, if not where the study found it."""
     json: bool = False
@@ -37,7 +39,7 @@ def _verify(args: VerifyArgs) -> int:
     study.storage.refuse_if_held()
     found = list(problems(study))
     if args.replay is not None:
-        found += replay(study, args.replay, args.data)
+        found += replay(study, args.replay, args.data, trusted=args.trust_code)
     print_problems(study, found, args.replay, as_json=args.json)
     return int(bool(found))
 

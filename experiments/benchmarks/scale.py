@@ -1,7 +1,8 @@
-"""How many trials a second a driver can drive, and what it costs it: trials that only wait, on 1 to 8 Ray nodes.
+"""What many trainings cost besides training them: those that only wait, on 1 to 8 Ray nodes, and made studies.
 
-The nodes are processes of this machine with two slots each, and a trial waits a second and reports once. The
-driver's part is the one that a study has: the runner's `_fit` with its searcher, its watch and its monitor.
+The nodes are processes of this machine with two slots each, and a training waits a second and reports once. The
+driver's part is the one that a study has: the runner's `_fit` with its searcher, its watch and its monitor. On a
+complete study of so many trainings the commands are run that look at all of it: each once, in a process of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import psutil
 from common import save, show, spread, told
+from made_study import EPOCHS, MODELS, make_study, spec_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 from local_nodes import LocalNodes, local_nodes
@@ -32,14 +34,17 @@ MIB = 2**20
 
 
 def waits(config: dict[str, Any], **ignored: Any) -> None:
-    """A trial of one epoch that costs nothing."""
+    """A trial of trainings of one epoch that cost nothing."""
     import time
 
     from ray import tune
 
-    time.sleep(WAIT_SECONDS)
-    row = {"epoch": 1, "train_loss": 0.0, "val_accuracy": 0.5, "train_seconds": WAIT_SECONDS, "eval_seconds": 0.0}
-    tune.report({"key": "", "member": 0, "diverged": False, **row})
+    from tune_mnist.running.chains import groups_of
+
+    for member in range(sum(map(len, groups_of(config)))):
+        time.sleep(WAIT_SECONDS)
+        row = {"epoch": 1, "train_loss": 0.0, "val_accuracy": 0.5, "train_seconds": WAIT_SECONDS, "eval_seconds": 0.0}
+        tune.report({"key": "", "member": member, "diverged": False, **row})
 
 
 def drive(address: str, trials: int, folder: Path) -> dict[str, Any]:
@@ -108,6 +113,34 @@ def measure(cluster: LocalNodes, trials: int) -> dict[str, float]:
     return figures
 
 
+def measure_commands(storage: Path, trainings: int) -> dict[str, float]:
+    """Make a study of so many trainings in `storage`, unless it is there; CPU seconds and MiB of what looks at it."""
+    name = f"made-{trainings}"
+    study = make_study(storage / name, trainings)
+    axes = {"--models": MODELS, "--lr": spec_of(trainings).lr, "--batch-size": spec_of(trainings).batch_size}
+    again = [word for flag, values in axes.items() for word in (flag, *map(str, values))]
+    commands = {
+        "grid": ["grid", *again, "--epochs", *map(str, EPOCHS), "--name", name, "--storage", str(storage)],
+        "status": ["status", str(study.folder)],
+        "analysis": ["analysis", str(study.folder)],
+    }
+    figures = {"trainings": float(trainings)}
+    for command, words in commands.items():
+        start = time.perf_counter()
+        program = [sys.executable, "-m", f"tune_mnist.{words[0]}"]
+        process = subprocess.Popen([*program, *words[1:]], stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            sys.exit(f"tune_mnist.{command} failed")
+        figures |= {
+            f"{command}_seconds": time.perf_counter() - start, f"{command}_cpu_seconds": used.ru_utime + used.ru_stime,
+            f"{command}_mib": used.ru_maxrss / 1024,
+        }
+    figures["page_mb"] = (study.folder / "report.html").stat().st_size / 1e6
+    print(name, json.dumps(figures), file=sys.stderr, flush=True)
+    return figures
+
+
 def gcs_mib(cluster: LocalNodes) -> float:
     """Memory of the head's global control store."""
     family = psutil.Process(cluster.nodes[0].pid).children(recursive=True)
@@ -117,8 +150,10 @@ def gcs_mib(cluster: LocalNodes) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="repetitions (3)")
-    parser.add_argument("--nodes", type=int, nargs="+", default=NODES, help="how many, rising (1 2 4 8)")
+    parser.add_argument("--nodes", type=int, nargs="*", default=NODES, help="how many, rising (1 2 4 8)")
     parser.add_argument("--long", type=int, nargs="*", default=[1000, 10000], help="trials of long runs (1000 10000)")
+    parser.add_argument("--made", type=int, nargs="*", default=[10_000, 100_000], help="trainings (10000 100000)")
+    parser.add_argument("--storage", type=Path, help="folder in which made studies are left, and found again")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--drive", help=argparse.SUPPRESS)
     parser.add_argument("--trials", type=int, help=argparse.SUPPRESS)
@@ -127,7 +162,13 @@ def main() -> None:
     if args.drive:
         print(json.dumps(drive(args.drive, args.trials, args.folder / "study")))
         return
+    with tempfile.TemporaryDirectory() as folder:
+        made = [measure_commands((args.storage or Path(folder)).absolute(), trainings) for trainings in args.made]
+    report_made(made)
     found: dict[str, list[dict[str, float]]] = {}
+    if not args.nodes:
+        save(args.json, {"made": made})
+        return
     with local_nodes((), environment=os.environ) as cluster:
         for count in args.nodes:
             while len(cluster.nodes) < count:
@@ -137,9 +178,21 @@ def main() -> None:
         for trials in args.long:
             found[f"{args.nodes[-1]} nodes, {trials} trials"] = [measure(cluster, trials)]
     report(found)
-    save(args.json, {
+    save(args.json, {"made": made} | {
         what: {name: spread([run[name] for run in runs]) for name in runs[0]} for what, runs in found.items()
     })
+
+
+def report_made(made: list[dict[str, float]]) -> None:
+    """Print the table of the made studies."""
+    commands = ("grid", "status", "analysis")
+    show(
+        "Commands on a complete study, once each: CPU seconds, MiB",
+        ["trainings", *(f"{command}{unit}" for command in commands for unit in ("", ", MiB")), "page, MB"],
+        [[int(each["trainings"]),
+          *(f"{each[f'{command}_{what}']:.3g}" for command in commands for what in ("cpu_seconds", "mib")),
+          f"{each['page_mb']:.2g}"] for each in made],
+    )
 
 
 def report(found: dict[str, list[dict[str, float]]]) -> None:

@@ -38,7 +38,7 @@ from tune_mnist.spec.space import Space
 from tune_mnist.spec.training import PREFIX, TrainingConfig
 from tune_mnist.study.study import Study
 from tune_mnist.tables.statistics.intervals import wilson
-from tune_mnist.tables.statistics.significance import Score, score
+from tune_mnist.tables.statistics.significance import Score, right_of, score
 
 Curve = list[tuple[int, float]]
 """Model-epochs spent, and the best accuracy from then on."""
@@ -79,7 +79,7 @@ class Replay:
     def interval(self) -> tuple[float, float]:
         """Wilson's 95% interval of the best."""
         flags = np.arange(self.pictures) < round(self.best * self.pictures)
-        return wilson(Score(self.best, flags))
+        return wilson(Score(self.best, right_of(flags)))
 
     @property
     def total(self) -> int:
@@ -90,7 +90,7 @@ class Replay:
 def read(study: Study) -> list[Replay]:
     """The stored trainings of a complete grid by training seed; `UserError` if one is not complete."""
     plans, context = study.planned(), study.context()
-    records = study.records(plans, context)
+    records = list(study.records(plans, context))
     missing = [record.config.label for record in records if record.status != "complete"]
     if missing:
         raise UserError(f"{study.folder} lacks {', '.join(missing)}: name a complete grid")
@@ -108,9 +108,9 @@ def read(study: Study) -> list[Replay]:
         protocol=context.protocol,
     )
     row = records[0].epochs[-1]
-    flags = score(row[f"{prefix}_accuracy"], row[f"{prefix}_correct"]).correct
-    assert flags is not None
-    return [Replay(spec, courses, len(flags)) for _, courses in sorted(by_seed.items())]
+    right = score(row[f"{prefix}_accuracy"], row[f"{prefix}_correct"]).correct
+    assert right is not None
+    return [Replay(spec, courses, right.pictures) for _, courses in sorted(by_seed.items())]
 
 
 def grid(replay: Replay, seed: int) -> Curve:

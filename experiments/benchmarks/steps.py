@@ -30,11 +30,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import tune_mnist
+from tune_mnist.spec.models import PRESETS
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
 from tune_mnist.training.batches import make_pictures
-from tune_mnist.training.dataset import load_dataset, training_data
-from tune_mnist.training.models import MODELS, build_model
+from tune_mnist.training.dataset import CLASSES, PIXELS, load_dataset, training_data
+from tune_mnist.training.models import build_model, widths
 from tune_mnist.training.steps.autograd import AutogradSteps
 
 BATCHES = (16, 32, 64, 128)
@@ -89,7 +90,7 @@ def dense_epoch(case: Case, steps: int) -> Callable[[], None]:
     """A quarter of an epoch's dense matrix products: forward, weight gradients, hidden gradients."""
     products = []
     batch = case.batch_size
-    for i, (n_in, n_out) in enumerate(itertools.pairwise(MODELS[case.model].sizes)):  # type: ignore[attr-defined]
+    for i, (n_in, n_out) in enumerate(itertools.pairwise((PIXELS, *widths(PRESETS[case.model]), CLASSES))):
         inputs, weight, delta = torch.randn(batch, n_in), torch.randn(n_in, n_out), torch.randn(batch, n_out)
         products += [(inputs, weight, torch.empty(batch, n_out)), (inputs.t(), delta, torch.empty(n_in, n_out))]
         if i:

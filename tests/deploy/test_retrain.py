@@ -304,7 +304,7 @@ def test_robustness_compares_with_a_twin_trained_without_augmentation(tmp_path: 
     data = write_folder(tmp_path / "data", random_arrays(train=130, test=40))
     spec = StudySpec(
         models=("SimpleNN",), lr=(1e-3,), batch_size=(32,), epochs=(1,), data=data,
-        recipe=dataclasses.replace(StudySpec().recipe, rotation=10.0),
+        rotation=10.0,
     )
     (outcome,) = run_retrain(spec=spec, storage=tmp_path, robustness=True)
     folder = Path(outcome["folder"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from support.own import net
 from tune_mnist.deploy import trained
 from tune_mnist.deploy.trained import load_metrics, load_trained, save_trained
 from tune_mnist.spec.errors import UserError
@@ -152,3 +153,22 @@ def test_weights_that_unpack_to_more_than_any_model_are_not_unpacked(
     monkeypatch.setattr(trained, "MOST_BYTES", 1000)
     with pytest.raises(UserError, match="does not hold weights alone and is not loaded"):
         load_trained(folder)
+
+
+def test_a_model_of_ones_own_is_kept_with_its_source_and_runs_only_if_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_MNIST_CACHE", str(tmp_path / "cache"))
+    model = net(tmp_path / "a")
+    config = TrainingConfig(model=model.name, source=model, lr=1e-3, batch_size=8, model_settings={"width": 4})
+    names = tuple("ABC")
+    weights = build_model(config, 3).state_dict()
+    save_trained(tmp_path / "kept", weights, config, {}, names)
+    with pytest.raises(UserError, match="would run the code in .*source/net.py"):
+        load_trained(tmp_path / "kept")
+    loaded = load_trained(tmp_path / "kept", trusted=True)
+    assert loaded.classes == names and loaded.config == config
+    assert loaded.probabilities(np.zeros((2, 28, 28), np.uint8)).shape == (2, 3)
+    (tmp_path / "kept" / "source" / "net.py").write_text("raise SystemExit(1)")
+    with pytest.raises(UserError, match="is damaged"):
+        load_trained(tmp_path / "kept", trusted=True)

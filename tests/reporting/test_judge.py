@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.specs import changed
 from support.studies import made_study, made_tables
 from tune_mnist import claims
 from tune_mnist.grid import GridArgs, from_toml
@@ -19,7 +20,7 @@ from tune_mnist.reporting.judge import Judgement, json_of, judge
 from tune_mnist.reporting.verdicts import PROTOCOLS
 from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Protocol, Recipe, TrainingConfig
+from tune_mnist.spec.training import Protocol, TrainingConfig
 from tune_mnist.tables.analyse import Tables
 
 GRID = StudySpec(batch_size=(16, 32, 64), seeds=3)
@@ -27,9 +28,9 @@ REPORT = replace(GRID, protocol="report")
 CNN = StudySpec(models=("CNN",), lr=(1e-3,), batch_size=(64,), epochs=(5, 15), seeds=3, protocol="report")
 DROPOUT = StudySpec(
     models=("ComplexNN",), lr=(1e-3,), batch_size=(32,), epochs=(15,), seeds=3, protocol="report",
-    recipe=Recipe(dropout=0.2),
+    dropout=0.2,
 )
-AUGMENTED = replace(DROPOUT, recipe=Recipe(rotation=10.0, translation=2.0))
+AUGMENTED = changed(DROPOUT, dropout=0.0, rotation=10.0, translation=2.0)
 STUDIES = (REPORT, CNN, DROPOUT, AUGMENTED)
 Worlds = tuple[Judgement, ...]
 

@@ -45,6 +45,22 @@ def test_a_search_s_json_counts_its_trials_and_has_the_front_if_any(capsys: pyte
         assert outcome["failed"] == []
 
 
+def test_the_top_three_are_told_by_what_varies_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = StudySpec(
+        models=("MLP",), own={"MLP": {"hidden": ("64", "256-128"), "activation": ("relu", "leaky_relu")}},
+        optimizer=("adam", "sgd"), lr=(1e-2, 1e-3), dropout=(0.0, 0.2), batch_size=64, epochs=(2, 5),
+    )
+    tables = made_tables(spec, lambda config, epoch: 0.9 + 0.01 * epoch - config.dropout / 10)
+    print_grid(Path("mine"), tables, spec)
+    title, head, *rows = capsys.readouterr().out.splitlines()
+    assert title.startswith("Top three of 64 cells") and max(map(len, [head, *rows[:3]])) <= 80
+    assert head.split() == [
+        "rank", "lr", "epochs", "optimizer", "dropout", "activation", "hidden", "validation", "test"
+    ]
+    first = tables.top3.iloc[0]
+    assert rows[0].split()[:2] == ["1", f"{first['lr']:g}"] and rows[0].split()[-2] == f"{first['mean']:.2%}"
+
+
 def test_a_training_that_diverged_has_not_failed() -> None:
     assert some_failed(with_one("failed"))
     assert not some_failed(with_one("diverged")) and len(with_one("diverged").failed) == 1

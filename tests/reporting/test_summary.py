@@ -15,11 +15,12 @@ from scipy.special import digamma, polygamma
 from scipy.stats import studentized_range, t
 
 from support.figures import made
+from support.specs import changed
 from support.studies import made_records, made_study, made_tables
 from tune_mnist.reporting.judge import judge
 from tune_mnist.reporting.summary import summary
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.study.files import write_atomic
 from tune_mnist.tables.analyse import Tables, analyse, write_tables
 from tune_mnist.tables.anova import anovas
@@ -160,7 +161,7 @@ def test_under_report_the_choice_was_on_the_test_set_and_both_columns_are_told()
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
 def test_a_setting_that_varies_is_named(dropout: float) -> None:
     plain = replace(SPEC, models=("CNN",), lr=(1e-3,), batch_size=(16,))
-    specs = [plain, replace(plain, recipe=Recipe(dropout=0.25))]
+    specs = [plain, changed(plain, dropout=0.25)]
 
     def best(config: TrainingConfig, epoch: int) -> float:
         return 0.99 + 0.0001 * config.seed if config.dropout == dropout else 0.98
@@ -168,4 +169,4 @@ def test_a_setting_that_varies_is_named(dropout: float) -> None:
     planned = [plan for spec in specs for plan in spec.trainings()]
     records = [record for spec in specs for record in made_records(spec, best)]
     first, *_ = sentences(analyse(planned, records, "holdout"))
-    assert f"batches of 16 pictures, dropout {dropout} and 10 epochs" in first
+    assert f"batches of 16 pictures, dropout {dropout:g} and 10 epochs" in first

@@ -91,7 +91,7 @@ class Run:
 
         def fit(
             trainable: Any, plans: list[PlannedTraining], watch: Watch, tracking: Any, at_once: int | None,
-            alone: Collection[TrainingConfig],
+            alone: Collection[TrainingConfig], classes: int,
         ) -> Any:
             self.rounds.append(
                 ([plan.config for plan in plans], watch.resources.gpus_per_trial, at_once, set(alone))
@@ -103,7 +103,7 @@ class Run:
         monkeypatch.setattr(tune, "with_parameters", lambda *args, **kwargs: None)
         out = io.StringIO()
         console = Console(file=out, width=300)
-        data: Any = None
+        data: Any = SimpleNamespace(train=SimpleNamespace(classes=10))
         self.results: Any = run_trainings(PLANS, data, CONTEXT, self.study, resources, console)
         self.lines = out.getvalue().splitlines()[:-1]  # the last is the summary
         assert next(coming, None) is None, "a round was not run"

@@ -1,4 +1,4 @@
-"""Tests of a search's figures, which are Optuna's."""
+"""Tests of a search's figures: which there are, and of which data."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def test_each_goals_figures_are_those_of_a_study_of_it_alone(tmp_path: Path) -> 
     assert all(len(trial.values) == 2 for trial in trials.all()[:4])
 
 
-def test_the_figures_are_optunas(tmp_path: Path) -> None:
+def test_a_search_has_the_figures_that_optuna_has(tmp_path: Path) -> None:
     trials = opened(tmp_path, replace(SPEC, trials=8))
     run_all(trials)
-    drawn = dict(search_figures(trials))
+    drawn = search_figures(trials)
     assert drawn.keys() == {
         "history", "edf", "slice", "parallel_coordinate", "contour", "importances", "intermediate_values"
     }

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.searches import SPACE, SPEC, best_at_a_thousandth, opened, run_all
+from support.specs import changed
 from tune_mnist.searching.samplers import make_sampler
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.space import Range
@@ -17,7 +18,7 @@ from tune_mnist.spec.space import Range
 
 def drawn(folder: Path, sampler: Any, *, better: bool) -> list[dict[str, Any]]:
     """The parameters of 16 trials, each told how good it was, or how bad."""
-    spec = replace(SPEC, sampler=sampler, trials=16, space=replace(SPACE, dropout=Range(0.0, 0.5)))
+    spec = replace(SPEC, sampler=sampler, trials=16, space=changed(SPACE, dropout=Range(0.0, 0.5)))
     trials = opened(folder, spec)
     run_all(trials, best_at_a_thousandth if better else lambda config: 1 - best_at_a_thousandth(config))
     return [trial.params for trial in trials.all()]
@@ -37,6 +38,6 @@ def test_every_sampler_asks_within_the_space_and_all_but_the_random_one_learn(sa
 
 def test_a_sampler_whose_package_is_missing_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cmaes", None)
-    spec = replace(SPEC, sampler="cmaes", space=replace(SPACE, dropout=Range(0.0, 0.5)))
+    spec = replace(SPEC, sampler="cmaes", space=changed(SPACE, dropout=Range(0.0, 0.5)))
     with pytest.raises(UserError, match="^the cmaes sampler needs the package cmaes: install it$"):
         make_sampler(spec, 0)

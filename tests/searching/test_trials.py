@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.searches import CONTEXT, LISTS, SPACE, SPEC, opened, run_all, states, train
+from support.specs import changed
 from tune_mnist.searching.tables import trials_table
 from tune_mnist.searching.trials import Trials
 from tune_mnist.spec.errors import UserError
@@ -120,7 +121,7 @@ def test_a_trial_equal_to_a_running_one_waits_and_gets_its_answer(tmp_path: Path
 @pytest.mark.parametrize(("changed", "told"), [
     ({"epochs": 4}, "keeps its epochs"),
     ({"objectives": ("val_loss",)}, "keeps its objectives"),
-    ({"space": replace(SPACE, dropout=(0.1,))}, "keeps its fixed"),
+    ({"space": changed(SPACE, dropout=(0.1,))}, "keeps its fixed"),
     ({"space": replace(SPACE, batch_size=(16, 64))}, "keeps its lists of values"),
 ])
 def test_a_search_with_another_purpose_is_refused(changed: dict[str, Any], told: str, tmp_path: Path) -> None:

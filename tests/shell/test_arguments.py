@@ -47,9 +47,21 @@ def test_flags_override_nested_fields_without_a_prefix() -> None:
     line += " --independent-epochs --cpus-per-trial 0.5 --max-failures 3 --name a --json"
     args = grid_args(line.split())
     assert args.spec.lr == (1e-3, 1e-2) and args.spec.batch_size == (16, 32) and args.spec.models == ("CNN",)
-    assert args.spec.recipe.dropout == 0.5 and args.spec.recipe.schedule == "cosine" and args.spec.seeds == 2
+    assert args.spec.dropout == (0.5,) and args.spec.schedule == ("cosine",) and args.spec.seeds == 2
     assert args.spec.independent_epochs and args.json
     assert (args.cpus_per_trial, args.max_failures, args.name) == (0.5, 3, "a")
+
+
+def test_settings_of_one_model_are_put_together_from_file_and_flags(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('models = ["MLP"]\n[MLP]\nactivation = ["relu", "tanh"]\n[CNN]\nwidth = 8\n')
+    line = f"{path} --MLP.hidden 64 256-128 --lr 0.1 --CNN.batch-norm true --MLP.weight_decay=0.5"
+    spec = grid_args(line.split()).spec
+    assert spec.own == {
+        "MLP": {"activation": ("relu", "tanh"), "hidden": ("64", "256-128"), "weight_decay": (0.5,)},
+        "CNN": {"width": (8,), "batch_norm": (True,)},
+    }
+    assert spec.lr == (0.1,) and len(spec.trainings()) == 4 * len(spec.batch_size)
 
 
 def test_none_negation_underscores_and_equals_signs_are_understood() -> None:
@@ -64,7 +76,7 @@ def test_a_toml_gives_the_defaults_and_flags_override_it(tmp_path: Path) -> None
     for line in (f"{path} --lr 0.1 0.2", f"--lr 0.1 0.2 {path}", f"--lr 0.1 {path} 0.2"):
         args = grid_args(line.split())
         assert args.spec.models == ("CNN",) and args.spec.lr == (0.1, 0.2)
-        assert (args.spec.recipe.dropout, args.spec.recipe.rotation) == (0.25, 5.0)
+        assert (args.spec.dropout, args.spec.rotation) == ((0.25,), (5.0,))
 
 
 def test_help_shows_the_effective_defaults_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +88,7 @@ def test_help_shows_the_effective_defaults_and_exits_0(tmp_path: Path, capsys: p
 
 
 BAD_FLAGS = [
-    (["--models", "SimplNN"], "model is one of SimpleNN, MediumNN, ComplexNN, CNN` must hold, but got 'SimplNN'"),
+    (["--models", "SimplNN"], "model is one of SimpleNN, MediumNN, ComplexNN, CNN, MLP` must hold, but got 'SimplNN'"),
     (["--lr", "0"], "`0 < lr < inf` must hold, but got 0.0: change --lr"),
     (["--lr", "1e-3", "-1e-3"], "`0 < lr < inf` must hold, but got -0.001"),
     (["--lr", "nan"], "`0 < lr < inf` must hold, but got nan"),
@@ -86,7 +98,7 @@ BAD_FLAGS = [
     (["--models"], "`models has at least one value`"),
     (["--lr", "0.1", "0.1"], "`lr has no value twice` must hold, but got 0.1"),
     (["--batch-size", "0"], "`batch_size >= 1` must hold, but got 0"),
-    (["--batch-size", "1.5"], "'1.5'"),
+    (["--batch-size", "1.5"], "`batch_size is a whole number` must hold, but got 1.5"),
     (["--epochs", "0"], "`epochs >= 1` must hold, but got 0"),
     (["--seeds", "0"], "`seeds >= 1` must hold, but got 0"),
     (["--seeds", "two"], "auto or auto:N with N >= 3` must hold, but got 'two': change --seeds"),
@@ -98,6 +110,13 @@ BAD_FLAGS = [
     (["--batch-sise", "16"], "unknown flag `--batch-sise`: did you mean `--batch-size`?"),
     (["--batch=16"], "unknown flag `--batch`: did you mean `--batch-size`?"),
     (["--drop", "0.5"], "unknown flag `--drop`: did you mean `--dropout`?"),
+    (["--lr", "1e-4:1e-1"], "`a grid has values, no ranges` must hold, but got lr: list its values, or search it"),
+    (["--lr", "1e-4:1e-1", "1"], "`a range is LOW:HIGH alone`"),
+    (["--MLP.hiden", "8"], "MLP has no setting `hiden`: did you mean `hidden`?"),
+    (["--MLP.hidden", "8-x"], "such as 256-128` must hold, but got '8-x': change --MLP.hidden"),
+    (["--MPL.hidden", "8"], "models that there are` must hold, but got 'MPL': did you mean MLP?"),
+    (["--optimizer", "adma"], "got 'adma': did you mean adam?"),
+    (["--momentum", "0.9"], "`momentum goes with optimizer sgd or rmsprop` must hold, but got adamw: drop --momentum"),
     (["--zzz"], "unknown flag `--zzz`: see --help"),
     (["report"], "unexpected argument `report`: see --help"),
     (["--json", "yes"], "unexpected argument `yes`"),
@@ -119,9 +138,9 @@ BAD_TOML = [
     ("[recipe]\ndropuot = 0.1", "unknown key `recipe.dropuot`: did you mean `dropout`?"),
     ("lr = [1e-3]\nepochs = = 3", "is not valid TOML: Invalid value (at line 2"),
     ("lr = [", "line 1"),
-    ("lr = 0.1", "`lr`"),
-    ("lr = ['0.1']", "`lr.0`"),
-    ("batch_size = [1.5]", "`batch_size.0`"),
+    ("lr = 'fast'", "lr is a number"),
+    ("lr = ['0.1']", "write 0.1 without quotes"),
+    ("batch_size = [1.5]", "batch_size is a whole number"),
     ("lr = []", "`lr has at least one value`"),
     ("epochs = [2, 2]", "`epochs has no value twice`"),
     ("protocol = 'none'", "`protocol`"),

@@ -1,77 +1,61 @@
-"""Tests of a search's space: domains in words, what is drawn from them, and what they contain."""
+"""Tests of a space: which combinations of settings it has, for all models and for one."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import optuna
 import pytest
 
-from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.space import Range, Space, domain_of_words, words_of_domain
-from tune_mnist.spec.training import TrainingConfig
-
-SPACE = Space(models=("SimpleNN", "MediumNN"), lr=Range(1e-4, 1e-1), batch_size=(16, 32))
-SPEC = SearchSpec(space=SPACE, epochs=3)
+from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.space import Range, Space
+from tune_mnist.spec.study import StudySpec
 
 
-@pytest.mark.parametrize("words", [["1e-4:0.1"], ["0.001", "0.01"], ["SimpleNN", "CNN"], ["16"]])
-def test_a_domain_survives_its_words(words: list[str]) -> None:
-    domain = domain_of_words(words)
-    assert domain_of_words(words_of_domain(domain)) == domain
+def combinations(space: Space, model: str, *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(each[name] for name in names) for each in space.combinations(model)]
 
 
-def test_the_cnn_has_its_own_options_and_the_others_have_not() -> None:
-    space = Space(models=("SimpleNN", "CNN"), cnn_lr=Range(1e-3, 2e-3), cnn_precision=("fp32", "bf16"))
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(30):
-        trial = study.ask()
-        drawn: dict[str, Any] = space.suggest(trial)
-        TrainingConfig(**drawn)
-        if drawn["model"] == "CNN":
-            assert {"cnn_lr", "cnn_precision"} <= trial.params.keys() and 1e-3 <= drawn["lr"] <= 2e-3
-        else:
-            assert not any(name.startswith("cnn_") for name in trial.params) and "precision" not in drawn
+def test_a_model_has_its_own_settings_and_they_replace_the_others() -> None:
+    own = {"CNN": {"lr": 0.5, "batch_size": [8, 16], "width": 32}}
+    space = Space(models=("SimpleNN", "CNN"), lr=0.1, batch_size=64, own=own)
+    assert combinations(space, "SimpleNN", "lr", "batch_size", "activation") == [(0.1, 64, "relu")]
+    assert combinations(space, "CNN", "lr", "batch_size", "width") == [(0.5, 8, 32), (0.5, 16, 32)]
 
 
-def test_lr_is_drawn_log_uniformly() -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    drawn = [Space().suggest(study.ask())["lr"] for _ in range(300)]
-    assert abs(np.mean(np.log10(drawn)) + 2.5) < 0.2
-
-
-def test_a_spaces_trainings_are_known_again_and_others_are_not() -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    space = replace(SPACE, dropout=Range(0.0, 0.5))
-    for _ in range(10):
-        trial = study.ask()
-        config = replace(SPEC, space=space).planned(space.suggest(trial)).config
-        found = space.params_of(config)
-        assert found is not None and found.params == trial.params and found.distributions == trial.distributions
-    plain: dict[str, Any] = {"model": "SimpleNN", "lr": 1e-3, "batch_size": 16}
-    others: list[dict[str, Any]] = [
-        {"lr": 1.0}, {"batch_size": 64}, {"model": "CNN"}, {"seed": 1}, {"ema_decay": 0.5}, {"dropout": 0.6}
+def test_what_means_nothing_beside_the_others_is_not_varied() -> None:
+    optimisers = {"optimizer": ["adam", "sgd"], "momentum": [0, 0.9], "nesterov": [False, True]}
+    space = Space(models="MLP", lr=0.1, batch_size=8, **optimisers)
+    assert combinations(space, "MLP", "optimizer", "momentum", "nesterov") == [
+        ("adam", 0.0, False), ("sgd", 0.0, False), ("sgd", 0.9, False), ("sgd", 0.9, True),
     ]
-    for other in others:
-        assert space.params_of(TrainingConfig(**(plain | other))) is None, other
 
 
-def test_a_model_s_parameters_are_its_settings_and_the_cnn_s_own_replace_the_others() -> None:
-    space = Space(models=("SimpleNN", "CNN"), cnn_lr=(0.5,), cnn_batch_size=(8, 16), cnn_precision=("bf16",))
-    plain, cnn = space.parameters("SimpleNN"), space.parameters("CNN")
-    assert next(iter(plain)) == next(iter(cnn)) == "model" and cnn.keys() - plain.keys() == {"precision"}
-    assert {setting for setting in plain if plain[setting] != cnn[setting]} == {"lr", "batch_size"}
-    assert {parameter.name for parameter in cnn.values()} - {parameter.name for parameter in plain.values()} == {
-        "cnn_lr", "cnn_batch_size", "cnn_precision"
-    }
-    assert space.fixed().items() >= {"cnn_lr": 0.5, "cnn_precision": "bf16", "dropout": 0.0}.items()
-    assert space.distributions().keys() == {"model", "lr", "batch_size", "cnn_batch_size"} and space.ranges() == ["lr"]
+def test_a_grid_is_every_combination_each_training_once() -> None:
+    own = {"MLP": {"hidden": ["64", "128", "256-128"], "activation": ["relu", "tanh"]}}
+    spec = StudySpec(
+        models="MLP", optimizer=["adam", "sgd"], lr=[1e-2, 1e-3], dropout=[0, 0.2], batch_size=64, epochs=(2, 5),
+        own=own,
+    )
+    plans = spec.trainings()
+    assert len(plans) == len({plan.config for plan in plans}) == 3 * 2 * 2 * 2 * 2
+    assert {plan.config.value("hidden") for plan in plans} == {"64", "128", "256-128"}
+    same = StudySpec(models="MLP", lr=0.1, batch_size=64, optimizer=["adam", "adamw", "sgd"])
+    assert [plan.config.optimizer for plan in same.trainings()] == ["adam", "sgd"]  # the first two are one
 
 
-def test_a_space_has_as_many_trainings_as_can_be_drawn() -> None:
-    space = Space(models=("SimpleNN", "CNN"), lr=(0.1, 0.2), batch_size=(8, 16), cnn_lr=(0.1, 0.2, 0.3))
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    drawn = {tuple(space.suggest(study.ask()).items()) for _ in range(300)}
-    assert len(drawn) == space.size() == 2 * 2 + 3 * 2
+def test_the_ranges_are_told_with_their_models() -> None:
+    space = Space(models=("MLP", "CNN"), dropout=Range(0, 0.5), own={"CNN": {"lr": 0.1, "dropout": Range(0, 0.2)}})
+    assert space.ranges() == ["CNN.dropout", "dropout", "lr"]
+
+
+@pytest.mark.parametrize(("values", "told"), [
+    ({"models": ("MLP", "MLP")}, "models has no value twice"),
+    ({"own": {"MLP": 3}}, "MLP has settings.* 3"),
+    ({"own": {"Mlp": {"hidden": 3}}}, "'Mlp': did you mean MLP"),
+    ({"own": {"MLP": {"width": 3}}}, "MLP has no setting `width`: known are lr"),
+    ({"momentum": (0.0, 0.9)}, "momentum goes with optimizer sgd or rmsprop.* adamw"),
+    ({"optimizer": "rmsprop", "momentum": 0.5, "nesterov": True}, "nesterov goes with optimizer sgd with momentum"),
+])
+def test_a_bad_space_is_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Space(**values)

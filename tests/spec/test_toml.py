@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,11 @@ from support.specs import CONFIG, cells, grid_of
 from tune_mnist.grid import GridArgs, from_toml
 from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.search import SearchSpec
+from tune_mnist.spec.space import Range, Space
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.toml import from_mapping, home_expanded, read_spec
-from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.spec.toml import from_mapping, home_expanded, read_search, read_spec
+from tune_mnist.spec.training import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,20 +30,25 @@ ROOT = Path(__file__).parents[2]
         ("a = " + "[" * 20_000, r"is not valid TOML"),
         ("epoch = [1]", r"unknown key `epoch`: did you mean `epochs`\?"),
         ("zzz = 1", "unknown key `zzz`: known are models, lr, .*dropout"),
-        ("dropout = 0.5", r"unknown key `dropout`: did you mean `recipe\.dropout`\?"),
-        ("[recipe]\nlr = 0.5", r"unknown key `recipe\.lr`: did you mean `lr`\?"),
+        ("dropuot = 0.5", r"unknown key `dropuot`: did you mean `dropout`\?"),
+        ("lr = 0.1\n[recipe]\nlr = 0.5", r"`lr` stands twice: drop it from \[recipe\]"),
+        ("[CNN]\nchanels = 8", r"CNN has no setting `chanels`: did you mean `channels`\?"),
+        ("[CNN]\nhidden = '8'", r"CNN has no setting `hidden`: known are lr, .*channels, width, batch_norm"),
+        ("[MPL]\nhidden = '8'", r"settings are given to models that there are.* 'MPL': did you mean MLP\?"),
+        ("lr = {low = 1e-4, high = 1e-1}", r"a grid has values, no ranges.* lr: list its values, or search it"),
+        ("lr = '1e-4:1e-1'", r"a grid has values, no ranges.* lr: list its values, or search it"),
+        ("momentum = 0.9", r"momentum goes with optimizer sgd or rmsprop.* adamw: drop --momentum"),
         ("[recipe]\ndropuot = 0.5", r"unknown key `recipe\.dropuot`: did you mean `dropout`\?"),
-        ('lr = ["0.1"]', r"`lr\.0`: .*but got '0\.1': write 0\.1 without quotes"),
-        ("lr = [true]", r"`lr\.0`: .*but got True"),
-        ("lr = 0.1", "`lr`: .*but got 0.1"),
-        ('models = "CNN"', "`models`: .*but got 'CNN'"),
-        ("batch_size = [16.0]", r"`batch_size\.0`: .*but got 16\.0"),
-        ("epochs = [2024-01-01]", r"`epochs\.0`: .*but got '2024-01-01'"),
+        ('lr = ["0.1"]', r"lr is a number.*but got '0\.1': write 0\.1 without quotes"),
+        ("lr = [true]", r"lr is a number.*but got True"),
+        ('models = "CN"', "model is one of .*but got 'CN': did you mean CNN"),
+        ("batch_size = [16.5]", r"batch_size is a whole number.*but got 16\.5"),
+        ("epochs = [2024-01-01]", r"epochs is a whole number.* but got '2024-01-01'"),
         ('seeds = "2"', "seeds is a whole number, auto or auto:N with N >= 3.* but got '2': change --seeds"),
         ("independent_epochs = 1", "`independent_epochs`: .*but got 1"),
         ('protocol = "both"', "`protocol`: .*holdout.*but got 'both'"),
-        ("[[recipe]]\ndropout = 0.5", "`recipe`: .*object.*but got"),
-        ('[recipe]\nschedule = "step"', r"`recipe\.schedule`: .*but got 'step'"),
+        ("[[recipe]]\ndropout = 0.5", "recipe is a table.*but got"),
+        ('[recipe]\nschedule = "step"', r"schedule is one of constant, cosine.*but got 'step'"),
         ("lr = [nan]", "0 < lr < inf.* nan"),
         ("lr = [inf]", "0 < lr < inf.* inf"),
         ("lr = []", "lr has at least one value"),
@@ -94,18 +100,19 @@ def test_the_reports_experiment_spells_out_the_default() -> None:
     [
         StudySpec(),
         StudySpec(lr=(1e-5, 1 / 3), seeds=3, data=Path("some") / "where", independent_epochs=True),
-        StudySpec(models=("CNN",), recipe=Recipe(dropout=0.1, schedule="cosine", warmup_epochs=0.5, precision="bf16")),
+        StudySpec(models="MLP", optimizer=["adam", "sgd"], own={"MLP": {"hidden": ["64", "32-16"], "lr": [0.1, 1e-3]}}),
+        StudySpec(models=("CNN",), dropout=0.1, schedule="cosine", warmup_epochs=0.5, precision="bf16"),
     ],
 )
 def test_a_spec_survives_json(spec: StudySpec) -> None:
-    assert from_mapping(StudySpec, asdict(spec), "a dict") == spec
-    assert from_mapping(StudySpec, json.loads(json.dumps(asdict(spec), default=str)), "JSON") == spec
+    assert from_mapping(StudySpec, spec.content(), "a dict") == spec
+    assert from_mapping(StudySpec, json.loads(json.dumps(spec.content())), "JSON") == spec
     for plan in spec.trainings():
-        assert from_mapping(TrainingConfig, asdict(plan.config), "a dict") == plan.config
+        assert from_mapping(TrainingConfig, plan.config.content(), "a dict") == plan.config
 
 
 def test_a_damaged_config_is_refused() -> None:
-    values = asdict(CONFIG)
+    values = CONFIG.content()
     with pytest.raises(UserError, match=r"config\.json: unknown key `rate`"):
         from_mapping(TrainingConfig, values | {"rate": 1}, "config.json")
     del values["model"]
@@ -130,15 +137,26 @@ def test_a_mark_and_windows_line_ends_are_read(content: bytes, tmp_path: Path) -
         (TEXT.encode() + b"# \xe9", "is not UTF-8 text"),
         ("lr = [1e-3]\nmodels = [“CNN”]\n".encode(), 'has the quote “ in line 2: write plain ones, "'),
         ("models = [‘CNN’]  # a “word”\n".encode(), "has the quote ‘ in line 1"),
-        (b"lr = 1e-3\n", r"`lr`: Input should be a list, but got 0\.001: write \[0\.001\]"),
-        (b'models = "CNN"\n', r"""but got 'CNN': write \["CNN"\]"""),
-        (b'lr = ["1e-3"]\n', "`lr.0`: .* but got '1e-3': write 1e-3 without quotes"),
+        (b'lr = ["1e-3"]\n', "lr is a number.* but got '1e-3': write 1e-3 without quotes"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_what_to_write(content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / "spec.toml").write_bytes(content)
     with pytest.raises(UserError, match=told):
         read_spec(tmp_path / "spec.toml")
+
+
+def test_one_value_needs_no_list_and_tables_of_models_and_old_ones_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "spec.toml"
+    text = 'models = "CNN"\nlr = 1e-3\ndropout = [0, 0.2]\ntrials = 9\n[CNN]\nbatch_size = 8\nwidth = [8, 16]\n'
+    path.write_text(text)
+    own = {"CNN": {"batch_size": 8, "width": [8, 16]}}
+    assert read_spec(path) == StudySpec(models=("CNN",), lr=(1e-3,), dropout=(0.0, 0.2), own=own)
+    assert read_search(path).space == Space(models="CNN", lr=1e-3, dropout=[0, 0.2], own=own)
+    path.write_text("[recipe]\ndropout = 0.5\n")
+    assert read_spec(path) == StudySpec(dropout=0.5)
+    path.write_text('epochs = [2, 5]\n[space]\nmodels = ["CNN"]\ncnn_lr = { low = 1e-3, high = 1e-2 }\n')
+    assert read_search(path) == SearchSpec(epochs=5, space=Space(models="CNN", own={"CNN": {"lr": Range(1e-3, 1e-2)}}))
 
 
 def test_typographic_quotes_in_a_comment_or_a_text_are_nobodys_business(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,26 @@ import pytest
 from support.specs import CONFIG, CONTEXT, OTHER_CONFIG, OTHER_CONTEXT
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, Context, TrainingConfig, training_key
+from tune_mnist.spec.toml import from_mapping
+from tune_mnist.spec.training import FIELDS, Context, TrainingConfig, training_key
+from tune_mnist.study.files import read_json
+from tune_mnist.study.study import Study
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_key_depends_on_every_field() -> None:
-    assert set(OTHER_CONFIG) == {f.name for f in dataclasses.fields(TrainingConfig)}
+    assert set(OTHER_CONFIG) == set(FIELDS)
     assert set(OTHER_CONTEXT) == {f.name for f in dataclasses.fields(Context)}
     # A cosine schedule needs a budget, so all vary around a config that has one.
     base = replace(CONFIG, budget=10)
-    keys = [training_key(replace(base, **{name: value}), CONTEXT) for name, value in OTHER_CONFIG.items()]
+    beside: dict[str, dict[str, Any]] = {
+        "momentum": {"optimizer": "rmsprop"}, "nesterov": {"optimizer": "sgd", "momentum": 0.5},
+    }
+    keys = [
+        training_key(replace(base, **{name: value}, **beside.get(name, {})), CONTEXT)
+        for name, value in OTHER_CONFIG.items()
+    ]
     keys += [training_key(base, replace(CONTEXT, **{name: value})) for name, value in OTHER_CONTEXT.items()]
     keys += [training_key(base, CONTEXT), training_key(CONFIG, CONTEXT)]
     assert len(set(keys)) == len(OTHER_CONFIG) + len(OTHER_CONTEXT) + 2
@@ -35,9 +44,9 @@ def test_the_key_depends_on_every_field() -> None:
 
 
 def test_the_key_depends_on_nothing_else() -> None:
-    fields = list(reversed(dataclasses.fields(TrainingConfig)))
-    reordered = dataclasses.make_dataclass("Reordered", [(f.name, f.type) for f in fields])
-    assert training_key(reordered(**asdict(CONFIG)), CONTEXT) == training_key(CONFIG, CONTEXT)
+    given = replace(CONFIG, model="MLP", model_settings={"hidden": "64", "activation": "tanh"})
+    again = replace(CONFIG, model="MLP", model_settings={"activation": "tanh", "hidden": (64,)})
+    assert training_key(given, CONTEXT) == training_key(again, CONTEXT) and given == again
     code = "from support.specs import CONFIG, CONTEXT; from tune_mnist.spec.training import training_key\n"
     code += "print(training_key(CONFIG, CONTEXT))"
     done = subprocess.run(
@@ -91,6 +100,11 @@ def test_equal_configs_have_equal_keys_whatever_kind_of_number_they_were_made_of
         ({"translation": 15.0}, "0 <= translation <= 14"),
         ({"shear": 46.0}, "0 <= shear <= 45"),
         ({"shear": math.nan}, "0 <= shear <= 45.* nan"),
+        ({"momentum": 0.9}, "momentum goes with optimizer sgd or rmsprop.* 0.9: drop --momentum"),
+        ({"optimizer": "sgd", "nesterov": True}, "nesterov goes with optimizer sgd with momentum.* True"),
+        ({"optimizer": "adma"}, "optimizer is one of adamw, adam, sgd, rmsprop.* 'adma': did you mean adam"),
+        ({"model_settings": {"hidden": "64"}}, "SimpleNN has no setting `hidden`: known are activation"),
+        ({"model": "MLP", "model_settings": {"hidden": "64-"}}, "hidden is whole numbers in a row.* '64-'"),
         ({"weight_decay": math.inf}, "0 <= weight_decay < inf"),
         ({"warmup_epochs": -1.0}, "0 <= warmup_epochs < inf"),
     ],
@@ -100,11 +114,32 @@ def test_a_bad_config_is_refused(changes: dict[str, Any], problem: str) -> None:
         replace(CONFIG, **changes)
 
 
-def test_the_names_are_those_of_the_models() -> None:
-    from tune_mnist.training.models import MODELS
+def test_what_keys_leave_out_and_what_is_the_same_under_another_name_changes_no_key() -> None:
+    default = replace(CONFIG, model="CNN", model_settings={"width": 128, "batch_norm": False})
+    assert default == replace(CONFIG, model="CNN") and default.model_settings == ()
+    assert not {"optimizer", "momentum", "nesterov", "clip_norm", "model_settings", "source"} & default.content().keys()
+    adam = replace(CONFIG, optimizer="adam")
+    assert training_key(adam, CONTEXT) == training_key(CONFIG, CONTEXT)
+    decayed = replace(CONFIG, weight_decay=0.1)
+    assert training_key(replace(decayed, optimizer="adam"), CONTEXT) != training_key(decayed, CONTEXT)
 
-    assert tuple(MODELS) == MODEL_NAMES
-    assert FULLY_CONNECTED == ("SimpleNN", "MediumNN", "ComplexNN")
+
+@pytest.mark.parametrize("study", sorted(path.name for path in (ROOT / "ray_results").iterdir() if path.is_dir()))
+def test_the_curated_runs_have_the_keys_that_they_were_made_with(study: str) -> None:
+    folders = [path.parent for path in (ROOT / "ray_results" / study).glob("trainings/*/config.json")]
+    assert folders
+    for folder in folders:
+        content = read_json(folder / "config.json")
+        config = from_mapping(TrainingConfig, content["config"], folder.name)
+        assert training_key(config, Context(**content["context"])) == folder.name
+        assert config.content() == content["config"]
+
+
+def test_the_curated_runs_are_what_their_specs_ask_for() -> None:
+    for folder in (ROOT / "ray_results").glob("*/study.json"):
+        study = Study(folder.parent)
+        keys = {training_key(plan.config, study.context()) for plan in study.planned()}
+        assert keys == {path.name for path in folder.parent.glob("trainings/*")}
 
 
 def test_importing_the_config_the_lock_and_the_store_brings_in_neither_torch_nor_ray() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from support.stored import CONFIG, CONTEXT, KEY, SPEC, begun, damage, tree
+from support.stored import CONFIG, CONTEXT, KEY, SPEC, advance, begun, damage, tree
 from support.studies import ABOUT, made_study
 from tune_mnist.running.watching.status_view import json_of
 from tune_mnist.spec.errors import UserError
@@ -70,6 +70,24 @@ def test_a_finished_study_is_done_and_its_numbers_are_those_of_its_records(tmp_p
     assert told["model_epochs"] == {"done": 16, "planned": 16} and told["eta_seconds"] is None
     best = max(row["val_accuracy"] for record in records for row in record.epochs)
     assert told["best"]["val_accuracy"] == best and told["running"] == [] and told["failures"] == {}
+
+
+def test_a_search_is_finished_when_its_trials_are_over_though_some_were_stopped_early(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun(study.training(KEY), 2)
+    study.record_search("the command", over=False)
+    (study.folder / "results.csv").touch()
+    assert seen(study)["state"] == "stopped" and seen(study)["trainings"] == {"begun": 1, "waiting": 1}
+    other = next(plan.config for plan in SPEC.trainings() if plan.config != CONFIG)
+    folder = study.training(training_key(other, CONTEXT))
+    advance(folder, folder.begin(other, CONTEXT), 3)
+    study.record_search("the command", over=True)
+    told = seen(study)
+    assert told["state"] == "done" and told["trainings"] == {"complete": 1, "stopped early": 1}
+    assert told["model_epochs"] == {"done": 6, "planned": 6}
+    assert main([str(study.folder)]) == 0
+    assert capsys.readouterr().out.startswith("mine: finished\n")
 
 
 def test_before_its_tables_are_written_a_study_is_not_done(tmp_path: Path) -> None:

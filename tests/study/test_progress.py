@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import pytest
 
 from tune_mnist.spec.study import StudySpec
@@ -64,3 +67,36 @@ def test_a_failed_training_counts_as_far_as_it_came() -> None:
     state.end(plans[0].config, "failed")
     state.end(plans[1].config, "diverged")
     assert state.done_epochs == 5 and "left" not in state.summary()
+
+
+def counted_again(state: RunState, plans: list[PlannedTraining]) -> tuple[int, float | None]:
+    """Model-epochs done and seconds to go at one training at a time, each training looked at."""
+    done = sum(
+        plan.epochs if state.ended.get(plan.config, "failed") != "failed" else state.epochs.get(plan.config, 0)
+        for plan in plans
+    )
+    left = sum(plan.epochs - state.epochs.get(plan.config, 0) for plan in plans if plan.config not in state.ended)
+    return done, 2.5 * left
+
+
+def test_the_sums_that_are_kept_are_those_of_looking_at_every_training() -> None:
+    plans = StudySpec(models=("SimpleNN",), lr=(1e-3, 1e-2, 0.1), batch_size=(16,), epochs=(4,), seeds=3).trainings()
+    state, chance = RunState(list(plans), "val_accuracy"), random.Random(0)
+    reached = dict.fromkeys((plan.config for plan in plans), 0)
+    for _ in range(200):
+        config = chance.choice(plans).config
+        if config in state.ended and state.ended[config] != "failed":
+            continue
+        if chance.random() < 0.1 or reached[config] == 4:  # a failed one may be tried again and come to its end
+            state.end(config, "complete" if reached[config] == 4 else "failed")
+        else:
+            reached[config] += 1
+            row = {"epoch": reached[config], "val_accuracy": 0.5, "train_seconds": 2.0, "eval_seconds": 0.5}
+            state.start(config)
+            state.epoch(config, row)
+            state.stop(config)
+        done, left = counted_again(state, plans)
+        assert state.done_epochs == done and state.reported == sum(reached.values())
+        assert state.eta_seconds() in (None, pytest.approx(left))
+        assert dict(+state.counts) == dict(Counter(state.ended.values()))
+    assert set(state.ended.values()) == {"complete", "failed"} or len(state.ended) == len(plans)

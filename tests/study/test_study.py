@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from support.specs import changed
 from support.stored import CONFIG, CONTEXT, KEY, OTHER, SPEC, begun, damage, train, tree
 from tune_mnist.shell.about import without_password
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe, TrainingConfig, training_key
+from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.study import Study
 
 
@@ -66,7 +67,7 @@ def test_specs_merge_into_the_union_of_their_cells(study: Study) -> None:
 
 
 def test_the_plan_does_not_depend_on_the_order_in_which_specs_came(tmp_path: Path) -> None:
-    cosine = dataclasses.replace(SPEC, recipe=Recipe(schedule="cosine"))
+    cosine = changed(SPEC, schedule="cosine")
     seeded = dataclasses.replace(SPEC, seeds=3, lr=(1e-2, 5e-1, 1e-3))
     plans = []
     for number, specs in enumerate(itertools.permutations([SPEC, OTHER, cosine, seeded])):

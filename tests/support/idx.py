@@ -25,14 +25,14 @@ def idx_bytes(array: NDArray[np.uint8]) -> bytes:
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
-def random_arrays(train: int = 300, test: int = 60, seed: int = 0) -> Arrays:
+def random_arrays(train: int = 300, test: int = 60, seed: int = 0, classes: int = 10) -> Arrays:
     """A small data set that can be learned: noise with a bright band whose height tells the class."""
     random = np.random.default_rng(seed)
     arrays: Arrays = {}
     for part, count in {"train": train, "test": test}.items():
-        labels = random.permutation(np.arange(count) % 10).astype(np.uint8)
+        labels = random.permutation(np.arange(count) % classes).astype(np.uint8)
         images = random.integers(0, 100, (count, 28, 28), dtype=np.uint8)
-        bands = 2 * labels[:, None] + np.arange(4)
+        bands = (2 * labels[:, None] + np.arange(4)) % 28
         images[np.arange(count)[:, None], bands] = 255
         arrays |= {f"{part}_images": images, f"{part}_labels": labels}
     return arrays

@@ -60,12 +60,15 @@ def main(kind: str, data: Path, folder: Path) -> None:
         assert ray.get(counter.add.remote()) == 1
     spec = tm.StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(64,), epochs=(1, 2), data=data)
     long = tm.StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(1,), epochs=(5000,), data=data)
-    before = state()
+    before, sessions = state(), set()
     for name in ("first", "second"):
         result = tm.run_grid(spec, name=name, storage=folder, console=Console(quiet=True))
         assert set(result.tables.results["status"]) == {"complete"}
         assert state() == before, [key for key, value in state().items() if value != before[key]]
-        assert ray.is_initialized() is own
+        assert ray.is_initialized()  # what was started is kept for the next run
+        node: Any = ray._private.worker._global_node
+        sessions.add(node.session_name)
+    assert len(sessions) == 1
     interrupted(long, folder)
     assert state() == before, [key for key, value in state().items() if value != before[key]]
     assert ray.is_initialized() is own

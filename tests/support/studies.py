@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from tune_mnist.grid_experiment import missing_by_rounds
+from tune_mnist.spec.models import place_of
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.study import Study
@@ -33,8 +34,8 @@ def plausible(config: TrainingConfig, epoch: int) -> float:
     """What a real study looks like: chance at lr 0.1, best at 1e-4 and small batches, seeds 0.1 points apart."""
     if config.lr >= 0.1:
         return 0.1
-    depth = ["SimpleNN", "MediumNN", "ComplexNN", "CNN"].index(config.model)
-    ceiling = [0.978, 0.981, 0.9805, 0.991][depth] - 0.3 * config.lr * (1 + depth)
+    depth = place_of(config.model)[0]
+    ceiling = [0.978, 0.981, 0.9805, 0.991, 0.98, 0.985][depth] - 0.3 * config.lr * (1 + depth)
     slowness = 0.08 * (config.batch_size / 16) ** 0.5 * (1e-4 / config.lr) ** 0.3
     chance = np.random.default_rng([config.seed, depth, config.batch_size, round(1e5 * config.lr), epoch])
     return ceiling - slowness * float(np.exp(-epoch / 4)) + 0.001 * float(chance.normal())

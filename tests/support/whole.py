@@ -7,7 +7,7 @@ import math
 import torch
 
 from tune_mnist.training.batches import Lot
-from tune_mnist.training.steps import kernels
+from tune_mnist.training.steps import kernels, updates
 from tune_mnist.training.steps.adamw import Rate, make_rates
 from tune_mnist.training.steps.linear import LinearSteps, Record
 from tune_mnist.training.steps.network import delta_of, units_of, workspace
@@ -42,9 +42,9 @@ def whole_step(steps: LinearSteps, epoch: int, lot: Lot, record: Record, step: i
         inputs, before = units_of(space.units, network, layer, count), delta_of(space, network, layer, count)
         columns = (delta, every, sizes[layer + 1])
         kernels.input_gradient(network, layer, inputs, every, sizes[layer], masks, *columns, space, before)
-        kernels.update_dense(network, layer, inputs, every, sizes[layer], *columns, space, rate)
+        updates.update_dense(network, layer, inputs, every, sizes[layer], *columns, space, rate)
         delta = before
-    kernels.update_first(network, lot.by_pixel, lot.dense, step, first, delta, every, sizes[1], space, rate)
+    updates.update_first(network, lot.by_pixel, lot.dense, step, first, delta, every, sizes[1], space, rate)
     if steps.average is not None:
         share = network.flat.dtype.type(1 - steps.config.ema_decay)
         steps.average += share * (steps.flat - steps.average)

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from support.studies import made_records
 from tune_mnist.running.result_grid import records_from_results
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import PlannedTraining, Recipe, TrainingConfig
+from tune_mnist.spec.training import PlannedTraining, TrainingConfig
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.training_folder import Status, TrainingRecord
 from tune_mnist.tables.analyse import Tables, analyse, write_tables
@@ -270,7 +271,7 @@ def test_shared_and_independent_trainings_in_one_study_stay_apart() -> None:
 
 
 def test_a_cosine_schedule_s_cells_are_its_budgets() -> None:
-    spec = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(16,), recipe=Recipe(schedule="cosine"))
+    spec = StudySpec(models=("SimpleNN",), lr=(1e-3,), batch_size=(16,), schedule="cosine")
     results = analyse(spec.trainings(), records(spec), "holdout").results
     assert sorted(results["epochs"]) == [2, 5, 10, 15]
     assert "budget" not in results
@@ -340,3 +341,21 @@ def test_records_of_trials_fill_the_tables() -> None:
     got = records_from_results([trial(reports(0.5, 0.4, 0.3))])
     results = analyse([PlannedTraining(got[0].config, (3,))], got, "holdout").results
     assert results[["status", "val_accuracy"]].values.tolist() == [["complete", 0.9]]
+
+
+def test_settings_that_one_model_has_are_columns_where_they_vary_within_it() -> None:
+    own = {"MLP": {"hidden": ("64", "256-128", "8")}, "CNN": {"width": (16, 8)}}
+    spec = StudySpec(models=("CNN", "MLP"), lr=1e-3, batch_size=64, epochs=1, optimizer=("adam", "sgd"), own=own)
+    plans = spec.trainings()
+    tables = analyse(plans, made_records(spec, pictures=20), "holdout")
+    assert tables.cell_columns == ["model", "lr", "batch_size", "epochs", "optimizer", "width", "hidden"]
+    assert tables.settings["activation"] == "relu" and tables.settings["batch_norm"] is False
+    for frame in (tables.results, tables.summary, tables.top3):
+        widths = frame["width"].dropna()
+        assert {type(width) for width in widths} == {int} or frame is tables.top3
+    cells = tables.summary.astype(object).where(tables.summary.notna(), None)
+    found = set(cells[["model", "optimizer", "width", "hidden"]].itertuples(index=False, name=None))
+    names = ("model", "optimizer", "width", "hidden")
+    assert found == {tuple(plan.config.value(name) for name in names) for plan in plans} and len(found) == len(plans)
+    csv = tables.summary.to_csv(index=False)
+    assert ",16,," in csv and ",256-128," in csv and "16.0" not in csv

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from scipy.stats import ttest_ind
 
+from support.specs import changed
 from support.studies import made_tables
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe, TrainingConfig
+from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.tables.cells import best_p_of, complete, contrast, plain, plain_epochs, versus
 from tune_mnist.tables.statistics.significance import accuracies_of
 
@@ -48,7 +49,7 @@ def test_a_cell_s_epochs_are_those_up_to_its_budget_of_all_its_seeds() -> None:
 
 
 def test_plain_cells_are_those_of_the_report_s_recipe() -> None:
-    helped = replace(SPEC, recipe=Recipe(dropout=0.2))
+    helped = changed(SPEC, dropout=0.2)
     assert len(plain(made_tables(SPEC))) == 24 and len(plain(made_tables(helped))) == 0
     assert plain_epochs(made_tables(helped)).empty
     longest = plain_epochs(made_tables(replace(SPEC, independent_epochs=True)))
@@ -93,7 +94,7 @@ def test_two_budgets_of_one_training_far_from_the_leaders_are_paired_by_seed() -
     ("changed", "name"),
     [
         ({"protocol": "report", "head": "logits"}, "protocol"), ({"head": "softmax"}, "head"),
-        ({"recipe": Recipe(dropout=0.2)}, "dropout"),
+        ({"dropout": 0.2}, "dropout"),
     ],
 )
 def test_cells_that_are_not_alike_are_refused_unless_that_is_what_is_compared(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tune_mnist.tables.text import cell_name, interval, nats, p_value, percent, points
+from tune_mnist.tables.text import interval, nats, p_value, percent, points
 
 
 def test_numbers_have_their_unit_and_decimals() -> None:
@@ -18,9 +18,3 @@ def test_numbers_have_their_unit_and_decimals() -> None:
 def test_what_is_not_known_is_a_dash_or_nothing() -> None:
     assert [show(math.nan) for show in (percent, nats, points, p_value)] == ["–", "–", "", ""]
     assert interval(math.nan, math.nan) == ""
-
-
-def test_a_cell_of_one_epoch_has_one_epoch() -> None:
-    cell = {"model": "CNN", "lr": 1e-4, "batch_size": 16, "epochs": 1}
-    assert cell_name(cell) == "CNN, lr 0.0001, batch 16, 1 epoch"
-    assert cell_name({**cell, "epochs": 2}).endswith(", 2 epochs")

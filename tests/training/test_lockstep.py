@@ -18,7 +18,7 @@ from tune_mnist.training.steps.pack import PackSteps
 LRS = (1e-4, 1e-2, 1e30)
 RECIPES: list[dict[str, Any]] = [
     {}, {"head": "softmax"}, {"label_smoothing": 0.1, "weight_decay": 0.01, "ema_decay": 0.9},
-    {"schedule": "cosine", "warmup_epochs": 1, "budget": 3},
+    {"schedule": "cosine", "warmup_epochs": 1, "budget": 3}, {"dropout": 0.3},
 ]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from support.slices import evaluation_slice
 from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, TrainingConfig
 from tune_mnist.training.batches import normalise
-from tune_mnist.training.models import CNN, MODELS, build_model
+from tune_mnist.training.models import CNN, build_model
 
 PICTURES = normalise(torch.from_numpy(evaluation_slice(40).pixels))
 
@@ -27,6 +27,7 @@ WEIGHTS: dict[str, list[tuple[int, ...]]] = {
     "SimpleNN": [(128, 784), (10, 128)],
     "MediumNN": [(256, 784), (128, 256), (10, 128)],
     "ComplexNN": [(512, 784), (256, 512), (128, 256), (64, 128), (10, 64)],
+    "MLP": [(128, 784), (10, 128)],
     "CNN": [(32, 1, 3, 3), (64, 32, 3, 3), (128, 64, 3, 3), (128, 6272), (10, 128)],
 }
 
@@ -71,9 +72,10 @@ def test_a_fully_connected_model_is_its_linear_layers_with_relu_between() -> Non
 def test_pooling_before_relu_changes_no_bit() -> None:
     model = build_model(config("CNN"))
     assert isinstance(model, CNN)
-    x = model.pool(model.conv1(PICTURES.reshape(-1, 1, 28, 28)).relu())
-    x = model.pool(model.conv2(x).relu())
-    x = model.conv3(x).relu().flatten(1)
+    conv1, conv2, conv3 = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    x = model.pool(conv1(PICTURES.reshape(-1, 1, 28, 28)).relu())
+    x = model.pool(conv2(x).relu())
+    x = conv3(x).relu().flatten(1)
     assert torch.equal(model.linear2(model.linear1(x).relu()), model(PICTURES))
 
 
@@ -126,7 +128,7 @@ def test_the_seed_alone_determines_the_initial_weights(name: str) -> None:
 def test_building_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    for name in MODELS:
+    for name in MODEL_NAMES:
         build_model(config(name))
     assert torch.equal(torch.get_rng_state(), before)
 

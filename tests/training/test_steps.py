@@ -10,20 +10,21 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
 from support.slices import dense, evaluation_slice, exact, train_slice
-from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, TrainingConfig
+from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig
 from tune_mnist.training.batches import Pictures, make_pictures, normalise
 from tune_mnist.training.models import FullyConnected, build_model
 from tune_mnist.training.steps.autograd import AutogradSteps
 from tune_mnist.training.steps.base import BETA1, Steps, learning_rate
 from tune_mnist.training.steps.choose import make_steps
 from tune_mnist.training.steps.linear import LinearSteps, layers_of
+from tune_mnist.training.steps.sgd import Sgd
 
 TRAIN = train_slice(300)
 DOUBLE = torch.float64
@@ -88,21 +89,13 @@ def test_gradients_equal_autograds(
             assert (a - b).norm() <= 1e-10 * b.norm()
 
 
-class OneLayer(FullyConnected):
-    sizes = (784, 10)
-
-
-class Odd(FullyConnected):
-    sizes = (784, 3, 5, 1, 10)
-
-
-@pytest.mark.parametrize("shape", [OneLayer, Odd])
+@pytest.mark.parametrize("hidden", [(), (3, 5, 1)])
 @pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
-def test_any_stack_of_linear_layers_works(shape: type[FullyConnected], sparse: bool) -> None:
+def test_any_stack_of_linear_layers_works(hidden: tuple[int, ...], sparse: bool) -> None:
     wanted = config(dropout=0.2, batch_size=64)
     torch.manual_seed(0)
-    model = shape(0.2, "logits")
-    reference = shape(0.2, "logits")
+    model = FullyConnected(hidden, 0.2, "logits")
+    reference = FullyConnected(hidden, 0.2, "logits")
     reference.load_state_dict(model.state_dict())
     pictures = exact(train_slice(33)) if sparse else dense(train_slice(33))
     pair = LinearSteps(wanted, model, pictures, DOUBLE), AutogradSteps(wanted, reference, pictures, dtype=DOUBLE)
@@ -144,6 +137,25 @@ def test_both_stay_together_over_epochs(recipe: str, sparse: bool) -> None:
             assert (unpadded(linear, linear.average) - averaged).norm() <= 1e-8 * averaged.norm()
             assert (averaged - theirs).norm() > 1e-3 * theirs.norm()
         assert torch.allclose(linear.outputs(evaluation_slice(70)), reference.outputs(evaluation_slice(70)), atol=1e-6)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.05])
+@pytest.mark.parametrize("sgd", [Sgd(), Sgd(0.9), Sgd(0.9, nesterov=True)], ids=str)
+@pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+def test_sgd_stays_together_with_torchs(sgd: Sgd, weight_decay: float, sparse: bool) -> None:
+    wanted = config("MediumNN", lr=0.05, weight_decay=weight_decay, schedule="cosine", budget=4)
+    pictures = exact(TRAIN) if sparse else dense(TRAIN)
+    ours = LinearSteps(wanted, cast(FullyConnected, build_model(wanted)), pictures, DOUBLE, sgd)
+    theirs = AutogradSteps(wanted, build_model(wanted), pictures, dtype=DOUBLE)
+    theirs.optimiser = torch.optim.SGD(
+        theirs.model.parameters(), wanted.lr, sgd.momentum, weight_decay=weight_decay, nesterov=sgd.nesterov
+    )
+    start = ours.flat.clone()
+    for epoch in (1, 2, 3):
+        assert ours.train_epoch(epoch) == pytest.approx(theirs.train_epoch(epoch), rel=1e-10)
+        expected = flattened(theirs.model.parameters())
+        assert (unpadded(ours, ours.flat) - expected).norm() <= 1e-10 * expected.norm()
+    assert (ours.flat - start).norm() > 0.01 * start.norm()
 
 
 @pytest.mark.parametrize("batch_size", [1, 299, 300, 500])
@@ -274,9 +286,19 @@ def test_a_state_restores_other_steps_exactly_and_a_wrong_one_is_refused(ema_dec
 
 
 def test_the_fastest_steps_are_chosen() -> None:
-    for name in MODEL_NAMES:
-        expected = LinearSteps if name in FULLY_CONNECTED else AutogradSteps
-        assert type(make_steps(config(name), train_slice(20))) is expected
+    compiled = [
+        *map(config, (*FULLY_CONNECTED, "MLP")), config(optimizer="adam"), config(dropout=0.5, weight_decay=0.1),
+        config("MLP", model_settings={"hidden": "7-5"}),
+    ]
+    by_autograd = [
+        config("CNN"), config("MLP", model_settings={"activation": "tanh"}), config(optimizer="rmsprop"),
+        config(optimizer="adam", weight_decay=0.1), config(clip_norm=1.0), config(optimizer="sgd", momentum=0.5),
+    ]
+    pairs = [*((each, LinearSteps) for each in compiled), *((each, AutogradSteps) for each in by_autograd)]
+    for wanted, expected in pairs:
+        assert type(make_steps(wanted, train_slice(20))) is expected, wanted.label
+    letters = dataclasses.replace(train_slice(20), classes=26)
+    assert make_steps(config(), letters).outputs(letters).shape == (20, 26)
 
 
 def test_bf16_changes_the_cnn_a_little() -> None:

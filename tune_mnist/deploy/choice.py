@@ -31,8 +31,8 @@ class Choice:
 
 def choice_of_spec(spec: StudySpec, folder: Path) -> Choice:
     """The spec's only cell, with all its seeds, to land in `folder`; `UserError` if the spec has several cells."""
-    cells = len(spec.models) * len(spec.lr) * len(spec.batch_size) * len(spec.epochs)
-    remedy = "name a study's folder, or give --models, --lr, --batch-size and --epochs one value each"
+    cells = sum(len(plan.budgets) for plan in spec.trainings(1))
+    remedy = "name a study's folder, or give --models, --lr, --batch-size, --epochs and all else one value each"
     require(cells == 1, "exactly one cell is named", cells, remedy)
     return Choice(tuple(plan.config for plan in spec.trainings()), spec.epochs[0], folder)
 

@@ -25,19 +25,22 @@ from tune_mnist.spec.errors import require
 from tune_mnist.spec.places import STORAGE, shown
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import home_expanded
+from tune_mnist.study.own_models import MODELS, remember, require_known
 from tune_mnist.study.ownership import refuse_foreign_model
 from tune_mnist.study.storage.base import Storage
 from tune_mnist.study.storage.opening import storage_at
 from tune_mnist.study.study import Study
 from tune_mnist.tables.text import print_table
-from tune_mnist.training.dataset import Dataset, load_dataset
+from tune_mnist.training.dataset import Dataset, load_dataset, training_data
+from tune_mnist.training.trying import try_models
 
 
 @process_state_kept()
 def run_retrain(
     study: Path | None = None, *, spec: StudySpec | None = None, rank: int = 1, key: str | None = None,
     name: str = "retrain", storage: Path = STORAGE, checkpoint_every: int = 500, device: str = "cpu",
-    threads: int = 1, robustness: bool = False, download: bool = False, console: Console | None = None,
+    threads: int = 1, robustness: bool = False, download: bool = False, trust_code: bool = False,
+    console: Console | None = None,
 ) -> list[dict[str, Any]]:
     """Retrain a study's cell (by `rank` or `key`), or a spec's only cell, a seed after the other.
 
@@ -63,6 +66,12 @@ def run_retrain(
     else:
         choice = choice_of_spec(spec, place.folder / "best")
         dataset = load_dataset(spec.dataset, spec.data, download=download)
+    source = choice.configs[0].source
+    if source is not None and study is None:
+        try_models(choice.configs, training_data(dataset, "report"))
+        remember([source])
+    elif source is not None and study is not None:
+        require_known(source, place.folder / MODELS / source.name, trusted=trust_code)
     place.storage.refuse()
     place.storage.bring(choice.folder)
     for config in choice.configs:
@@ -100,7 +109,7 @@ def _retrained(job: Retraining, checkpoint_every: int, console: Console, storage
             raise KeyboardInterrupt(how) from None
     else:
         console.print(f"{job.config.label}: done already", highlight=False)
-    return {"folder": place, "config": dataclasses.asdict(job.config), "metrics": metrics}
+    return {"folder": place, "config": job.config.content(), "metrics": metrics}
 
 
 def _robustness(
@@ -159,6 +168,6 @@ def print_outcomes(outcomes: Sequence[dict[str, Any]], *, as_json: bool = False)
         accuracy = table["accuracy"]
         print(f"mean accuracy {accuracy.mean():.3%} over {len(table)} seeds, standard deviation {accuracy.std():.3%}")
     else:
-        print_table(pd.DataFrame(first["metrics"]["per_class"]), "By digit")
+        print_table(pd.DataFrame(first["metrics"]["per_class"]), "By class")
     if "robustness" in first:
         print(f"robustness: {first['robustness']}")

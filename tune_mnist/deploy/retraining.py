@@ -34,11 +34,9 @@ from tune_mnist.study.files import (
 )
 from tune_mnist.study.states import SealedStates
 from tune_mnist.training.batches import Pictures, make_pictures
-from tune_mnist.training.dataset import CLASSES, Dataset, training_data
-from tune_mnist.training.models import FullyConnected, build_model
-from tune_mnist.training.steps.autograd import AutogradSteps
+from tune_mnist.training.dataset import DIGITS, Dataset, training_data
 from tune_mnist.training.steps.base import CheckpointedSteps
-from tune_mnist.training.steps.linear import LinearSteps
+from tune_mnist.training.steps.choose import make_checkpointed
 
 KEPT_CHECKPOINTS = 10
 CHECKPOINTS, ABOUT, TIMINGS = "checkpoints", "retrain.json", "timings.json"
@@ -54,6 +52,8 @@ class Retraining:
     test: Pictures
     context: Context
     folder: Path
+    classes: tuple[str, ...] = DIGITS
+    """What the classes are called."""
 
     @property
     def key(self) -> str:
@@ -108,9 +108,9 @@ def prepare(
     pictures = len(data.train_labels)
     require(config.batch_size <= pictures, f"batch_size <= {pictures}", config.batch_size, "lower --batch-size")
     context = Context(protocol="report", data_sha256=data.sha256, device=device, threads=threads)
-    train = make_pictures(data.train_images, data.train_labels)
-    test = make_pictures(data.eval_images, data.eval_labels)
-    return Retraining(config, epochs, train, test, context, folder)
+    train = make_pictures(data.train_images, data.train_labels, data.classes)
+    test = make_pictures(data.eval_images, data.eval_labels, data.classes)
+    return Retraining(config, epochs, train, test, context, folder, dataset.classes)
 
 
 def finished_metrics(job: Retraining) -> dict[str, Any] | None:
@@ -142,38 +142,42 @@ def retrain(job: Retraining, checkpoint_every: int, on_step: OnStep = lambda pro
     _train(job, steps, progress, checkpoint_every, on_step)
     metrics = {
         **job.describe(), "train_loss": progress.losses, "trained_on": len(job.train), "tested_on": len(job.test),
-        **test_metrics(steps.outputs(job.test), job.test.labels),
+        **test_metrics(steps.outputs(job.test), job.test.labels, job.classes),
     }
     _draw(job, metrics)
     write_json(job.folder / TIMINGS, {"train_seconds": progress.seconds, "cpu": cpu_model(), **job.describe()})
-    save_trained(job.folder, steps.module().state_dict(), job.config, metrics)
+    save_trained(job.folder, steps.module().state_dict(), job.config, metrics, job.classes)
     return load_metrics(job.folder)
 
 
-def test_metrics(outputs: Tensor, labels: np.ndarray) -> dict[str, Any]:
+def test_metrics(outputs: Tensor, labels: np.ndarray, names: tuple[str, ...] = DIGITS) -> dict[str, Any]:
     """Loss, accuracy, macro and per-class precision, recall and F1, and the confusion matrix (true, predicted).
 
-    `outputs` float32 (n, 10) as the model's head gives them, `labels` int64 (n,). A class that is never
+    `outputs` float32 (n, classes) as the model's head gives them, `labels` int64 (n,). A class that is never
     predicted has precision 0; the macro averages are over the classes that occur, as a truth or as a prediction.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     predicted = outputs.argmax(1).numpy()
-    classes = list(range(CLASSES))
+    classes = list(range(outputs.shape[1]))
     *scores, pictures = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
-    by_class = dict(zip(("precision", "recall", "f1"), scores, strict=True))  # each (10,)
+    by_class = dict(zip(("precision", "recall", "f1"), scores, strict=True))  # each (classes,)
     occurring = np.isin(classes, np.concatenate([labels, predicted]))
     return {
         "loss": float(F.cross_entropy(outputs, torch.from_numpy(labels))),
         "accuracy": float((predicted == labels).mean()),
         **{name: float(values[occurring].mean()) for name, values in by_class.items()},
         "per_class": [
-            {"digit": digit, **{name: float(values[digit]) for name, values in by_class.items()},
+            {**_class(names, digit), **{name: float(values[digit]) for name, values in by_class.items()},
              "pictures": int(pictures[digit])}
             for digit in classes
         ],
         "confusion": confusion_matrix(labels, predicted, labels=classes).tolist(),
     }
+
+
+def _class(names: tuple[str, ...], number: int) -> dict[str, Any]:
+    return {"digit": number} if names == DIGITS else {"class": names[number]}
 
 
 def _claim(job: Retraining) -> None:
@@ -190,13 +194,6 @@ def _claim(job: Retraining) -> None:
     remove_leftovers(job.folder)
     remove_leftovers(job.folder / CHECKPOINTS)
     write_json(job.folder / ABOUT, job.describe())
-
-
-def _new_steps(job: Retraining) -> CheckpointedSteps:
-    model = build_model(job.config)
-    if isinstance(model, FullyConnected) and job.context.device == "cpu":
-        return LinearSteps(job.config, model, job.train)
-    return AutogradSteps(job.config, model, job.train, job.context.device)
 
 
 def _train(
@@ -230,7 +227,7 @@ def _save(job: Retraining, steps: CheckpointedSteps, progress: RetrainProgress) 
 
 def _resumed(job: Retraining) -> tuple[CheckpointedSteps, RetrainProgress]:
     """Steps and progress at the newest intact checkpoint, or at the start."""
-    steps = _new_steps(job)
+    steps = make_checkpointed(job.config, job.train, job.context.device)
     for _, checkpoint in job.checkpoints.intact(warn_and_set_aside):
         saved = torch.load(io.BytesIO(checkpoint), weights_only=True, map_location="cpu")
         steps.load(saved.pop("steps"))
@@ -252,5 +249,5 @@ def _draw(job: Retraining, metrics: dict[str, Any]) -> None:
     name = f"{config.model}, seed {config.seed}"
     title = f"Training loss by epoch, on all {len(job.train):,} training pictures"
     write_atomic(job.folder / "training_loss.png", png(training_curves(curves, None, title)))
-    confusion = confusion_matrix(np.array(metrics["confusion"]), f"Confusion matrix: {name}")
+    confusion = confusion_matrix(np.array(metrics["confusion"]), f"Confusion matrix: {name}", job.classes)
     write_atomic(job.folder / "confusion_matrix.png", png(confusion))

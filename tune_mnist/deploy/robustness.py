@@ -15,7 +15,7 @@ from torch import Tensor
 from tune_mnist.deploy.trained import Trained
 from tune_mnist.study.files import write_atomic
 from tune_mnist.tables.statistics.intervals import wilson
-from tune_mnist.tables.statistics.significance import Score
+from tune_mnist.tables.statistics.significance import Score, right_of
 from tune_mnist.training.batches import transform
 
 Distort = Callable[[np.ndarray, float], np.ndarray]
@@ -87,7 +87,7 @@ def measure(models: Mapping[str, Trained], pictures: np.ndarray, labels: np.ndar
             distorted = distort(pictures, level)
             for training, trained in models.items():
                 correct = trained.probabilities(distorted).argmax(1) == labels
-                low, high = wilson(Score(correct.mean(), correct))
+                low, high = wilson(Score(correct.mean(), right_of(correct)))
                 rows.append({
                     "training": training, "distortion": name, "level": float(level), "unit": unit, "n": len(labels),
                     "accuracy": correct.mean(), "ci_low": low, "ci_high": high,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import logging
+import re
+from collections.abc import Sequence
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -63,8 +66,8 @@ class DigitReader:
     """`GET /` is the page; `POST /predict` takes a picture file, as its body or a form's, and answers in JSON."""
 
     def __init__(self, model: Path) -> None:
-        self.trained = load_trained(model)
-        self.page = PAGE.read_text(encoding="utf-8")
+        self.trained = load_trained(model, trusted=True)  # it was asked for before this was started
+        self.page = page_of(self.trained.classes)
         self.held = 0  # bytes of bodies in memory
 
     async def __call__(self, request: Request) -> Response:
@@ -122,6 +125,12 @@ class DigitReader:
 
     def _answers(self, bodies: list[bytes]) -> list[Answer]:
         return answer_sources([_source(body) for body in bodies], self.trained, most_pixels=MOST_PIXELS)
+
+
+def page_of(classes: Sequence[str]) -> str:
+    """The page, for a model of these classes."""
+    names = json.dumps(classes, ensure_ascii=True).replace("<", "\\u003c")
+    return re.sub(r"const CLASSES = .*;", lambda _: f"const CLASSES = {names};", PAGE.read_text(encoding="utf-8"))
 
 
 def as_json(answer: Answer) -> dict[str, Any]:

@@ -25,7 +25,7 @@ OPEN_TO_ALL = "warning: whoever reaches this machine on that port can use it; no
 LEAST_RAY = "2.60"
 
 
-def serve_for_ever(model: Path | None, host: str, port: int) -> NoReturn:
+def serve_for_ever(model: Path | None, host: str, port: int, trust_code: bool = False) -> NoReturn:
     """Serve as `serving` does, say where, and wait for Ctrl-C.
 
     Raises:
@@ -35,7 +35,7 @@ def serve_for_ever(model: Path | None, host: str, port: int) -> NoReturn:
     from rich.console import Console
 
     try:
-        with serving(model, host, port, Console(stderr=True)) as address:
+        with serving(model, host, port, Console(stderr=True), trust_code) as address:
             if host not in LOOPBACK:
                 print(OPEN_TO_ALL, file=sys.stderr)
             print(f"Draw a digit on {address}; Ctrl-C ends it", flush=True)
@@ -46,7 +46,9 @@ def serve_for_ever(model: Path | None, host: str, port: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def serving(model: Path | None, host: str, port: int, console: Console) -> Iterator[str]:
+def serving(
+    model: Path | None, host: str, port: int, console: Console, trust_code: bool = False
+) -> Iterator[str]:
     """Serve the trained model in folder `model` (None: the package's own) within the block; yields the page's address.
 
     Progress goes to `console`.
@@ -61,7 +63,7 @@ def serving(model: Path | None, host: str, port: int, console: Console) -> Itera
     from tune_mnist.deploy.trained import PRETRAINED, load_trained
 
     folder = (model or PRETRAINED).resolve()
-    load_trained(folder)
+    load_trained(folder, trusted=trust_code)
 
     from tune_mnist.running.resources import Resources
     from tune_mnist.running.session import ray_session, refuse_given_session

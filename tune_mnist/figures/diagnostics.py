@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,16 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, styled
 from tune_mnist.spec.training import Protocol
+from tune_mnist.spec.words.naming import BASE, setting_text
 from tune_mnist.tables.analyse import split_name
 from tune_mnist.tables.slices import floor, models_in
 from tune_mnist.tables.statistics.calibration import BINS, Calibration
-from tune_mnist.tables.text import cell_name
+from tune_mnist.training.dataset import DIGITS
 
+MOST_POINTS, PLACES = 5000, 200
+"""How many points are drawn as they are; else how many places an axis has."""
 GAP = ".45"  # grey of the overfitting gap
+MOST_COUNTED = 15  # classes whose confusions are drawn in the usual size
 
 
 @styled()
@@ -45,8 +51,7 @@ def training_curves(
             panel.yaxis.set_minor_locator(NullLocator())
         panel.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        cell = table.iloc[0]
-        panel.set(title=f"{cell['model']}\nlr {cell['lr']:g}, batch {cell['batch_size']}", xlabel="epoch", ylabel="")
+        panel.set(title=_cell_title(table.iloc[0], 84 // len(models)), xlabel="epoch", ylabel="")
         panel.get_legend().remove()
         gaps |= _mark_gap(panel, table)
     axes[0][0].set_ylabel("cross entropy (nats)")
@@ -59,6 +64,13 @@ def training_curves(
         notes += [f"{table['model'].iloc[0]}: protocol {table['protocol'].iloc[0]}" for table in tables]
     caption(figure, title, protocol, notes)
     return figure
+
+
+def _cell_title(cell: pd.Series, width: int) -> str:
+    """A cell's model on a line of its own, then its settings but for the epochs, in lines of so many letters."""
+    further = [name for name in cell.index if name not in (*BASE, "seed", "epoch", "split", "loss", "protocol")]
+    first, *rest = (setting_text(name, cell[name]) for name in (*BASE[:3], *further) if pd.notna(cell[name]))
+    return "\n".join([first, *textwrap.wrap(", ".join(rest), max(20, width))])
 
 
 def _mark_gap(panel: Axes, curves: pd.DataFrame) -> bool:
@@ -81,22 +93,25 @@ def _mark_gap(panel: Axes, curves: pd.DataFrame) -> bool:
 
 
 @styled()
-def cost_figure(costs: pd.DataFrame, protocol: Protocol) -> Figure:
-    """Accuracy against seconds of training, as `slices.costs` gives them, with the line of cells that nothing beats."""
+def cost_figure(costs: pd.DataFrame, protocol: Protocol, name_of: Callable[[Mapping[str, Any]], str]) -> Figure:
+    """Accuracy against seconds of training, as `slices.costs` gives them, with the line of cells that nothing beats.
+
+    `name_of` calls a cell by its settings.
+    """
     figure, axes = make_panels(1, 1, 2.7)
     panel = axes[0][0]
     least = floor(costs["mean"])
     shown = costs[costs["mean"] >= least]
     sns.scatterplot(
-        shown, x="seconds", y="mean", hue="model", style="model", hue_order=models_in(shown),
+        told_apart(shown), x="seconds", y="mean", hue="model", style="model", hue_order=models_in(shown),
         style_order=models_in(shown), palette="colorblind", ax=panel, s=26, alpha=0.8, linewidth=0.3,
     )
     front = frontier(shown)
     panel.step(front["seconds"], front["mean"], where="post", color=GAP, lw=1, zorder=0, label="best for the time")
     best = front.iloc[-1]
     panel.annotate(
-        cell_name(best), (best["seconds"], best["mean"]), (4, 7), textcoords="offset points", ha="right", va="bottom",
-        size=7.5, color=".25",
+        name_of(best.to_dict()), (best["seconds"], best["mean"]), (4, 7), textcoords="offset points", ha="right",
+        va="bottom", size=7.5, color=".25",
     )
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
@@ -111,6 +126,15 @@ def cost_figure(costs: pd.DataFrame, protocol: Protocol) -> Figure:
     return figure
 
 
+def told_apart(costs: pd.DataFrame) -> pd.DataFrame:
+    """The cells, or where they are many one of each model at each place that an eye can tell from the next."""
+    if len(costs) <= MOST_POINTS:
+        return costs
+    places = {"x": np.log10(costs["seconds"]), "y": costs["mean"]}
+    binned = {name: ((each - each.min()) / (np.ptp(each) or 1) * PLACES).round() for name, each in places.items()}
+    return costs[~costs.assign(**binned).duplicated(["model", "x", "y"])]
+
+
 def frontier(costs: pd.DataFrame) -> pd.DataFrame:
     """The cells that are more accurate than every cheaper one, cheapest first."""
     ordered = costs.sort_values(["seconds", "mean"], ascending=[True, False], kind="stable")
@@ -118,22 +142,27 @@ def frontier(costs: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled()
-def confusion_matrix(confusion: np.ndarray, title: str) -> Figure:
-    """Counts of true class (rows) by predicted class (columns), int (10, 10); colour is for the mistakes alone."""
-    figure, axes = make_panels(1, 1, 3.6)
-    figure.set_figwidth(figure.get_figwidth() * 0.75)
+def confusion_matrix(confusion: np.ndarray, title: str, classes: Sequence[str] = DIGITS) -> Figure:
+    """Counts of true class (rows) by predicted class (columns), int (n, n); colour is for the mistakes alone."""
+    many = len(classes) > MOST_COUNTED
+    figure, axes = make_panels(1, 1, 6.5 if many else 3.6)
+    if not many:
+        figure.set_figwidth(figure.get_figwidth() * 0.75)
     panel = axes[0][0]
     mistakes = confusion.astype(float)
     np.fill_diagonal(mistakes, np.nan)
     texts = np.where((confusion == 0) & ~np.eye(len(confusion), dtype=bool), "", confusion.astype(str))
     sns.heatmap(
         np.nan_to_num(mistakes), annot=texts, fmt="", cmap="Reds", cbar=False, ax=panel, linewidths=0.8,
-        annot_kws={"size": 8}, vmax=max(1.0, float(np.nanmax(mistakes)) * 1.15),
+        xticklabels=classes, yticklabels=classes,
+        annot_kws={"size": 8 if not many else 4}, vmax=max(1.0, float(np.nanmax(mistakes)) * 1.15),
     )
     for text in panel.texts[:: len(confusion) + 1]:  # the diagonal
         text.set(color=".45")
-    panel.set(xlabel="predicted digit", ylabel="true digit")
+    what = "digit" if tuple(classes) == DIGITS else "class"
+    panel.set(xlabel=f"predicted {what}", ylabel=f"true {what}")
     panel.tick_params(axis="y", rotation=0)
+    panel.tick_params(axis="x", rotation=90 if max(map(len, classes)) > 2 else 0)
     right = int(confusion.trace())
     caption(figure, title, None, [f"test set: {right:,} of {int(confusion.sum()):,} right", "colour: mistakes"])
     return figure
@@ -165,7 +194,8 @@ def reliability(calibration: Calibration, title: str) -> Figure:
 
 @styled()
 def worst_digits(
-    pictures: np.ndarray, labels: np.ndarray, predicted: np.ndarray, sureness: np.ndarray, title: str
+    pictures: np.ndarray, labels: np.ndarray, predicted: np.ndarray, sureness: np.ndarray, title: str,
+    classes: Sequence[str] = DIGITS,
 ) -> Figure:
     """Pictures, uint8 (n, 28, 28), n up to 20, with their true and predicted class and how sure the model was."""
     across = 10
@@ -175,8 +205,9 @@ def worst_digits(
         panel.set_axis_off()
     for i, panel in zip(range(len(pictures)), axes.flat, strict=False):
         panel.imshow(255 - pictures[i], cmap="gray", vmin=0, vmax=255)
-        panel.set_title(f"{labels[i]} as {predicted[i]}\n{100 * sureness[i]:.0f}%", size=7.5, pad=2)
-    notes = ["test set: true digit, as what it was told, and the model's probability of that"]
+        panel.set_title(f"{classes[labels[i]]} as {classes[predicted[i]]}\n{100 * sureness[i]:.0f}%", size=7.5, pad=2)
+    what = "digit" if tuple(classes) == DIGITS else "class"
+    notes = [f"test set: true {what}, as what it was told, and the model's probability of that"]
     caption(figure, title, None, notes)
     return figure
 

@@ -6,6 +6,7 @@ import shlex
 from typing import Any, NamedTuple
 
 from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.of_study import test_set_uses
 from tune_mnist.training.dataset import HELD_OUT, SPLIT_SEED
@@ -24,6 +25,7 @@ def checklist(study: Study, tables: Tables) -> list[Item]:
     about = study.describe()
     runs, context = about["runs"], about["context"]
     complete, asked = int((tables.results["status"] == "complete").sum()), len(tables.results)
+    stopped = int((tables.results["status"] == STOPPED_EARLY).sum())
     seeds = sorted(int(seed) for seed in tables.results["seed"].unique())
     holdout = tables.protocol == "holdout"
     split = f"one training picture in {HELD_OUT}, stratified, by seed {SPLIT_SEED}, held out to choose by"
@@ -34,7 +36,9 @@ def checklist(study: Study, tables: Tables) -> list[Item]:
         for run in runs
     )
     return [
-        Item("everything asked for is complete", complete == asked, [f"{complete} of {asked} results"]),
+        Item("everything asked for is complete", complete + stopped == asked, [
+            f"{complete} of {asked} results" + (f", {stopped} of the search {STOPPED_EARLY}" if stopped else "")
+        ]),
         Item("more than one seed", len(seeds) > 1, [", ".join(map(str, seeds))]),
         Item("chosen on other pictures than tested on", holdout, [split if holdout else "chosen on the test pictures"]),
         Item("test set kept for the end", holdout, [f"scored {use}" for use in test_set_uses(study, tables)]),

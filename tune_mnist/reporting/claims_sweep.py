@@ -23,9 +23,10 @@ from tune_mnist.reporting.verdicts import (
     verdict_of,
 )
 from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
+from tune_mnist.spec.words.naming import cell_name
 from tune_mnist.tables.cells import Cells, contrast, on_other_pictures, plain_epochs, versus
 from tune_mnist.tables.statistics.difference import LEVEL, Difference, combined
-from tune_mnist.tables.text import cell_name, p_value, percent, points
+from tune_mnist.tables.text import p_value, percent, points
 
 BAR = 0.95  # C1's accuracy; C2 takes it as having converged
 CHANCE = 0.2  # an accuracy below this is a guess

@@ -45,6 +45,11 @@ class Judgement:
         return {"as_reported": self.as_reported, "set_right": self.set_right}
 
     @property
+    def judged(self) -> bool:
+        """Whether the studies hold the cells to judge it by, in one column at least."""
+        return any(verdict.judged for verdict in self.columns.values())
+
+    @property
     def remark(self) -> str:
         """Where the report was right about what it measured, and whether it stays so."""
         return REMARKS.get((self.as_reported.verdict, self.set_right.verdict), "")
@@ -82,7 +87,7 @@ def _verdict(claim: Claim, evidence: Evidence) -> Verdict:
     try:
         return claim(evidence)
     except Lacking as lacking:
-        return verdict_of([Statement("not judged", UNKNOWN, "", str(lacking))], command=lacking.command)
+        return verdict_of([Statement("not judged", UNKNOWN, "", str(lacking))], command=lacking.command, judged=False)
 
 
 def json_of(judgement: Judgement) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,23 +19,29 @@ from tune_mnist.reporting.predictions import Predictions
 from tune_mnist.reporting.summary import summary
 from tune_mnist.reporting.verdicts import ABOUT, RULE
 from tune_mnist.reporting.verdicts import TITLES as COLUMNS
-from tune_mnist.spec.errors import flag_of
-from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import PREFIX, Recipe
+from tune_mnist.spec.training import PREFIX, SETTINGS, settings_of_model
+from tune_mnist.spec.words.command_line import command_line
+from tune_mnist.spec.words.naming import BASE, cell_name, full_name, setting_text, short_name, value_text
 from tune_mnist.study.rounds import in_words
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, split_name
-from tune_mnist.tables.anova import anovas
+from tune_mnist.tables.anova import Anova, anovas
 from tune_mnist.tables.of_study import test_set_uses
 from tune_mnist.tables.optimism import optimism
 from tune_mnist.tables.planning import seeds_to_tell
-from tune_mnist.tables.slices import Heatmap, costs, floor, heatmap, nearest
+from tune_mnist.tables.slices import Heatmap, costs, floor, heatmap, heatmap_of_pair, thinned
 from tune_mnist.tables.standings import BEST
+from tune_mnist.tables.views import pairs_to_show, reports_slices
 
+SHOWN_CELLS = 500
+"""How many rows a table of the page has at most; the CSV files have them all."""
+MOST_ROWS = 24
+"""Of a heatmap, and columns."""
 TITLES = {
     "accuracy_by_lr": "Accuracy by learning rate",
     "accuracy_by_epochs": "Accuracy by number of epochs",
     "accuracy_by_batch_size": "Accuracy by batch size",
+    "accuracy_by_setting": "Accuracy along each setting that varies",
     "training_curves": "Training and held-out loss by epoch, the overfitting gap marked",
     "fully_connected_and_cnn": "Training loss by epoch of the fully connected best and of the CNN",
     "confusion_matrix": "Confusion matrix of the winner on the test set",
@@ -45,15 +50,30 @@ TITLES = {
     "cost": "Seconds of training against accuracy",
 }
 
+MOST_SHARES = 12
+"""Shares of variance, up to which all are shown: those of four settings, their pairs, the rest and the seed."""
+SEARCH_TITLES = {
+    "history": "The trials in order, and the best so far",
+    "intermediate_values": "Each trial's course by epoch, and where it was stopped early",
+    "importances": "How much each setting matters to the search",
+    "slice": "The trials along each setting",
+    "parallel_coordinate": "Each trial as a line through its settings",
+    "contour": "The trials over pairs of settings",
+    "edf": "The share of trials that are no better",
+    "pareto_front": "The trials that no other beats in every objective",
+}
+"""Optuna's figures of a search; of several objectives each has its own, named after it."""
+
 
 def content(
     study: Study, tables: Tables, figures: Mapping[str, bytes], others: Sequence[tuple[str, Tables]],
     predictions: Predictions | None,
 ) -> dict[str, Any]:
     """All that the template shows of a study; `figures` are PNGs by name, `others` further studies by name."""
-    specs = study.specs()
-    shown = {name: _figure(name, figures[name]) for name in TITLES if name in figures}
-    leaders = tables.top3.to_dict("records")
+    specs, search = study.specs(), study.search()
+    shown = {name: _figure(title, figures[name]) for name, title in TITLES.items() if name in figures}
+    leaders = tables.top3.head(SHOWN_CELLS).to_dict("records")
+    failed = tables.failed.head(SHOWN_CELLS).to_dict("records")
     grids, judgements = anovas(tables), judge(tables, [other for _, other in others])
     return {
         "name": study.name, "protocol": tables.protocol, "split": split_name(tables.protocol), "method": tables.method,
@@ -61,55 +81,72 @@ def content(
         "least_seeds": int(tables.summary["seeds"].min()),
         "rounds": [in_words(spec, rounds) for spec, rounds in study.rounds()],
         "counts": tables.summary["status"].value_counts().to_dict(),
-        "varying": [column for column in tables.cell_columns if column not in ("model", "lr", "batch_size", "epochs")],
+        "told": tables.told, "in_common": _in_common(tables),
         "best": leaders[0] if leaders else None, "leaders": leaders,
         "ties": int((tables.top3["standing"] != BEST).sum()), "known": not math.isnan(tables.noise.variance),
         "scored": [row for row in leaders[:3] if pd.notna(row.get("test_accuracy"))], "optimism": optimism(tables),
         "rivals": _rivals([(study.name, tables), *others]),
         "test_set": test_set_uses(study, tables),
         "summary": summary(tables, grids, judgements), "grids": grids,
+        "shares": _shares(grids),
         "to_tell": seeds_to_tell(tables).to_dict("records"),
         "calibration": predictions and predictions.calibration(), "checklist": checklist(study, tables),
         "claims": _claims(judgements), "about": ABOUT, "rule": RULE,
-        "heatmaps": _heatmaps(tables.summary), "cost": shown.pop("cost", None), "figures": shown,
-        "rows": tables.summary.to_dict("records"), "held_out_loss": f"{PREFIX[tables.protocol]}_loss",
-        "failed": tables.failed.to_dict("records"), "commands": [command(spec, study.name) for spec in specs],
+        "search": search and _search_figures(figures), "heatmaps": _heatmaps(tables),
+        "cost": shown.pop("cost", None), "figures": shown,
+        "rows": tables.summary.head(SHOWN_CELLS).to_dict("records"), "held_out_loss": f"{PREFIX[tables.protocol]}_loss",
+        "failed": [{**row, "training": cell_name(row, [*BASE[:3], *tables.further])} for row in failed],
+        "failures": len(tables.failed), "leaders_left_out": len(tables.top3) - len(leaders),
+        "commands": [search["command"]] if search else [command_line(spec, study.name) for spec in specs],
         "datasets": sorted({str(spec.data or spec.dataset) for spec in specs}), "others": [name for name, _ in others],
         "trainings": len(tables.timings), "model_epochs": len(tables.epochs),
         "seconds": _seconds(tables), "total_seconds": float(tables.timings["train_seconds"].sum()),
     }
 
 
-def command(spec: StudySpec, name: str) -> str:
-    """The command line that asks for `spec` again, flags only where it differs from the default."""
-    words = ["python -m tune_mnist.grid"]
-    for given, default in ((spec, StudySpec()), (spec.recipe, Recipe())):
-        for field in dataclasses.fields(given):
-            value = getattr(given, field.name)
-            if field.name == "recipe" or value == getattr(default, field.name):
-                continue
-            flag = flag_of(field.name)
-            if isinstance(value, bool):
-                words.append(flag)
-            else:
-                values = value if isinstance(value, tuple) else (value,)
-                words.append(" ".join([flag, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]))
-    return " ".join([*words, f"--name {name}"])
+def _shares(grids: Sequence[Anova]) -> list[str]:
+    """The rows of the table of shares: all, or if they are many those that are no pairs of next to no weight."""
+    shares = grids[-1].shares if grids else {}
+    return [name for name, share in shares.items() if share >= 0.005 or " × " not in name or len(shares) <= MOST_SHARES]
 
 
-def _figure(name: str, png: bytes) -> dict[str, Any]:
+def _in_common(tables: Tables) -> str:
+    """What all cells have in common and no table tells: lr, batch size, epochs, and what is not at its default."""
+    row = {**tables.settings, **tables.summary.iloc[0].to_dict()}
+    settings = [SETTINGS, *(settings_of_model(model) for model in tables.summary["model"].unique())]
+    plain = {name: setting.default for each in settings for name, setting in each.items()} | {"head": "logits"}
+    own = [name for name, value in tables.settings.items() if name != "budget" and value != plain.get(name)]
+    return ", ".join(setting_text(name, row[name]) for name in [*BASE[1:], *own] if name not in tables.told)
+
+
+def _search_figures(figures: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """A search's figures, in the order of their titles."""
+    found = []
+    for start, title in SEARCH_TITLES.items():
+        for name in sorted(figures):
+            if name == start or name.startswith(f"{start}_"):
+                goal = name[len(start) + 1 :]
+                found.append(_figure(title + (f": {full_name(goal)}" if goal else ""), figures[name]))
+    return found
+
+
+def _figure(title: str, png: bytes) -> dict[str, Any]:
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return {"title": TITLES[name], "uri": uri, "width": width, "height": height}
+    return {"title": title, "uri": uri, "width": width, "height": height}
 
 
 def _claims(judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """The judgements, and of each column its title and how many claims came to each verdict."""
+    """The judgements on claims of which studies hold the cells, of each column its title and how many claims came to
+    each verdict, and which claims are left out."""
+    shown = [judgement for judgement in judgements if judgement.judged]
     counts = {
-        title: Counter(judgement.columns[column].verdict for judgement in judgements)
-        for column, title in COLUMNS.items()
+        title: Counter(judgement.columns[column].verdict for judgement in shown) for column, title in COLUMNS.items()
     }
-    return {"judgements": [json_of(judgement) for judgement in judgements], "columns": COLUMNS, "counts": counts}
+    return {
+        "judgements": [json_of(judgement) for judgement in shown], "columns": COLUMNS, "counts": counts,
+        "left_out": [judgement.claim for judgement in judgements if not judgement.judged],
+    }
 
 
 def _rivals(studies: Sequence[tuple[str, Tables]]) -> list[dict[str, Any]]:
@@ -119,39 +156,53 @@ def _rivals(studies: Sequence[tuple[str, Tables]]) -> list[dict[str, Any]]:
     for name, tables in studies:
         for winner in tables.top3.head(1).to_dict("records"):
             accuracy, low, high = (winner.get(column) for column in columns[tables.protocol])
-            rival = {"study": name, "protocol": tables.protocol, "winner": winner}
+            rival = {"study": name, "protocol": tables.protocol, "winner": tables.name_of(winner)}
             rivals.append({**rival, "accuracy": accuracy, "low": low, "high": high})
     tested = [rival for rival in rivals if pd.notna(rival["accuracy"])]
     return tested if len({rival["protocol"] for rival in tested}) > 1 else []
 
 
-def _heatmaps(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """The report's two families of heatmaps: a title and, per model, a table of values with their colours."""
-    reached = summary[summary["n"] > 0]
-    if reached.empty:
-        return []
-    epochs, lr = nearest(reached["epochs"], 10), nearest(reached["lr"], 1e-3)
-    families = {
-        f"Learning rate by batch size, {epochs} epochs": heatmap(summary, "lr", epochs),
-        f"Epochs by batch size, lr {lr:g}": heatmap(summary, "epochs", lr),
-    }
-    return [
-        {"title": title, "rows": shown.rows, "panels": [_panel(model, shown) for model in shown.means]}
-        for title, shown in families.items() if shown.accuracies.count() > 1
+def _heatmaps(tables: Tables) -> list[dict[str, Any]]:
+    """The report's two families of heatmaps, or those of the pairs of settings that matter most.
+
+    Families of panels; of the pairs one, without a title.
+    """
+    summary, slices = tables.summary, reports_slices(tables)
+    if slices is not None:
+        families = {
+            f"Learning rate by batch size, {slices.epochs} epochs": _heatmap(summary, "lr", slices.epochs),
+            f"Epochs by batch size, lr {slices.middle:g}": _heatmap(summary, "epochs", slices.middle),
+        }
+        return [_family(title, shown) for title, shown in families.items() if shown.accuracies.count() > 1]
+    maps = [heatmap_of_pair(thinned(summary, dict.fromkeys(pair, MOST_ROWS)), *pair) for pair in pairs_to_show(tables)]
+    panels = [
+        _panel("", shown, f"{full_name(shown.rows)}, down, by {full_name(shown.columns)}, across")
+        for shown in maps if shown.accuracies.count() > 1
     ]
+    return [{"title": "", "panels": panels}] if panels else []
 
 
-def _panel(model: str, shown: Heatmap) -> dict[str, Any]:
+def _heatmap(summary: pd.DataFrame, rows: str, at: float) -> Heatmap:
+    return heatmap(thinned(summary, {rows: MOST_ROWS, "batch_size": MOST_ROWS}), rows, at)
+
+
+def _family(title: str, shown: Heatmap) -> dict[str, Any]:
+    """A title, and per panel a table of values with their colours."""
+    return {"title": title, "panels": [_panel(name, shown, name) for name in shown.means]}
+
+
+def _panel(name: str, shown: Heatmap, caption: str) -> dict[str, Any]:
     norm = Normalize(floor(shown.accuracies), shown.accuracies.max(), clip=True)
-    means, texts = shown.means[model], shown.texts(model)
+    means, texts = shown.means[name], shown.texts(name)
     rows = [
         {
-            "label": f"{value:g}",
+            "label": value_text(value),
             "cells": [{"text": texts.loc[value, size], **_colours(means.loc[value, size], norm)} for size in means],
         }
         for value in means.index
     ]
-    return {"model": model, "columns": list(means), "rows": rows}
+    columns = [value_text(value) for value in means]
+    return {"name": caption, "rows_are": short_name(shown.rows), "columns": columns, "rows": rows}
 
 
 def _colours(mean: float, norm: Normalize) -> dict[str, str]:
@@ -166,8 +217,6 @@ def _colours(mean: float, norm: Normalize) -> dict[str, str]:
 def _seconds(tables: Tables) -> float | None:
     """Seconds of training of the best cell, one seed."""
     cells = costs(tables)
-    if tables.top3.empty:
-        return None
-    for name in ("model", "lr", "batch_size", "epochs"):
-        cells = cells[cells[name] == tables.top3[name].iloc[0]]
+    if not cells.empty:
+        cells = cells.merge(tables.top3[tables.cell_columns].head(1), on=tables.cell_columns)
     return None if cells.empty else float(cells["seconds"].iloc[0])

@@ -12,7 +12,7 @@ from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.of_study import trainings_of_cell
 from tune_mnist.tables.statistics.calibration import Calibration, calibration
-from tune_mnist.training.dataset import CLASSES, Dataset, load_dataset
+from tune_mnist.training.dataset import DIGITS, Dataset, load_dataset
 from tune_mnist.training.packing import unpack_bytes
 
 
@@ -24,11 +24,13 @@ class Predictions:
     labels: np.ndarray
     predicted: np.ndarray
     sureness: np.ndarray
+    classes: tuple[str, ...] = DIGITS
 
     def confusion(self) -> np.ndarray:
-        """Counts of true class (rows) by predicted class (columns), int (10, 10)."""
-        pairs = self.labels.astype(int) * CLASSES + self.predicted
-        return np.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
+        """Counts of true class (rows) by predicted class (columns), int (n, n)."""
+        count = len(self.classes)
+        pairs = self.labels.astype(int) * count + self.predicted
+        return np.bincount(pairs, minlength=count**2).reshape(count, count)
 
     def calibration(self) -> Calibration:
         """How far the sureness is what it says; kept in steps of 1/255, it is known to 0.2 points."""
@@ -54,7 +56,7 @@ def winner_predictions(study: Study, tables: Tables, dataset: Dataset | None = N
     predicted, sureness = unpack_bytes(score["test_predicted"]), unpack_bytes(score["test_confidence"]) / 255
     if dataset is None or len(dataset.test_labels) != len(predicted):
         return None
-    return Predictions(dataset.test_images, dataset.test_labels, predicted, sureness)
+    return Predictions(dataset.test_images, dataset.test_labels, predicted, sureness, dataset.classes)
 
 
 def _first_score(study: Study, tables: Tables) -> dict[str, str] | None:

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from tune_mnist.figures.canvas import pngs
 from tune_mnist.figures.diagnostics import confusion_matrix, reliability, training_curves, worst_digits
 from tune_mnist.figures.of_study import figures_of
+from tune_mnist.reporting.page import SEARCH_TITLES
 from tune_mnist.reporting.predictions import Predictions, winner_predictions
 from tune_mnist.reporting.render import TEMPLATE, report_page
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, write_tables
 from tune_mnist.tables.slices import fully_connected_and_cnn
-from tune_mnist.tables.text import cell_name
 from tune_mnist.training.dataset import Dataset
 
 
@@ -39,7 +39,7 @@ def write_results(
     paths = write_tables(tables, study.folder, write_atomic)
     figures = cell_figures(tables) if drawn is None else drawn
     predictions = winner_predictions(study, tables, dataset)
-    figures |= pngs(_further_figures(tables, [other for _, other in others], predictions))
+    figures |= _search_figures(study) | pngs(_further_figures(tables, [other for _, other in others], predictions))
     for name, png in figures.items():
         paths.append(folder / f"{name}.png")
         write_atomic(paths[-1], png)
@@ -47,6 +47,15 @@ def write_results(
     write_atomic(page, report_page(study, tables, figures, others, predictions))
     study.storage.keep([*paths, page])
     return [*paths, page]
+
+
+def _search_figures(study: Study) -> dict[str, bytes]:
+    """The figures that Optuna's storage gave, by name, if the study is a search's: they are kept as they are."""
+    if study.search() is None:
+        return {}
+    study.storage.bring(study.folder / "figures")
+    paths = sorted((study.folder / "figures").glob("*.png"))
+    return {path.stem: path.read_bytes() for path in paths if path.stem.startswith(tuple(SEARCH_TITLES))}
 
 
 def _further_figures(
@@ -58,11 +67,13 @@ def _further_figures(
         title = "Training loss by epoch: the fully connected best and the CNN"
         yield "fully_connected_and_cnn", training_curves(curves, None, title)
     if predictions is not None:
-        winner = cell_name(tables.top3.iloc[0].to_dict())
-        yield "confusion_matrix", confusion_matrix(predictions.confusion(), f"Confusion matrix: {winner}")
+        winner = tables.name_of(tables.top3.iloc[0].to_dict())
+        yield "confusion_matrix", confusion_matrix(
+            predictions.confusion(), f"Confusion matrix: {winner}", predictions.classes
+        )
         yield "reliability", reliability(predictions.calibration(), f"Reliability: {winner}")
         worst = predictions.surest_mistakes()
         yield "worst_confused", worst_digits(
             predictions.pictures[worst], predictions.labels[worst], predictions.predicted[worst],
-            predictions.sureness[worst], "The winner's surest mistakes",
+            predictions.sureness[worst], "The winner's surest mistakes", predictions.classes,
         )

@@ -8,9 +8,10 @@ import jinja2
 
 from tune_mnist.reporting.page import content
 from tune_mnist.reporting.predictions import Predictions
+from tune_mnist.spec.words.naming import full_name, short_name, value_text
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.text import cell_name, interval, nats, p_value, percent, points, seeds
+from tune_mnist.tables.text import interval, nats, p_value, percent, points, seeds
 
 TEMPLATE = "report.html"
 
@@ -28,7 +29,8 @@ def report_page(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tune_mnist.reporting", ""), autoescape=True, undefined=jinja2.ChainableUndefined,
     )
-    filters = (cell_name, interval, nats, p_value, percent, points, seeds)
+    filters = (full_name, interval, nats, p_value, percent, points, seeds, short_name, value_text)
     environment.filters |= {show.__name__: show for show in filters}
+    environment.filters["title_of"] = tables.title_of
     page = environment.get_template(TEMPLATE).render(content(study, tables, figures, others, predictions))
     return page.encode(errors="backslashreplace")  # a path of the command's may be no text

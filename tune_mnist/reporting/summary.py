@@ -10,10 +10,11 @@ import pandas as pd
 
 from tune_mnist.reporting.judge import Judgement
 from tune_mnist.reporting.verdicts import Column
+from tune_mnist.spec.words.naming import full_name, value_text
 from tune_mnist.tables.analyse import Tables, split_name
 from tune_mnist.tables.anova import SEED, Anova
 from tune_mnist.tables.standings import BEST
-from tune_mnist.tables.text import NAMES, interval, percent
+from tune_mnist.tables.text import interval, percent
 
 DONE: dict[Column, str] = {
     "as_reported": "done as the report did it",
@@ -24,8 +25,8 @@ DONE: dict[Column, str] = {
 def summary(tables: Tables, grids: Sequence[Anova], judgements: Sequence[Judgement]) -> list[str]:
     """Sentences for readers who know neither the code nor statistics; `grids` are the study's `anovas`.
 
-    The best cell, what cannot be told apart, what matters, what the test set says, and the claims; one sentence if
-    nothing is complete.
+    The best cell, what cannot be told apart, what matters, what the test set says, and the claims if the study holds
+    the cells of any; one sentence if nothing is complete.
     """
     if tables.top3.empty:
         counts = tables.summary["status"].value_counts().items()
@@ -33,7 +34,8 @@ def summary(tables: Tables, grids: Sequence[Anova], judgements: Sequence[Judgeme
             f"None of the {len(tables.summary)} combinations of settings is trained to the end yet "
             f"({', '.join(f'{count} {status}' for status, count in counts)}), so that there is nothing to say of them."
         ]
-    return [_best(tables), _ties(tables), _settings(grids), _test(tables), _claims(judgements)]
+    sentences = [_best(tables), _ties(tables), _settings(grids), _test(tables)]
+    return [*sentences, _claims(judgements)] if any(judgement.judged for judgement in judgements) else sentences
 
 
 def _best(tables: Tables) -> str:
@@ -52,8 +54,7 @@ def _cell(tables: Tables) -> str:
     """The best cell in words that need no explanation."""
     best = tables.top3.iloc[0]
     settings = [f"learning rate {best['lr']:g}", f"batches of {best['batch_size']} pictures"]
-    further = [name for name in tables.cell_columns if name not in ("model", *NAMES, "budget")]
-    settings += [f"{_named(name)} {best[name]}" for name in further]
+    settings += [f"{full_name(name)} {value_text(best[name])}" for name in tables.further if pd.notna(best[name])]
     epochs = "1 epoch (pass" if best["epochs"] == 1 else f"{best['epochs']} epochs (passes"
     return f"the model {best['model']} with {', '.join(settings)} and {epochs} over the training pictures)"
 
@@ -89,7 +90,7 @@ def _settings(grids: Sequence[Anova]) -> str:
 
 def _shares(grid: Anova, most: int) -> str:
     """What up to so many settings explain, the largest first, and the seed; no more of what comes to 0%."""
-    (largest, its_share), *rest = [(f"the {_named(name)}", share) for name, share in grid.settings.items()][:most]
+    (largest, its_share), *rest = [(f"the {full_name(name)}", share) for name, share in grid.settings.items()][:most]
     rest += [("luck with the seed", grid.shares.get(SEED, 0.0))]
     parts = [f"{largest} explains {its_share:.0%}", *(f"{name} {share:.0%}" for name, share in rest if share >= 0.005)]
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
@@ -119,10 +120,6 @@ def _claims(judgements: Sequence[Judgement]) -> str:
     if not parts:
         return f"None of the report's {len(judgements)} claims can be decided by what was trained here."
     return f"Of the report's {len(judgements)} claims, {'; '.join(parts)}."
-
-
-def _named(setting: str) -> str:
-    return NAMES.get(setting, setting.replace("_", " "))
 
 
 def _within(low: float, high: float) -> str:

@@ -105,6 +105,8 @@ class Verdict:
     """What the reader must know of it."""
     command: str = ""
     """What would supply evidence that is missing."""
+    judged: bool = True
+    """Whether the studies hold the cells to judge it by."""
 
     @property
     def verdict(self) -> Outcome:
@@ -121,9 +123,10 @@ class Evidence:
     studies: tuple[Tables, ...]
 
     def grid(self) -> Cells:
-        """The plain fully connected cells of the study that has most of them."""
+        """The plain fully connected cells of the study that has most of them, and among them several models at the
+        learning rate that the report found best."""
         grids = [self._cells(tables, model=list(FULLY_CONNECTED)) for tables in self.studies]
-        grids = [cells for cells in grids if len(cells)]
+        grids = [cells for cells in grids if cells.where(lr=1e-4).rows["model"].nunique() > 1]
         if not grids:
             raise self.lacking("the report's grid")
         return max(grids, key=len)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.own.model import OwnModel
 from tune_mnist.spec.places import shown
 from tune_mnist.spec.toml import from_mapping
 from tune_mnist.spec.training import PREFIX, Context, TrainingConfig, training_key
 from tune_mnist.study.files import Corrupt, read_json
 from tune_mnist.study.layout import entries
+from tune_mnist.study.own_models import MODELS, models_in, require_known
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder, diverged
 from tune_mnist.training.packing import unpack_bits
@@ -105,11 +108,12 @@ def table_problems(study: Study) -> list[str]:
     return differences
 
 
-def replay(study: Study, key: str, data: Path | None = None) -> list[str]:
+def replay(study: Study, key: str, data: Path | None = None, *, trusted: bool = False) -> list[str]:
     """Train a training again, in this process, and tell where its metrics differ from the stored ones.
 
     Raises:
-        UserError: the study has no such training, or its data or device is not here.
+        UserError: the study has no such training, its data or device is not here, or it would run code of a model of
+            one's own that this user had not run before and that is not `trusted`.
     """
     from tune_mnist.training.loop import Training, fit
 
@@ -122,6 +126,8 @@ def replay(study: Study, key: str, data: Path | None = None) -> list[str]:
         raise UserError(f"cannot replay {key} ({problem}): name a folder in {study.name}/trainings") from None
     config = from_mapping(TrainingConfig, content["config"], f"training {key}")
     context = Context(**content["context"])
+    if config.source is not None:
+        config = dataclasses.replace(config, source=_own_model(study, config.source, trusted))
     train, evaluation = _pictures(study, context, data)
     training = Training(config, train, evaluation, device=context.device, threads=context.threads)
     replayed = [metrics.row(PREFIX[context.protocol]) for metrics in fit(training, len(rows))]
@@ -129,6 +135,15 @@ def replay(study: Study, key: str, data: Path | None = None) -> list[str]:
         f"trainings/{key}: epoch {row['epoch']}: {_difference(name, value, again.get(name))}"
         for row, again in zip(rows, replayed, strict=True) for name, value in row.items() if value != again.get(name)
     ]
+
+
+def _own_model(study: Study, source: str, trusted: bool) -> OwnModel:
+    """The study's model of one's own with this digest."""
+    model = next((model for model in models_in(study.folder) if model.digest == source), None)
+    if model is None:
+        raise UserError(f"the source of the training's model is not in {study.folder / MODELS}: put it back")
+    require_known(model, study.folder / MODELS / model.name, trusted=trusted)
+    return model
 
 
 def _difference(name: str, value: Any, again: Any) -> str:
@@ -153,7 +168,10 @@ def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Pict
     data = training_data(load_dataset(spec.dataset, folder or spec.data), context.protocol)
     if data.sha256 != context.data_sha256:
         raise UserError(f"the training's data has SHA-256 {context.data_sha256}, this {data.sha256}: give it by --data")
-    return make_pictures(data.train_images, data.train_labels), make_pictures(data.eval_images, data.eval_labels)
+    return (
+        make_pictures(data.train_images, data.train_labels, data.classes),
+        make_pictures(data.eval_images, data.eval_labels, data.classes),
+    )
 
 
 def print_problems(study: Study, lines: Sequence[str], replayed: str | None, *, as_json: bool = False) -> None:

@@ -27,13 +27,15 @@ from tune_mnist.running.watching.display import Display
 from tune_mnist.running.watching.prometheus import Monitor, titled
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.signals import ending
+from tune_mnist.spec.models import cost_of
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
 from tune_mnist.training.batches import Pictures
-from tune_mnist.training.models import MODELS
+from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.steps.lockstep import common_batches
 from tune_mnist.training.steps.pack import SLOTS, common_part
+from tune_mnist.training.steps.ways import way_of
 
 MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 """On the CPU: how many trainings at most share batches, and how many trials each slot is to have at least."""
@@ -42,11 +44,12 @@ MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
     """Sort key that puts long trainings first, so that no core idles at the end."""
     config = plan.config
-    return (-list(MODELS).index(config.model), config.batch_size, -plan.epochs, config.lr, config.seed)
+    return (-cost_of(config.model), config.batch_size, -plan.epochs, config.lr, config.seed)
 
 
 def packed(
-    plans: Sequence[PlannedTraining], device: str, slots: int, alone: Collection[TrainingConfig] = ()
+    plans: Sequence[PlannedTraining], device: str, slots: int, alone: Collection[TrainingConfig] = (),
+    classes: int = CLASSES,
 ) -> list[list[PlannedTraining]]:
     """The plans in the groups that are trials, in the order of each group's first; those `alone` by themselves.
 
@@ -59,7 +62,9 @@ def packed(
     for plan in plans:
         in_common = None
         if size > 1 and plan.config not in alone:
-            in_common = common_part(plan.config) if on_gpu else common_batches(plan.config)
+            way = way_of(plan.config, device, classes)
+            if way != "autograd":
+                in_common = common_part(plan.config) if way == "packs" else common_batches(plan.config)
         groups.setdefault((in_common or plan.config, in_common is not None), []).append(plan)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
@@ -90,7 +95,8 @@ def run_trainings(
             alone = [config for config, attempt in attempts.items() if attempt.alone]
             over: set[TrainingConfig] = set()
             try:
-                results = _fit(trainable, now, watch, tracking or Tracking(), 1 if first.kills else None, alone)
+                at_once = 1 if first.kills else None
+                results = _fit(trainable, now, watch, tracking or Tracking(), at_once, alone, data.train.classes)
                 over = {plan.config for plan in now} - plan_retries(watch.early_ends, watch, attempts)
             except OutOfMemory as error:
                 plan_retries(watch.early_ends, watch, attempts)
@@ -116,9 +122,9 @@ def plan_retries(
         attempts[config] = attempt
         if end.cause == "GPU memory":
             line = f"{error_line(end.error)}: trying again with {attempt.gpu_share:g} of a GPU"
-            watch.display.tell(f"{config.label}: {line}")
+            watch.display.tell(f"{watch.display.state.label(config)}: {line}")
         elif end.cause == "host memory":
-            watch.display.tell(f"{config.label}: {KILLED}: trying again later, alone")
+            watch.display.tell(f"{watch.display.state.label(config)}: {KILLED}: trying again later, alone")
     return ends.keys() - watch.display.state.ended.keys()
 
 
@@ -140,10 +146,10 @@ class OutOfMemory(Exception):
 
 def _fit(
     trainable: Any, plans: Sequence[PlannedTraining], watch: Watch, tracking: Tracking, at_once: int | None,
-    alone: Collection[TrainingConfig] = (),
+    alone: Collection[TrainingConfig] = (), classes: int = CLASSES,
 ) -> tune.ResultGrid:
     most_at_once = slots(watch.resources, live_nodes())
-    groups = packed(plans, watch.context.device, most_at_once, alone)
+    groups = packed(plans, watch.context.device, most_at_once, alone, classes)
     waiting = [Waiting(group, alone=group[0].config in alone) for group in groups]
     chains = Chains(waiting, most_at_once, watch.display.state.training_seconds)
     with starting_together(most_at_once):

@@ -59,23 +59,33 @@ NO_TOKEN = (
 )
 
 
+_kept: dict[str, str] = {}
+"""Of a session that we started and kept: its name, and what of the environment it goes with."""
+NAME = "TUNE_MNIST_RAY_SESSION"
+
+
 @contextlib.contextmanager
-def ray_session(resources: Resources, console: Console, storage: Storage | None = None) -> Iterator[None]:
+def ray_session(
+    resources: Resources, console: Console, storage: Storage | None = None, *, keep: bool = False
+) -> Iterator[None]:
     """Start Ray on this machine, on loopback, or join `resources.address`; shut down at the end.
 
-    A program that has a session of Ray's already keeps it, during the block and after. Every node of a cluster, or of
-    such a session, that may get a trial must read and write `storage`, if one is given.
+    A program that has a session of Ray's already keeps it, during the block and after. With `keep` one that is started
+    here lives on, for the next such block, to the end of the program or `ray.shutdown()`, unless the block fails. Every
+    node of a cluster, or of such a session, that may get a trial must read and write `storage`, if one is given.
 
     Raises:
         UserError: Ray does not start, there is no such cluster, no node can hold a trial, or one does not
             reach the storage.
         KeyboardInterrupt: a signal came meanwhile.
     """
-    given = ray.is_initialized()
+    if _is_kept() and resources.address is not None:
+        _shut_down()
+    given = ray.is_initialized() and not _is_kept()
     if given:
         remedy = "end it by ray.shutdown(), or leave out the address"
         require(resources.address is None, "a program has one session of Ray's", "an address beside its own", remedy)
-    with _session(resources, given) as url:
+    with _session(resources, given, keep) as url:
         nodes = live_nodes()
         own = resources.address is None and not given
         resources.check(nodes)
@@ -100,11 +110,13 @@ def ray_session(resources: Resources, console: Console, storage: Storage | None 
 def refuse_given_session() -> None:
     """Raise `UserError` if the program has a session of Ray's already."""
     remedy = "end it by ray.shutdown(), or run this in a program of its own"
+    if _is_kept():
+        _shut_down()
     require(not ray.is_initialized(), "no session of Ray's runs in this program", "one", remedy)
 
 
 @contextlib.contextmanager
-def _session(resources: Resources, given: bool) -> Iterator[str]:
+def _session(resources: Resources, given: bool, keep: bool) -> Iterator[str]:
     """A session of Ray's, started, joined or `given`, for the block, which gets its dashboard's address or ""."""
     tune = logging.getLogger("ray.tune")
     level = tune.level
@@ -116,7 +128,7 @@ def _session(resources: Resources, given: bool) -> Iterator[str]:
             with joined(resources.address) as url:
                 yield url
         else:
-            with raised_limits(), _started() as url:
+            with raised_limits(), _again() if _is_kept() else _started(keep) as url:
                 yield url
     finally:
         tune.setLevel(level)
@@ -135,9 +147,27 @@ def joined(address: str) -> Iterator[str]:
         _shut_down()
 
 
+def _is_kept() -> bool:
+    """Whether the program's session of Ray's is one that we started and kept."""
+    node: Any = ray._private.worker._global_node  # None in a client of a cluster
+    return ray.is_initialized() and node is not None and node.session_name == _kept.get(NAME)
+
+
 @contextlib.contextmanager
-def _started() -> Iterator[str]:
+def _again() -> Iterator[str]:
+    """Use the session that was kept for the block, which gets its dashboard's address; if that fails, it ends."""
+    _set_environment({name: value for name, value in _kept.items() if name != NAME})
+    try:
+        yield ray._private.worker.get_dashboard_url() or ""
+    except BaseException:
+        _shut_down()
+        raise
+
+
+@contextlib.contextmanager
+def _started(keep: bool) -> Iterator[str]:
     """Start Ray on this machine for the block, which gets its dashboard's address."""
+    before = dict(os.environ)
     _set_environment(RAY_ENVIRONMENT | OWN_RAY_ENVIRONMENT)
     # Ray read both when it was imported.
     ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
@@ -158,7 +188,15 @@ def _started() -> Iterator[str]:
             raise UserError(f"Ray did not start ({_one_line(error)}): see its logs in {folder / 'ray'}") from None
         try:
             yield url
-        finally:
+        except BaseException:
+            _shut_down()
+            raise
+        if keep:
+            _kept.clear()
+            _kept.update({name: value for name, value in os.environ.items() if before.get(name) != value})
+            node: Any = ray._private.worker._global_node
+            _kept[NAME] = node.session_name
+        else:
             _shut_down()
 
 

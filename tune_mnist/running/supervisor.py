@@ -17,7 +17,7 @@ from tune_mnist.running.nodes import live_nodes, waiting_line
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import EarlyEnd
 from tune_mnist.running.starting import GIVE_UP_SECONDS, NoWorker, awaited, no_worker_line
-from tune_mnist.running.trial import OUT_OF_MEMORY
+from tune_mnist.running.trial import BROKEN, OUT_OF_MEMORY
 from tune_mnist.running.watching.display import Display
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, TrainingConfig, training_key
@@ -67,6 +67,12 @@ class Watch(tune.Callback):
         self.heard_at[trial] = time.monotonic()
         if OUT_OF_MEMORY in result:
             self._end_early(self.running(trial), EarlyEnd("GPU memory", result[OUT_OF_MEMORY]))
+            self._start_group(trial)
+            return
+        if BROKEN in result:
+            line, text = result[BROKEN]
+            for config in self.running(trial):
+                self.fail(config, text, line)
             self._start_group(trial)
             return
         plan, state = plans_of(trial)[result["member"]], self.display.state
@@ -144,11 +150,11 @@ class Watch(tune.Callback):
             self.idle_minutes = int(idle_seconds // 60)
             self.display.tell(no_worker_line(idle_seconds))
 
-    def fail(self, config: TrainingConfig, text: str) -> None:
-        """Record that a training failed for good."""
+    def fail(self, config: TrainingConfig, text: str, line: str | None = None) -> None:
+        """Record that a training failed for good, with the text's last line of an error or another `line`."""
         self.display.state.end(config, "failed")
         folder = self.study.training(training_key(config, self.context))
-        folder.fail(error_line(text), text)
+        folder.fail(line or error_line(text), text)
 
     def running(self, trial: Any) -> list[TrainingConfig]:
         """The configs of the group of trainings that the trial is at."""

@@ -21,6 +21,7 @@ from tune_mnist.running.chains import group_label, groups_of
 from tune_mnist.running.titles import title
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.errors import Damaged
+from tune_mnist.spec.own.loading import place_of_error
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import Progress, TrainingFolder, diverged
@@ -32,8 +33,15 @@ from tune_mnist.training.packing import pack_bytes
 CUDA_CONTEXTS_SHARE = 0.1
 """Of a GPU's memory, what the CUDA contexts of all its processes get."""
 KEPT_BUDGETS = 3
+OF_CODE = (
+    TypeError, AttributeError, NameError, LookupError, ValueError, ArithmeticError, AssertionError, ImportError,
+    NotImplementedError,
+)
+"""Exceptions that code of a model raises every time, so that trying again is no use."""
 OUT_OF_MEMORY = "out_of_memory"
 """In what a trial reports last when its share of the GPU was too small: the traceback."""
+BROKEN = "broken"
+"""In what a trial reports last when its model's code failed as it would again: the error's line and the traceback."""
 
 
 class PackEpoch(NamedTuple):
@@ -62,6 +70,11 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, stud
             run_group(group, first, data, context, study)
         except torch.OutOfMemoryError:  # of the GPU: no use in trying again with the same share
             tune.report({OUT_OF_MEMORY: traceback.format_exc()})
+        except OF_CODE as error:
+            own = group[0].config.source
+            if own is None:
+                raise
+            tune.report({BROKEN: [place_of_error(error, own.source.files), traceback.format_exc()]})
         finally:
             torch.cuda.empty_cache()  # the actor may live on with another trial
         first += len(group)

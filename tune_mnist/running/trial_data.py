@@ -24,12 +24,13 @@ def trial_data(data: TrainingData) -> TrialData:
     """The pictures to train on and to evaluate on."""
     from tune_mnist.training.batches import make_pictures
 
-    train = make_pictures(data.train_images, data.train_labels)
-    return TrialData(train, make_pictures(data.eval_images, data.eval_labels))
+    train = make_pictures(data.train_images, data.train_labels, data.classes)
+    return TrialData(train, make_pictures(data.eval_images, data.eval_labels, data.classes))
 
 
 def test_pictures(dataset: Dataset) -> Pictures:
     """The data set's test pictures."""
     from tune_mnist.training.batches import make_pictures
 
-    return make_pictures(dataset.test_images.reshape(len(dataset.test_images), -1), dataset.test_labels)
+    pixels = dataset.test_images.reshape(len(dataset.test_images), -1)
+    return make_pictures(pixels, dataset.test_labels, len(dataset.classes))

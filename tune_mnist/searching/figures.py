@@ -1,77 +1,112 @@
-"""Optuna's own figures of a search, in this project's files and sizes."""
+"""The figures of a search's trials, by name: what Optuna's own show, of data from its storage."""
 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 import optuna
+import pandas as pd
 from matplotlib.figure import Figure
-from optuna.trial import FrozenTrial
-from optuna.visualization import matplotlib as plots
+from optuna.distributions import CategoricalDistribution
 
-from tune_mnist.figures.canvas import png, styled
+from tune_mnist.figures import search as draw
+from tune_mnist.figures.canvas import pngs
+from tune_mnist.figures.scales import Goal, Scale
 from tune_mnist.searching.storage import quiet
-from tune_mnist.searching.trials import Trials
+from tune_mnist.searching.suggesting import distributions
+from tune_mnist.searching.tables import trials_table
+from tune_mnist.searching.trials import ENDED, Trials
 
-MOST_PARAMS = 5  # in a contour plot, which has a panel for every two of them
+MOST_LINES = 6
+"""Settings that lines are drawn through."""
+MOST_PLANES = 4
+"""Settings of which each pair has a panel."""
 
 
-def search_figures(trials: Trials) -> Iterator[tuple[str, bytes]]:
-    """Each figure's name and PNG: history, importances, slice, parallel_coordinate, contour, edf, intermediate_values.
+def search_figures(trials: Trials) -> dict[str, bytes]:
+    """Each figure's PNG by name: history, importances, slice, parallel_coordinate, contour, edf, intermediate_values.
 
     With several objectives all but the last for each of them, its name appended, and pareto_front for two or three.
     A figure that has nothing to show yet is left out.
     """
-    plt.switch_backend("agg")
-    several = len(trials.spec.goals) > 1
-    for number, goal in enumerate(trials.spec.goals):
-        yield from _of_objective(trials, number, goal, f"_{goal}" if several else "")
-    if trials.spec.by_epoch and any(trial.intermediate_values for trial in trials.all()):
-        yield "intermediate_values", _drawn(lambda: plots.plot_intermediate_values(trials.optuna), _without_legend)
-    if len(trials.spec.goals) in (2, 3) and _complete(trials.optuna):
-        names = list(trials.spec.goals)
-        yield "pareto_front", _drawn(lambda: plots.plot_pareto_front(trials.optuna, target_names=names))
+    return pngs(_figures(trials))
 
 
-def _of_objective(trials: Trials, number: int, goal: str, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """The figures of one objective."""
-    study = of_one_goal(trials, number)
-    title: dict[str, Any] = {"target_name": goal}
-    complete = _complete(study)
-    if not complete:
-        return
-    yield f"history{suffix}", _drawn(lambda: plots.plot_optimization_history(study, **title))
-    yield f"edf{suffix}", _drawn(lambda: plots.plot_edf(study, **title))
-    params = [
-        name for name in trials.spec.space.distributions()
-        if any(name in trial.params for trial in complete) and len({trial.params.get(name) for trial in complete}) > 1
+def _figures(trials: Trials) -> Iterator[tuple[str, Figure]]:
+    goals = [
+        Goal(name, direction == "maximize")
+        for name, direction in zip(trials.spec.goals, trials.spec.directions, strict=True)
     ]
-    if not params:
+    for number, goal in enumerate(goals):
+        yield from _of_objective(trials, number, goal, f"_{goal.name}" if len(goals) > 1 else "")
+    courses = {trial.number: trial.intermediate_values for trial in trials.all() if trial.intermediate_values}
+    if courses and trials.spec.by_epoch:
+        yield "intermediate_values", draw.courses(trials_of_goal(trials, 0), courses, goals[0])
+    table = trials_table(trials)
+    complete = table[table["state"] == "complete"]
+    if len(goals) in (2, 3) and len(complete):
+        yield "pareto_front", draw.pareto(complete, [trial.number for trial in trials.optuna.best_trials], goals)
+
+
+def _of_objective(trials: Trials, number: int, goal: Goal, suffix: str) -> Iterator[tuple[str, Figure]]:
+    """The figures of one objective."""
+    table = trials_of_goal(trials, number)
+    complete = table[table["state"] == "complete"]
+    if complete.empty:
         return
-    yield f"slice{suffix}", _drawn(lambda: plots.plot_slice(study, params=params, **title), _wide)
-    if len({trial.value for trial in complete}) < 2:
+    yield f"history{suffix}", draw.history(table, goal)
+    yield f"edf{suffix}", draw.distribution(table, goal)
+    scales = [scale for scale in scales_of(trials) if complete[scale.name].nunique() > 1]
+    if not scales:
         return
-    shared = [name for name in params if all(name in trial.params for trial in complete)]
+    shares = importances_of(trials, number) if complete["value"].nunique() > 1 else {}
+    scales.sort(key=lambda scale: -shares.get(scale.name, 0.0))
+    yield f"slice{suffix}", draw.slices(table, scales, goal)
+    if complete["value"].nunique() < 2:
+        return
+    shared = [scale for scale in scales if complete[scale.name].notna().all()]
     if len(shared) > 1:
-        yield (
-            f"parallel_coordinate{suffix}",
-            _drawn(lambda: plots.plot_parallel_coordinate(study, params=shared, **title), _with_level_names),
-        )
-        yield (
-            f"contour{suffix}",
-            _drawn(lambda: plots.plot_contour(study, params=shared[:MOST_PARAMS], **title), _wide),
-        )
-    if shared:
-        yield f"importances{suffix}", _drawn(lambda: plots.plot_param_importances(study, **title))
+        yield f"parallel_coordinate{suffix}", draw.parallel(table, shared[:MOST_LINES], goal)
+        yield f"contour{suffix}", draw.pairs(table, shared[:MOST_PLANES], goal)
+    if shares:
+        yield f"importances{suffix}", draw.importances(shares, goal)
+
+
+def trials_of_goal(trials: Trials, number: int) -> pd.DataFrame:
+    """One row per trial: its number, state, parameters, and value of one objective, of one stopped early its last."""
+    params = list(distributions(trials.spec.space))
+    rows = []
+    for trial in trials.all():
+        state, values = trial.state.name.lower(), trial.values
+        value = values[number] if values is not None else math.nan
+        if state == "pruned" and values is None and trial.intermediate_values:
+            value = trial.intermediate_values[max(trial.intermediate_values)]
+        drawn: dict[str, Any] = {name: trial.params.get(name) for name in params}
+        rows.append({"number": trial.number, "state": ENDED.get(state, state), "value": value, **drawn})
+    return pd.DataFrame(rows, columns=["number", "state", "value", *params]).astype({"value": float})
+
+
+def scales_of(trials: Trials) -> list[Scale]:
+    """The axis of each parameter that varies."""
+    return [
+        Scale(name, choices=tuple(distribution.choices)) if isinstance(distribution, CategoricalDistribution)
+        else Scale(name, log=getattr(distribution, "log", False))
+        for name, distribution in distributions(trials.spec.space).items()
+    ]
+
+
+def importances_of(trials: Trials, number: int) -> dict[str, float]:
+    """How much each parameter that all complete trials have matters to an objective, by Optuna, the most first."""
+    with quiet():
+        found = optuna.importance.get_param_importances(of_one_goal(trials, number))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def of_one_goal(trials: Trials, number: int) -> optuna.Study:
-    """The search as a study of this goal alone: only of such a one does Optuna draw the better the darker."""
+    """The search as a study of this goal alone."""
     with quiet():
         study = optuna.create_study(direction=trials.spec.directions[number])
     for trial in trials.all():
@@ -79,45 +114,3 @@ def of_one_goal(trials: Trials, number: int) -> optuna.Study:
         alone.values = None if trial.values is None else [trial.values[number]]
         study.add_trial(alone)
     return study
-
-
-def _complete(study: optuna.Study) -> list[FrozenTrial]:
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
-
-
-@styled()
-def _drawn(draw: Callable[[], Any], finish: Callable[[Figure], None] | None = None) -> bytes:
-    """The PNG of what Optuna draws: on axes, or an array of them, of pyplot's current figure."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that Optuna's matplotlib figures are experimental, and of crowded layouts
-        axes = draw()
-        figure: Figure = np.ravel(axes)[0].figure
-        if finish is not None:
-            finish(figure)
-        figure.set_layout_engine("constrained")
-        try:
-            return png(figure)
-        except ZeroDivisionError:  # a row of panels of no height, as parallel coordinates have, defeats the layout
-            figure.set_layout_engine("none")
-            return png(figure)
-        finally:
-            plt.close("all")
-
-
-def _wide(figure: Figure) -> None:
-    figure.set_size_inches(11, max(4.5, figure.get_figheight()))
-
-
-def _with_level_names(figure: Figure) -> None:
-    """Aslant, the names under parallel coordinates would be cut off."""
-    _wide(figure)
-    for axes in figure.axes:
-        axes.grid(False)  # the lines of one axis mean nothing to the others
-        axes.tick_params(axis="x", labelrotation=0)
-
-
-def _without_legend(figure: Figure) -> None:
-    """A legend that names every trial would hide them."""
-    for axes in figure.axes:
-        if (legend := axes.get_legend()) is not None:
-            legend.remove()

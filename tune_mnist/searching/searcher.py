@@ -15,14 +15,16 @@ from tune_mnist.running.resources import Resources
 from tune_mnist.running.runner import OutOfMemory, fit_trials
 from tune_mnist.running.scheduling import Asha, InOrder, MedianStopping
 from tune_mnist.running.supervisor import Watch
-from tune_mnist.running.trial import OUT_OF_MEMORY, run_trial
+from tune_mnist.running.trial import BROKEN, OUT_OF_MEMORY, run_trial
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
 from tune_mnist.running.watching.tracking import Tracking
-from tune_mnist.searching.trials import BegunTrial, Trials
+from tune_mnist.searching.suggesting import distributions
+from tune_mnist.searching.trials import ENDED, BegunTrial, Trials
 from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.training import Context, trial_config
+from tune_mnist.spec.training import Context, TrainingConfig, trial_config
 from tune_mnist.study.progress import RunState
+from tune_mnist.study.training_folder import STOPPED_EARLY
 
 REDUCTION = 2  # of the trainings that reach a rung (of 15 epochs: 3, 6, 12) ASHA lets about half go on
 GRACE = 1 / 5  # of the epochs are trained before a training may be stopped: small learning rates start slowly
@@ -61,7 +63,7 @@ class StudySearch(Searcher):
         begun, result = self.begun.pop(trial_id), result or {}
         if not error:
             self.on_trial_last(begun, result)
-        self.trials.end(begun, failed=error or OUT_OF_MEMORY in result)
+        self.trials.end(begun, failed=error or OUT_OF_MEMORY in result or BROKEN in result)
 
     def on_trial_last(self, begun: BegunTrial, result: dict[str, Any]) -> None:
         """Take note of the result with which a trial ended: a stopped one's is told with its end only."""
@@ -116,18 +118,23 @@ class SearchState(RunState):
         """Model-epochs if every trial ran to its end."""
         return self.trials.spec.trials * self.trials.spec.epochs if self.trials else 0
 
+    def end(self, config: TrainingConfig, status: str) -> None:
+        """A training ended; one that its trial's scheduler stopped comes as complete, though it is not at its end."""
+        last = self.epochs.get(config, self._planned.get(config, 0))
+        stopped = status == "complete" and last < self._planned.get(config, 0)
+        super().end(config, STOPPED_EARLY if stopped else status)
+
     def summary(self) -> str:
         """One line: trials by how they ended, model-epochs reported, best so far."""
         assert self.trials is not None
         counts = self.trials.counts()
-        ended = {"complete": "complete", "pruned": "stopped early", "fail": "failed"}
-        outcomes = ", ".join(f"{counts[name]} {word}" for name, word in ended.items() if counts[name])
-        trials = f"{sum(counts[name] for name in ended)}/{self.trials.spec.trials} trials"
+        outcomes = ", ".join(f"{counts[name]} {word}" for name, word in ENDED.items() if counts[name])
+        trials = f"{sum(counts[name] for name in ENDED)}/{self.trials.spec.trials} trials"
         parts = [f"{trials} ({outcomes or 'none ended'})", f"{len(self.running)} running"]
         parts.append(f"{self.reported} model-epochs")
         if self.best is not None:
             accuracy, config, epoch = self.best
-            parts.append(f"best {self.accuracy} {accuracy:.2%} ({config.label}, epoch {epoch})")
+            parts.append(f"best {self.accuracy} {accuracy:.2%} ({self.label(config)}, epoch {epoch})")
         return ", ".join(parts)
 
 
@@ -147,7 +154,8 @@ def run_search_trials(
     trainable = tune.with_parameters(run_trial, data=data, context=context, study=study)
     at_once = max(1, slots(resources, live_nodes()))  # Optuna is begun for no more, as it learns meanwhile
     try:
-        with Display(SearchState([], spec.accuracy, trials=trials), console) as display:
+        varying = tuple(dict.fromkeys(name.rpartition(".")[2] for name in distributions(spec.space)))
+        with Display(SearchState([], spec.accuracy, trials=trials, varying=varying), console) as display:
             while first is not None:
                 watch = Watch(display, study, context, resources)
                 searcher = StudySearch(trials, first, watch)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tune_mnist.searching.trials import FROM, KEY, WARM, Trials
+from tune_mnist.searching.suggesting import distributions
+from tune_mnist.searching.trials import ENDED, FROM, KEY, WARM, Trials
 
 
 def trials_table(trials: Trials) -> pd.DataFrame:
-    """One row per trial in order: number, state (complete, pruned, fail, …), objectives, parameters, training.
+    """One row per trial in order: number, state (complete, stopped early, failed, …), objectives, parameters, training.
 
-    `epochs` is how many the trial was seen for (of a search with several objectives only of complete ones); `from`
-    says whence: trained, store, or a warm-start study's name. `training` is the folder's name under trainings/.
+    The objective of one stopped early is its last epoch's. `epochs` is how many the trial was seen for (of a search
+    with several objectives only of complete ones); `from` says whence: trained, store, or a warm-start study's name.
+    `training` is the folder's name under trainings/.
     """
     goals = trials.spec.goals
-    params = list(trials.spec.space.distributions())
+    params = list(distributions(trials.spec.space))
     rows = []
     for trial in trials.all():
         values = trial.values or [None] * len(goals)
-        attributes = trial.user_attrs
+        state, attributes = trial.state.name.lower(), trial.user_attrs
         rows.append({
-            "number": trial.number, "state": trial.state.name.lower(), **dict(zip(goals, values, strict=False)),
+            "number": trial.number, "state": ENDED.get(state, state), **dict(zip(goals, values, strict=False)),
             **{name: trial.params.get(name) for name in params},
             "epochs": trials.spec.epochs if trial.state.name == "COMPLETE" else trial.last_step,
             "from": attributes.get(WARM) or attributes.get(FROM, "trained"), "training": attributes.get(KEY),

@@ -20,16 +20,20 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tune_mnist.searching.samplers import make_sampler
 from tune_mnist.searching.storage import open_storage, quiet, storage_errors
+from tune_mnist.searching.suggesting import changed_fixed, distributions, fixed, params_of, settings_of, size, suggest
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key
 from tune_mnist.study.files import Corrupt, read_json, write_json
 from tune_mnist.study.study import Study
-from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.study.training_folder import STOPPED_EARLY, TrainingRecord
 
 DATABASE = "optuna.db"
 KEY, WARM, FROM = "training", "warm_start", "answered_from"
 """Names of a trial's user attributes: its training's key; the study of a warm-start trial; "store" if not trained."""
+
+ENDED = {"complete": "complete", "pruned": STOPPED_EARLY, "fail": "failed"}
+"""How Optuna's trials end, and what that is called here."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Trials:
                 storage=self.storage, study_name=study.name, directions=spec.directions, load_if_exists=True
             )
             check_purpose(self.optuna, spec, context, owner_of(study))
+            self.optuna.set_metric_names(list(spec.goals))
             self.optuna.sampler = make_sampler(spec, len(self.all()))
         self.running: dict[str, BegunTrial] = {}
         self.followers: list[BegunTrial] = []
@@ -74,10 +79,8 @@ class Trials:
     def progress(self) -> str:
         """How many trials there are to be and how the search's own ones so far ended, in words."""
         counts = self.counts()
-        return (
-            f"{self.spec.trials} trials: {counts['complete']} complete, {counts['pruned']} stopped early, "
-            f"{counts['fail']} failed, {counts['waiting']} to go on with"
-        )
+        ended = ", ".join(f"{counts[name]} {word}" for name, word in ENDED.items())
+        return f"{self.spec.trials} trials: {ended}, {counts['waiting']} to go on with"
 
     def over(self) -> bool:
         """Whether no further trial is to be begun."""
@@ -85,7 +88,7 @@ class Trials:
         begun_count = sum(counts.values()) - counts["waiting"]
         if begun_count >= self.spec.trials or time.monotonic() >= self.deadline:
             return True
-        return self.spec.sampler == "grid" and not counts["waiting"] and self._tried() >= self.spec.space.size()
+        return self.spec.sampler == "grid" and not counts["waiting"] and self._tried() >= size(self.spec.space)
 
     def next(self) -> BegunTrial | None:
         """Begin the next trial whose training has to be run; those that the store can answer are ended on the way.
@@ -150,12 +153,12 @@ class Trials:
 
     def has(self, config: TrainingConfig) -> bool:
         """Whether the search could suggest this very training."""
-        settings = {"model": config.model, "lr": config.lr, "batch_size": config.batch_size}
-        return self.spec.space.params_of(config) is not None and self.spec.planned(settings).config.head == config.head
+        space = self.spec.space
+        return params_of(space, config) is not None and self.spec.planned(settings_of(space, config)).config == config
 
     def add_warm(self, record: TrainingRecord, source: str) -> bool:
         """Enter a training of another study as a finished trial; False if the space has it not, or it is here."""
-        params_and_distributions = self.spec.space.params_of(record.config) if self.has(record.config) else None
+        params_and_distributions = params_of(self.spec.space, record.config) if self.has(record.config) else None
         key = training_key(record.config, self.context)
         known = {trial.user_attrs.get(KEY) for trial in self.all()}
         if params_and_distributions is None or not record.epochs or key in known:
@@ -172,7 +175,7 @@ class Trials:
     def _begin(self) -> BegunTrial:
         with quiet():
             trial = self.optuna.ask()
-            settings = self.spec.space.suggest(trial)
+            settings = suggest(self.spec.space, trial)
         plan = self.spec.planned(settings)
         key = training_key(plan.config, self.context)
         trial.set_user_attr(KEY, key)
@@ -241,7 +244,7 @@ def check_purpose(study: optuna.Study, spec: SearchSpec, context: Context, owner
         UserError: it belongs to another folder, or has other objectives, epochs, data or parameters.
     """
     purpose = {
-        "objectives": list(spec.goals), "epochs": spec.epochs, "fixed": spec.space.fixed(), "owner": owner,
+        "objectives": list(spec.goals), "epochs": spec.epochs, "fixed": fixed(spec.space), "owner": owner,
         "protocol": context.protocol, "data_sha256": context.data_sha256, "head": spec.head,
     }
     stored = study.user_attrs.get("search")
@@ -249,12 +252,15 @@ def check_purpose(study: optuna.Study, spec: SearchSpec, context: Context, owner
         require(not study.trials, "the Optuna study is a search's", study.study_name, "choose another --name")
         study.set_user_attr("search", purpose)
         return
+    changed = changed_fixed(spec.space, stored.get("fixed", {}))
+    if not changed:  # settings that came later are at their default
+        purpose["fixed"] = stored.get("fixed")
     for name, value in purpose.items():
         was = "the storage's study is another folder's" if name == "owner" else f"{name} was {stored.get(name)}"
         require(stored.get(name) == value, f"a search keeps its {name}", was, "choose another --name")
     for trial in study.trials:
         for name, old in trial.distributions.items():
-            new = spec.space.distributions().get(name, old)
+            new = distributions(spec.space).get(name, old)
             try:
                 optuna.distributions.check_distribution_compatibility(old, new)
             except ValueError:

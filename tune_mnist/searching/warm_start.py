@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tune_mnist.searching.suggesting import settings_of
 from tune_mnist.searching.trials import Trials
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.places import shown
@@ -45,8 +46,7 @@ def add_sources(trials: Trials, sources: Sequence[Study], console: Console) -> N
             config = record.config
             if record.key == training_key(config, trials.context) and trials.has(config) and record.epochs:
                 _copy(source.training(record.key), trials.study.training(record.key))
-                settings = {name: getattr(config, name) for name in trials.spec.space.parameters(config.model)}
-                trials.study.add(trials.spec.training(settings), trials.context)
+                trials.study.add(trials.spec.training(settings_of(trials.spec.space, config)), trials.context)
             entered += trials.add_warm(record, source.name)
         line = f"warm start: {entered} of {len(planned)} trainings of {source.name} entered"
         console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from tune_mnist.spec.errors import UserError, flag_of, require
+from tune_mnist.spec.space import OWN_FLAG
 from tune_mnist.spec.toml import home_expanded
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ def parse(
     if from_toml is not None:
         path, words = _without_toml(words)
         default = cls() if path is None else from_toml(path)
+        words = _own_at_once(words, _own_of(default))
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
@@ -67,6 +70,36 @@ def _without_toml(words: list[str]) -> tuple[Path | None, list[str]]:
     named = [word for word in words if word.lower().endswith(".toml") and not word.startswith("-")]
     require(len(named) <= 1, "at most one spec is named", ", ".join(named), "name one TOML file")
     return home_expanded(Path(named[0])) if named else None, [word for word in words if word not in named]
+
+
+def _own_at_once(words: list[str], own: dict[str, Any]) -> list[str]:
+    """The words, those for single models, --MODEL.SETTING VALUE..., put together with what a file says of these."""
+    given: dict[str, dict[str, Any]] = {model: dict(settings) for model, settings in own.items()}
+    others: list[str] = []
+    values: list[str] | None = None
+    for word in words:
+        model, dot, name = word.removeprefix("--").partition("=")[0].rpartition(".")
+        name = name.replace("-", "_")
+        if word.startswith("--") and dot and name.isidentifier():
+            values = [word.partition("=")[2]] if "=" in word else []
+            given.setdefault(model, {})[name] = {"words": values}
+        elif values is None or (word.startswith("-") and not re.match(r"-[0-9.]", word)):
+            values = None
+            others.append(word)
+        else:
+            values.append(word)
+    return others if given == own else [*others, f"--{OWN_FLAG}", json.dumps(given, default=vars)]
+
+
+def _own_of(args: Any) -> dict[str, Any]:
+    """The settings of single models that a dataclass, or one in it, has."""
+    for field in dataclasses.fields(args):
+        value = getattr(args, field.name)
+        if field.name == "own":
+            return dict(value)
+        if dataclasses.is_dataclass(value) and (own := _own_of(value)):
+            return own
+    return {}
 
 
 def _user_error_behind(stop: BaseException) -> UserError | None:
@@ -113,4 +146,4 @@ def _flags(cls: type) -> Iterator[str]:
         if dataclasses.is_dataclass(hints[field.name]):
             yield from _flags(hints[field.name])
         else:
-            yield flag_of(field.name)
+            yield f"--{OWN_FLAG}" if field.name == "own" else flag_of(field.name)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tune_mnist.spec.errors import UserError, require
-from tune_mnist.spec.space import Space, space_of
+from tyro.constructors import PrimitiveConstructorSpec
+
+from tune_mnist.spec.domains import values_of
+from tune_mnist.spec.errors import require
+from tune_mnist.spec.settings import number_or_text
+from tune_mnist.spec.space import Space
 from tune_mnist.spec.study import DataFolder, DatasetChoice, HeadChoice, ProtocolChoice, StudySpec
-from tune_mnist.spec.toml import from_mapping, read_toml
-from tune_mnist.spec.training import PREFIX, PlannedTraining, Recipe, Strict, coerce_fields
+from tune_mnist.spec.training import PREFIX, SETTINGS, PlannedTraining, Strict, coerce_fields
 
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Scheduler = Literal["asha", "median", "none"]
@@ -24,6 +25,20 @@ OF_TRAINING = ("train_seconds", "parameters")
 MINIMIZED = ("train_loss", *OF_TRAINING)
 
 
+def _most(words: list[str]) -> int:
+    """The largest of some whole numbers in words, as a grid has its epochs."""
+    numbers = [number_or_text(word) for word in words]
+    whole = bool(numbers) and all(isinstance(number, int) for number in numbers)
+    require(whole, "epochs is a whole number", " ".join(words) or "none", "change --epochs")
+    return max(numbers)
+
+
+Epochs = Annotated[int, PrimitiveConstructorSpec(
+    nargs="*", metavar="INT...", instance_from_str=_most, str_from_instance=lambda epochs: [str(epochs)],
+    is_instance=lambda value: isinstance(value, int),
+)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(Strict):
     """How a search goes, apart from its space."""
@@ -32,8 +47,8 @@ class SearchSettings(Strict):
     """Trials in all, finished in whatever way; raised later, the search goes on. Warm-start trials come on top."""
     timeout: float | None = None
     """Seconds of this run after which no trial is begun; those running end their trainings."""
-    epochs: int = 15
-    """Epochs of a training that is not stopped early; its last epoch's metrics are the trial's."""
+    epochs: Epochs = 15
+    """Epochs of a training that is not stopped early; its last epoch's metrics are the trial's. Of several the most."""
     sampler: Sampler = "tpe"
     """Optuna's sampler. grid tries every combination of a space without ranges once."""
     scheduler: Scheduler | None = None
@@ -102,8 +117,7 @@ class SearchSpec(SearchSettings):
     """A search; the default is over the report's grid with lr continuous."""
 
     space: Space = field(default_factory=Space)
-    """What to search: of each setting one value, a list of values or a range LOW:HIGH. Those of the CNN take the place
-    of the others where it is the model. A TOML file has these in its table [space]."""
+    """What to search: of each setting one value, a list of values or a range LOW:HIGH."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,12 +131,11 @@ class SearchSpec(SearchSettings):
             require(len(ranges) > 1, "the cmaes sampler has two ranges or more", ", ".join(ranges) or "none", remedy)
 
     def training(self, settings: dict[str, Any]) -> StudySpec:
-        """The study of the one training that has these settings of the space."""
-        recipe = {f.name: settings[f.name] for f in dataclasses.fields(Recipe) if f.name in settings}
-        return self._study(
-            models=(settings["model"],), lr=(settings["lr"],), batch_size=(settings["batch_size"],),
-            recipe=Recipe(**recipe),
-        )
+        """The study of the one training that has these settings, and this `model`, of the space."""
+        shared = {name: value for name, value in settings.items() if name in SETTINGS}
+        own = {name: value for name, value in settings.items() if name not in SETTINGS and name != "model"}
+        model = settings["model"]
+        return self._study(models=(model,), **shared, **({"own": {model: own}} if own else {}))
 
     def planned(self, settings: dict[str, Any]) -> PlannedTraining:
         """The training that has these settings of the space."""
@@ -131,29 +144,10 @@ class SearchSpec(SearchSettings):
 
     def data_spec(self) -> StudySpec:
         """A study on the same data with all of the space's batch sizes, to check these by."""
-        sizes = {size for model in self.space.models for size in self.space.parameters(model)["batch_size"].values}
+        sizes = {size for model in self.space.models for size in values_of(self.space.domains(model)["batch_size"])}
         return self._study(models=self.space.models, batch_size=tuple(sorted(sizes)))
 
     def _study(self, **values: Any) -> StudySpec:
         task = {name: getattr(self, name) for name in ("protocol", "head", "dataset", "data")}
-        return StudySpec(epochs=(self.epochs,), **task, **values)
-
-
-def read_search(path: Path) -> SearchSpec:
-    """Read a search's spec from a TOML file: its settings, and its space as the table [space].
-
-    Raises:
-        UserError: the file is missing, is not TOML (with the line), or has an unknown or ill-typed key.
-    """
-    values = read_toml(path)
-    space = values.pop("space", {})
-    require(isinstance(space, dict), "space is a table", repr(space), "write [space]")
-    for name in values:
-        above = name in {field.name for field in dataclasses.fields(Space)}
-        require(not above, "the space's parameters are in its table", f"`{name}` above it", "move it under [space]")
-    read = from_mapping(SearchSettings, values, str(path))
-    settings = {field.name: getattr(read, field.name) for field in dataclasses.fields(read)}
-    try:
-        return SearchSpec(space=space_of(space), **settings)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        sources = {"sources": self.space.sources}
+        return StudySpec(epochs=(self.epochs,), **task, **sources, **values)

@@ -1,271 +1,229 @@
-"""Which trainings a search may try: a range or a list of values per setting, from TOML and flags."""
+"""Which trainings may be: of every setting a value, a list or a range, for all models or for one."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+import difflib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
+from typing_extensions import Doc
+from tyro.conf import Suppress, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
+from tune_mnist.spec.domains import Domain, Range, domain_of, domain_of_words, values_of, words_of
 from tune_mnist.spec.errors import flag_of, require, require_distinct
-from tune_mnist.spec.toml import nearest_key
-from tune_mnist.spec.training import FULLY_CONNECTED, TrainingConfig, as_in_training
+from tune_mnist.spec.models import FULLY_CONNECTED, MODEL_NAMES, MODEL_SETTINGS
+from tune_mnist.spec.own.files import read_model
+from tune_mnist.spec.own.model import SHARED, OwnModel
+from tune_mnist.spec.settings import REQUIRED, Setting, unknown_setting
+from tune_mnist.spec.training import SETTINGS, Strict, settings_of_model
+
+LR = Range(1e-4, 1e-1)
+"""The learning rates that are searched unless others are asked for."""
+OWN_FLAG = "MODEL.SETTING"
+"""What stands on the command line for the settings of one model: --MLP.hidden sets them."""
+
+
+def _own_help() -> str:
+    """What models have of their own, in words for --help."""
+    described: dict[str, list[str]] = {}
+    for model, settings in MODEL_SETTINGS.items():
+        for each in settings.values():
+            shown = f" ({', '.join(each.choices)})" if each.choices else ""
+            described.setdefault(f"{each.name}: {each.help.rstrip('.')}{shown}", []).append(model)
+    own = "; ".join(f"{', '.join(models)} {words}" for words, models in described.items())
+    return f"A setting of one model: one of those above, or of its own. {own}."
+
+
+def flag_type(setting: Setting) -> Any:
+    """The type of a space's field for a setting, with what --help and the command line make of it."""
+    choices = "{" + ",".join(map(str, setting.choices)) + "}"
+    metavar = choices if setting.choices else "VALUE...|LOW:HIGH" if setting.ranges else "VALUE..."
+    words = PrimitiveConstructorSpec(
+        nargs="*", metavar=metavar, instance_from_str=partial(domain_of_words, setting), str_from_instance=words_of,
+        is_instance=lambda value: True,
+    )
+    return Annotated[Any, words, Doc(setting.help)]
+
 
 if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
 
-LOG_UNIFORM = ("lr", "weight_decay")
-"""Settings whose ranges are drawn from log-uniformly; a weight decay only from a low above 0."""
-TEXTS = ("models", "cnn_precision")
-LISTS = ("batch_size", "cnn_batch_size", *TEXTS)
-"""Fields that are lists of values, never ranges."""
+    class OfEverySetting:
+        """Has a field for each setting that all models share."""
 
+        def __getattr__(self, name: str) -> Any: ...
 
-@dataclass(frozen=True)
-class Range:
-    """All numbers from `low` to `high`, both included."""
+else:
+    OfEverySetting = dataclasses.make_dataclass(
+        "OfEverySetting",
+        [
+            ("models", Any, field(default=FULLY_CONNECTED, kw_only=True)),  # declared below: this is its place
+        ] + [
+            (name, flag_type(each), field(default=None if each.default is REQUIRED else each.default, kw_only=True))
+            for name, each in SETTINGS.items()
+        ],
+        frozen=True,
+    )
 
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        require(self.low <= self.high, "low <= high", f"{self.low}:{self.high}", "exchange them")
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
-
-
-def domain_of_words(words: list[str]) -> Domain:
-    """The domain that a flag's words name: LOW:HIGH, or one or more values."""
-    _refuse_grid_search("a domain", " ".join(words))
-    if any(":" in word for word in words):
-        bounds = [_number_or_text(word) for word in words[0].split(":")]
-        is_range = len(words) == 1 and len(bounds) == 2 and all(map(_is_number, bounds))
-        remedy = "write 1e-4:1e-1, or list single values"
-        require(is_range, "a range is LOW:HIGH alone", " ".join(words), remedy)
-        return Range(*bounds)
-    return tuple(_number_or_text(word) for word in words)
-
-
-def words_of_domain(domain: Domain) -> list[str]:
-    """The flag's words that name a domain."""
-    return [f"{domain.low}:{domain.high}"] if isinstance(domain, Range) else [str(value) for value in domain]
-
-
-Domain = Annotated[
-    Range | tuple[Any, ...],
-    PrimitiveConstructorSpec(
-        nargs="*", metavar="VALUE...|LOW:HIGH", instance_from_str=domain_of_words, str_from_instance=words_of_domain,
-        is_instance=lambda value: isinstance(value, (Range, tuple)),
-    ),
-]
-"""What a setting may be: a range, or the values to choose from, of which a single one is fixed."""
-
-
-class Parameter(NamedTuple):
-    """What Optuna draws for one setting of a model."""
-
-    name: str
-    """What Optuna calls it: as the setting, with cnn_ before it where the CNN has a domain of its own."""
-    domain: Domain
-
-    @property
-    def values(self) -> tuple[Any, ...]:
-        """The values to choose from; of a range none."""
-        return () if isinstance(self.domain, Range) else self.domain
-
-    @property
-    def varies(self) -> bool:
-        """Whether there is more than one value to draw."""
-        return len(self.values) != 1
-
-    def distribution(self) -> BaseDistribution:
-        """The domain in Optuna's terms."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-        if isinstance(self.domain, Range):
-            return FloatDistribution(self.domain.low, self.domain.high, log=self._is_log(self.domain))
-        return CategoricalDistribution(self.domain)
-
-    def suggest(self, trial: optuna.Trial) -> Any:
-        """A value for `trial`, drawn if it varies."""
-        if isinstance(self.domain, Range):
-            return trial.suggest_float(self.name, self.domain.low, self.domain.high, log=self._is_log(self.domain))
-        return trial.suggest_categorical(self.name, self.domain) if self.varies else self.domain[0]
-
-    def _is_log(self, domain: Range) -> bool:
-        return self.name.removeprefix("cnn_") in LOG_UNIFORM and domain.low > 0
-
-
-class Draw(NamedTuple):
-    """What Optuna would have drawn to get a training: parameters by name, and what they were drawn from."""
-
-    params: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
+Models = Annotated[Any, PrimitiveConstructorSpec(
+    nargs="*", metavar="MODEL...", instance_from_str=tuple, str_from_instance=list, is_instance=lambda value: True,
+)]
+Own = Annotated[Any, arg(name=OWN_FLAG, help=_own_help(), help_behavior_hint=""), PrimitiveConstructorSpec(
+    nargs=1, metavar="VALUE...|LOW:HIGH", instance_from_str=lambda words: json.loads(words[0]),
+    str_from_instance=lambda own: [json.dumps(own, default=str)], is_instance=lambda value: True,
+)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Space:
-    """A domain per setting: a `Range`, or a tuple of the values to choose from; a single value is fixed.
+class Space(Strict, OfEverySetting):
+    """A domain per setting: a value, a list or tuple of values, or a `Range`; kept as a `Range` or a tuple."""
 
-    Settings named cnn_… take the place of the others' where the model is the CNN; left empty, there are none.
-    """
+    models: Models = FULLY_CONNECTED
+    """Models: SimpleNN, MediumNN, ComplexNN, CNN, MLP, or one of your own as FILE.py:Class or package.module:Class."""
+    lr: flag_type(SETTINGS["lr"]) = LR  # type: ignore[valid-type]
+    batch_size: flag_type(SETTINGS["batch_size"]) = (16, 32, 64, 128)  # type: ignore[valid-type]
+    own: Own = field(default_factory=dict, hash=False)
+    """By model the domains of settings that it has of its own, or that take the place of the others' for it."""
+    sources: Suppress[Any] = ()
+    """The models of one's own, as they are known once they were read."""
 
-    models: tuple[str, ...] = FULLY_CONNECTED
-    """Models to choose from."""
-    lr: Domain = Range(1e-4, 1e-1)
-    """Adam's learning rate; a range is log-uniform."""
-    batch_size: tuple[int, ...] = (16, 32, 64, 128)
-    """Pictures per optimisation step: a list."""
-    dropout: Domain = (0.0,)
-    """Probability of zeroing a hidden activation."""
-    weight_decay: Domain = (0.0,)
-    """Decoupled weight decay; a range is log-uniform if its low is above 0."""
-    label_smoothing: Domain = (0.0,)
-    """Share of the target spread over all classes."""
-    rotation: Domain = (0.0,)
-    """Largest random rotation, degrees."""
-    translation: Domain = (0.0,)
-    """Largest random shift, pixels."""
-    scaling: Domain = (0.0,)
-    """Largest random relative change of size."""
-    shear: Domain = (0.0,)
-    """Largest random shear, degrees."""
-    cnn_lr: Domain = ()
-    """The CNN's own lr."""
-    cnn_batch_size: tuple[int, ...] = ()
-    """The CNN's own batch sizes."""
-    cnn_dropout: Domain = ()
-    """The CNN's own dropout."""
-    cnn_rotation: Domain = ()
-    """The CNN's own rotation."""
-    cnn_translation: Domain = ()
-    """The CNN's own translation."""
-    cnn_precision: tuple[Literal["fp32", "bf16"], ...] = ()
-    """Arithmetic of the CNN's convolutions: fp32, bf16 or both."""
+    if TYPE_CHECKING:
+
+        def __init__(self, **domains: Any) -> None: ...
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked_domain(field.name, getattr(self, field.name)))
+        self._read_models()
+        for name, setting in SETTINGS.items():
+            object.__setattr__(self, name, domain_of(setting, getattr(self, name)))
+        object.__setattr__(self, "own", {
+            self._named(model): self._own_domains(self._named(model), given) for model, given in self.own.items()
+        })
+        for name, setting in SETTINGS.items():
+            if getattr(self, name) != (setting.default,):
+                self._require_use(setting)
 
-    def parameters(self, model: str) -> dict[str, Parameter]:
-        """The parameter of each setting of `model`, the model itself first."""
-        parameters = {}
-        for field in dataclasses.fields(self):
-            name = "model" if field.name == "models" else field.name
-            domain = getattr(self, field.name)
-            if not name.startswith("cnn_") or (model == "CNN" and domain):
-                parameters[name.removeprefix("cnn_")] = Parameter(name, domain)
-        return parameters
+    def _read_models(self) -> None:
+        """Models as their names, with those of one's own read."""
+        given = self.models if isinstance(self.models, list | tuple) else (self.models,)
+        require(len(given) > 0, "models has at least one value", "none", "give --models a value")
+        known = {source.name: source for source in self.sources}
+        names: list[str] = []
+        for model in given:
+            if not isinstance(model, str) or (":" in model and model not in known):
+                read = model if isinstance(model, OwnModel) else read_model(model)
+                known[read.name] = read
+                names.append(read.name)
+            else:
+                names.append(model)
+                require(model in MODEL_NAMES or model in known, *_unknown_model(model))
+        require_distinct("models", names)
+        object.__setattr__(self, "models", tuple(names))
+        object.__setattr__(self, "sources", tuple(known[name] for name in names if name in known))
 
-    def all_parameters(self) -> list[Parameter]:
-        """The parameters of all its models, each once."""
-        by_name = {parameter.name: parameter for model in self.models for parameter in self.parameters(model).values()}
-        return list(by_name.values())
+    def source_of(self, model: str) -> OwnModel | None:
+        """The model of one's own that has this name; None if it is the package's."""
+        return next((source for source in self.sources if source.name == model), None)
 
-    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Draw a training's settings, define-by-run: the model first, then what that model has."""
-        drawn = {"model": Parameter("model", self.models).suggest(trial)}
-        for setting, parameter in self.parameters(drawn["model"]).items():
-            if setting != "model":
-                drawn[setting] = parameter.suggest(trial)
-        return drawn
+    def _named(self, model: str) -> str:
+        """A model that settings are given to by its name here: its class's name, if it is one's own."""
+        found = next((source.name for source in self.sources if model in (source.class_name, source.given)), model)
+        known = (*MODEL_NAMES, *self.models)
+        near = difflib.get_close_matches(model, known, n=1, cutoff=0.3)
+        remedy = f"did you mean {near[0]}?" if near else "add it to --models"
+        require(found in known, "settings are given to models that there are", repr(model), remedy)
+        return found
 
-    def params_of(self, config: TrainingConfig) -> Draw | None:
-        """What `suggest` would have drawn to give `config`; None if it cannot."""
-        parameters = self.parameters(config.model)
-        plain = TrainingConfig(model=config.model, lr=config.lr, batch_size=config.batch_size, head=config.head)
-        others = {field.name for field in dataclasses.fields(TrainingConfig)} - parameters.keys()
-        if any(getattr(config, name) != getattr(plain, name) for name in others):
-            return None
-        if not all(getattr(config, setting) in parameter.domain for setting, parameter in parameters.items()):
-            return None
-        drawn = {setting: parameter for setting, parameter in parameters.items() if parameter.varies}
-        return Draw(
-            params={parameter.name: getattr(config, setting) for setting, parameter in drawn.items()},
-            distributions={parameter.name: parameter.distribution() for parameter in drawn.values()},
-        )
+    def _own_domains(self, model: str, given: Any) -> dict[str, Domain]:
+        require(isinstance(given, Mapping), f"{model} has settings", repr(given), f"write [{model}] and below it those")
+        known = {**SETTINGS, **settings_of_model(model, self.source_of(model))}
+        for name in given:
+            if name not in known:
+                raise unknown_setting(name, list(known), model)
+        called = model.partition("@")[0]  # as on the command line
+        return {
+            name: domain_of(dataclasses.replace(known[name], name=f"{called}.{name}"), domain)
+            for name, domain in sorted(given.items())
+        }
 
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """Of every parameter that varies, what it is drawn from."""
-        return {parameter.name: parameter.distribution() for parameter in self.all_parameters() if parameter.varies}
+    def domains(self, model: str) -> dict[str, Domain]:
+        """Every setting of the model, shared ones first, with what it may be."""
+        source, own = self.source_of(model), self.own.get(model, {})
+        domains: dict[str, Domain] = {}
+        for name, setting in SETTINGS.items():
+            taken = source is None or name not in SHARED or name in source.shared
+            domains[name] = own.get(name, getattr(self, name)) if taken else (setting.default,)
+        own_settings = settings_of_model(model, source)
+        return domains | {name: own.get(name, (each.default,)) for name, each in own_settings.items()}
 
-    def fixed(self) -> dict[str, Any]:
-        """Of every parameter that does not vary, its value."""
-        return {parameter.name: parameter.values[0] for parameter in self.all_parameters() if not parameter.varies}
+    def settings(self, model: str) -> dict[str, Setting]:
+        """Every setting of the model, shared ones first."""
+        return {**SETTINGS, **settings_of_model(model, self.source_of(model))}
+
+    def combinations(self, model: str) -> Iterator[dict[str, Any]]:
+        """Every different combination of the model's values, in their order; only of a space without ranges."""
+        domains = self.domains(model)
+        seen = set()
+        for values in itertools.product(*map(values_of, domains.values())):
+            combination = meant(dict(zip(domains, values, strict=True)))
+            key = tuple(combination.values())
+            if key not in seen:
+                seen.add(key)
+                yield combination
+
+    def corners(self, model: str) -> Iterator[dict[str, Any]]:
+        """Combinations of the model's values in which each value, of a range each end, occurs."""
+        domains = {name: values_of(domain) for name, domain in self.domains(model).items()}
+        first = {name: values[0] for name, values in domains.items()}
+        yield meant(first)
+        for name, values in domains.items():
+            yield from (meant(first | {name: value}) for value in values[1:])
 
     def ranges(self) -> list[str]:
-        """The parameters that are ranges."""
-        return [parameter.name for parameter in self.all_parameters() if isinstance(parameter.domain, Range)]
+        """The settings that are ranges, those of one model with its name before them."""
+        names = {
+            name if name not in self.own.get(model, {}) else f"{model}.{name}"
+            for model in self.models for name, domain in self.domains(model).items() if isinstance(domain, Range)
+        }
+        return sorted(names)
 
-    def size(self) -> int:
-        """How many different trainings there are; only of a space without ranges."""
-        count = 0
-        for model in self.models:
-            choices = [parameter.values for name, parameter in self.parameters(model).items() if name != "model"]
-            count += math.prod(map(len, choices))
-        return count
-
-
-def space_of(values: Mapping[str, Any]) -> Space:
-    """A space from a TOML table: numbers, lists of values and tables {low = …, high = …}.
-
-    Raises:
-        UserError: an unknown parameter (with the nearest known one), or a domain that is none.
-    """
-    known = {field.name for field in dataclasses.fields(Space)}
-    for name in values:
-        require(name in known, "each parameter of a space is known", f"`{name}`", nearest_key(Space, name))
-    domains: dict[str, Any] = {name: _domain_of_toml(name, value) for name, value in values.items()}
-    return Space(**domains)
-
-
-def _domain_of_toml(name: str, value: Any) -> Domain:
-    if isinstance(value, Mapping):
-        _refuse_grid_search(name, value)
-        is_range = value.keys() == {"low", "high"} and all(map(_is_number, value.values()))
-        require(is_range, f"{name} has a low and a high", dict(value), "write {low = 1e-4, high = 1e-1}")
-        return Range(value["low"], value["high"])
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    def _require_use(self, setting: Setting) -> None:
+        """Raise `UserError` if a setting that is not at its default can mean nothing here."""
+        if setting.name in SHARED:
+            takes = any(source is None or setting.name in source.shared for source in map(self.source_of, self.models))
+            remedy = f"give its __init__ the argument {setting.name}={setting.default}"
+            require(takes, f"a model takes {setting.name}", ", ".join(self.models), remedy)
+        if setting.applies is None:
+            return
+        of_models = [self.domains(model) for model in self.models]
+        possible = any(
+            setting.applies(dict(zip(setting.needs, values, strict=True)))
+            for domains in of_models
+            for values in itertools.product(*(values_of(domains[name]) for name in setting.needs))
+        )
+        remedy = f"drop {flag_of(setting.name)}"
+        require(possible, f"{setting.name} goes with {setting.where}", ", ".join(words_of(self.optimizer)), remedy)
 
 
-def _checked_domain(name: str, domain: Any) -> Domain:
-    """The domain of a field, every value of it within the setting's limits and of the setting's type."""
-    change = f"change {flag_of(name)}"
-    if isinstance(domain, Range):
-        require(name not in LISTS, f"{name} is a list of values", words_of_domain(domain)[0], change)
-        low, high = _checked_value(name, domain.low), _checked_value(name, domain.high)
-        return Range(low, high) if low < high else (low,)
-    require(isinstance(domain, tuple), f"{name} is a range or a list", repr(domain), change)
-    require(len(domain) > 0 or name.startswith("cnn_"), f"{name} has at least one value", "none", change)
-    values = tuple(_checked_value(name, value) for value in domain)
-    require_distinct(name, values)
-    return values
+def meant(values: dict[str, Any]) -> dict[str, Any]:
+    """A model's settings with those that mean nothing beside the others at their default."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        setting = SETTINGS.get(name)
+        needless = setting is not None and setting.applies is not None and not setting.applies(kept)
+        kept[name] = setting.default if setting is not None and needless else value
+    return kept
 
 
-def _checked_value(name: str, value: Any) -> Any:
-    """`value` as a training has it."""
-    _refuse_grid_search(name, value)
-    require(name in TEXTS or _is_number(value), f"{name} has numbers", repr(value), f"change {flag_of(name)}")
-    return as_in_training(name.removeprefix("cnn_"), value)
+def _unknown_model(model: str) -> tuple[str, str, str]:
+    """What is wrong with a model of this name: the rule, the value, the remedy."""
+    near = difflib.get_close_matches(model, MODEL_NAMES, n=1, cutoff=0.4)
+    remedy = f"did you mean {near[0]}?" if near else "change --models, or name your own as FILE.py:Class"
+    return f"model is one of {', '.join(MODEL_NAMES)}", repr(model), remedy
 
 
-def _refuse_grid_search(name: str, value: Any) -> None:
-    remedy = "list the values and take --sampler grid"
-    require("grid_search" not in str(value), "a search space has no grid_search", f"{name} = {value}", remedy)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _number_or_text(word: str) -> Any:
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(word)
-    return word
+__all__ = ["Range", "Space"]  # which many read from here

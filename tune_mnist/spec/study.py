@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from typing_extensions import Doc
 
-from tune_mnist.spec.errors import flag_of, require, require_distinct
+from tune_mnist.spec.domains import domain_of
+from tune_mnist.spec.errors import require
+from tune_mnist.spec.models import is_fully_connected
+from tune_mnist.spec.settings import Setting
+from tune_mnist.spec.space import Space, flag_type
 from tune_mnist.spec.training import (
-    FULLY_CONNECTED,
+    SETTINGS,
     Head,
     PlannedTraining,
     Protocol,
-    Recipe,
-    Strict,
     TrainingConfig,
-    as_in_training,
     coerce_fields,
 )
 
-DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits"]
+DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "emnist-letters", "emnist-balanced"]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 
 # What grids, searches and other commands ask for alike: types that carry their text for --help.
@@ -40,6 +42,8 @@ DatasetChoice = Annotated[DatasetName, Doc(
 DataFolder = Annotated[Path | None, Doc(
     "Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."
 )]
+TASK = ("seeds", "protocol", "head", "independent_epochs", "dataset", "data")
+"""What a grid is told besides its space and epochs."""
 AUTO = "auto:"
 FIRST_SEEDS, MOST_SEEDS = 3, 10
 """With seeds auto: how many every training has first, and how many at most, unless auto:N says so."""
@@ -47,21 +51,24 @@ Seeds = Annotated[int | str, Doc(
     "Repetitions of each training, with seeds 0, 1, …: a number, or auto[:N], which adds seeds, up to N (default "
     f"{MOST_SEEDS}), where they may still change the top three."
 )]
+TrustCode = Annotated[bool, Doc(
+    "Run the code of a model that somebody else may have written, and whose file you have read."
+)]
 Download = Annotated[bool, Doc("Let torchvision download the data set of --dataset if it is not there.")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudySpec(Strict):
-    """A grid study; the defaults are the report's 192 cells."""
+EPOCHS = Setting(
+    "epochs", "whole number", (2, 5, 10, 15), least=1, ranges=False,
+    doc="Epoch budgets; one training of the largest answers them all unless the schedule depends on the budget",
+)
 
-    models: tuple[str, ...] = FULLY_CONNECTED
-    """Models to train."""
-    lr: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
-    """Learning rates of Adam."""
-    batch_size: tuple[int, ...] = (16, 32, 64, 128)
-    """Pictures per optimisation step."""
-    epochs: tuple[int, ...] = (2, 5, 10, 15)
-    """Epoch budgets; one training of the largest answers them all unless the schedule depends on the budget."""
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec(Space):
+    """A grid study: every combination of what its space lists; the defaults are the report's 192 cells."""
+
+    lr: flag_type(SETTINGS["lr"]) = (1e-4, 1e-3, 1e-2, 1e-1)  # type: ignore[valid-type]
+    epochs: flag_type(EPOCHS) = EPOCHS.default  # type: ignore[valid-type]
     seeds: Seeds = 1
     protocol: ProtocolChoice = "holdout"
     head: HeadChoice = "auto"
@@ -69,21 +76,19 @@ class StudySpec(Strict):
     """Train every epoch budget from scratch instead of reading it off the longest training."""
     dataset: DatasetChoice = "mnist"
     data: DataFolder = None
-    recipe: Recipe = field(default_factory=Recipe)
-    """How every training is done; a TOML file has these in its table [recipe]."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None: ...
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         coerce_fields(self)
-        for name in ("models", "lr", "batch_size", "epochs"):
-            values = getattr(self, name)
-            require(len(values) > 0, f"{name} has at least one value", "none", f"give {flag_of(name)} a value")
-            for value in values:
-                if name == "epochs":
-                    require(value >= 1, "epochs >= 1", value, "raise --epochs")
-                else:
-                    as_in_training(name, value)
-            require_distinct(name, values)
+        object.__setattr__(self, "epochs", domain_of(EPOCHS, self.epochs))
         object.__setattr__(self, "seeds", _checked_seeds(self.seeds))
+        ranges = self.ranges()
+        remedy = "list its values, or search it by python -m tune_mnist.search"
+        require(not ranges, "a grid has values, no ranges", ", ".join(ranges), remedy)
 
     @property
     def adds_seeds(self) -> bool:
@@ -101,29 +106,46 @@ class StudySpec(Strict):
         return int(self.seeds.removeprefix(AUTO)) if isinstance(self.seeds, str) else self.seeds
 
     def trainings(self, seeds: int | None = None) -> list[PlannedTraining]:
-        """The distinct trainings that answer every cell, in the order of models, lr, batch_size and seed.
+        """The distinct trainings that answer every cell, in the order of models, lr, batch_size, … and seed.
 
         With `first_seeds` each, or so many `seeds`.
         """
-        separate = self.independent_epochs or self.recipe.depends_on_budget
-        groups = [(e,) for e in self.epochs] if separate else [self.epochs]
-        recipe = dataclasses.asdict(self.recipe)
+        plans: dict[str, PlannedTraining] = {}
+        for model in self.models:
+            for settings, seed in itertools.product(self.combinations(model), range(seeds or self.first_seeds)):
+                for plan in self.planned(model, settings, seed):
+                    plans.setdefault(json.dumps(plan.config.identity()), plan)
+        return list(plans.values())
+
+    def planned(self, model: str, settings: Mapping[str, Any], seed: int = 0) -> list[PlannedTraining]:
+        """The trainings of a model with these settings: one, or one for each epoch budget."""
+        separate = self.independent_epochs or settings["schedule"] == "cosine"
+        shared = {name: value for name, value in settings.items() if name in SETTINGS}
+        own = {name: value for name, value in settings.items() if name not in SETTINGS}
         return [
             PlannedTraining(
                 TrainingConfig(
-                    model=model, lr=lr, batch_size=batch_size, seed=seed, head=self._head(model),
-                    budget=budgets[0] if separate else None, **recipe,
+                    model=model, seed=seed, head=self._head(model), budget=budgets[0] if separate else None,
+                    model_settings=own, source=self.source_of(model), **shared,
                 ),
                 budgets,
             )
-            for model, lr, batch_size, seed, budgets in itertools.product(
-                self.models, self.lr, self.batch_size, range(seeds or self.first_seeds), groups
-            )
+            for budgets in ([(e,) for e in self.epochs] if separate else [self.epochs])
         ]
+
+    def content(self) -> dict[str, Any]:
+        """All that it asks for, as plain JSON values, without what is not told anyway: settings at their default."""
+        content = {name: getattr(self, name) for name in ("models", "epochs", *TASK)}
+        content["data"] = None if self.data is None else str(self.data)
+        content |= {
+            name: getattr(self, name) for name, setting in SETTINGS.items()
+            if getattr(self, name) != (setting.default,)
+        }
+        return content | ({"own": self.own} if self.own else {})
 
     def _head(self, model: str) -> Head:
         if self.head == "auto":
-            return "softmax" if self.protocol == "report" and model in FULLY_CONNECTED else "logits"
+            return "softmax" if self.protocol == "report" and is_fully_connected(model) else "logits"
         return self.head
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import difflib
+import functools
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 
-from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.search import SearchSettings, SearchSpec
+from tune_mnist.spec.space import Space
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import Recipe
+from tune_mnist.spec.training import Strict
 
 try:
     import tomllib
@@ -20,15 +24,38 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib  # type: ignore[import-not-found,no-redef]
 
 T = TypeVar("T")
+SPACE = tuple(field.name for field in dataclasses.fields(Space) if field.name not in ("own", "sources"))
+OF_GRIDS = {field.name for field in dataclasses.fields(StudySpec)} - {*SPACE, "own", "sources"}
+OF_SEARCHES = {field.name for field in dataclasses.fields(SearchSettings)}
+CNN = "cnn_"
+"""What the CNN's own settings began with before every model could have some."""
 
 
 def read_spec(path: Path) -> StudySpec:
-    """Read a study's spec from a TOML file.
+    """Read a study's spec from a TOML file; what only a search needs is passed over.
 
     Raises:
         UserError: the file is missing, is not TOML (with the line), or has an unknown or ill-typed key.
     """
-    return from_mapping(StudySpec, read_toml(path), str(path))
+    values = {name: value for name, value in read_toml(path).items() if name not in OF_SEARCHES - OF_GRIDS}
+    return from_mapping(StudySpec, values, str(path))
+
+
+def read_search(path: Path) -> SearchSpec:
+    """Read a search's spec from a TOML file, whose space may be in a table [space]; what only a grid needs is not read.
+
+    Raises:
+        UserError: the file is missing, is not TOML (with the line), or has an unknown or ill-typed key.
+    """
+    values = {name: value for name, value in read_toml(path).items() if name not in OF_GRIDS - OF_SEARCHES}
+    if isinstance(values.get("epochs"), list) and values["epochs"]:
+        values["epochs"] = max(values["epochs"], key=str)
+    try:
+        space, others = _space_and_others(values)
+        settings = _validated(SearchSettings, others, SearchSpec)
+        return home_expanded(SearchSpec(space=Space(**space), **settings))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -60,18 +87,70 @@ def _refuse_typographic_quotes(path: Path, text: str) -> None:
             raise UserError(f'{path} has the quote {quote[0]} in line {number}: write plain ones, "')
 
 
-def from_mapping(cls: type[T], values: dict[str, Any], source: str) -> T:
-    """Build the dataclass `cls` from parsed TOML or JSON, with types checked strictly.
+def from_mapping(cls: type[T], values: Mapping[str, Any], source: str, **more: Any) -> T:
+    """Build the dataclass `cls` from parsed TOML or JSON, with types checked strictly, and `more` arguments.
 
     Raises:
         UserError: an unknown key (with the nearest known one), a wrong type, or a value out of range.
     """
+    try:
+        space, others = _space_and_others(values) if issubclass(cls, Space) else ({}, dict(values))
+        return home_expanded(cls(**space, **_validated(cls, others, cls), **more))
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _space_and_others(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of a file is a `Space`'s, as its constructor takes it, and the rest.
+
+    Old files have a grid's settings in a table [recipe] and a search's in [space], the CNN's own named cnn_….
+    """
+    space: dict[str, Any] = {}
+    own: dict[str, Any] = {model: dict(given) for model, given in (values.get("own") or {}).items()}
+    others: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in ("recipe", "space"):
+            require(isinstance(value, Mapping), f"{name} is a table", repr(value), f"write [{name}]")
+            inner, unknown = _space_and_others(value)
+            for key in unknown:
+                raise UserError(f"unknown key `{name}.{key}`: {nearest_key(StudySpec, key)}")
+            own |= inner.pop("own", {})
+            for key in inner.keys() & values.keys():
+                raise UserError(f"`{key}` stands twice: drop it from [{name}]")
+            space |= inner
+        elif name in SPACE:
+            space[name] = value
+        elif name.startswith(CNN) and name.removeprefix(CNN) in SPACE:
+            own.setdefault("CNN", {})[name.removeprefix(CNN)] = value
+        elif isinstance(value, Mapping) and name != "own":
+            own[name] = {**own.get(name, {}), **value}
+        elif name != "own":
+            others[name] = value
+    return (space | {"own": own} if own else space), others
+
+
+def _validated(cls: type, values: dict[str, Any], known: type) -> dict[str, Any]:
+    """The values of those fields of a dataclass that no space has, with their types checked strictly."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return home_expanded(TypeAdapter(cls).validate_json(json.dumps(values, default=str)))
+        checked = TypeAdapter(_without_space(cls)).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise UserError(f"{source}: {_first_problem(cls, error.errors()[0])}") from None
+        raise UserError(_first_problem(known, error.errors()[0])) from None
+    return {field.name: getattr(checked, field.name) for field in dataclasses.fields(checked)}
+
+
+@functools.cache
+def _without_space(cls: type) -> Any:
+    """A dataclass with the fields of `cls` that are not a space's, and no checks but those of their types."""
+    hints = get_type_hints(cls)
+    of_space = {*SPACE, "own", "sources"} if issubclass(cls, Space) else {"space"}
+    left = [field for field in dataclasses.fields(cls) if field.name not in of_space]
+    fields = []
+    for each in left:
+        default: Any = dataclasses.field(default=each.default, default_factory=each.default_factory, kw_only=True)
+        fields.append((each.name, hints[each.name], default))
+    return dataclasses.make_dataclass(cls.__name__, fields, bases=(Strict,))
 
 
 def home_expanded(value: T) -> T:
@@ -96,15 +175,12 @@ def home_expanded(value: T) -> T:
 
 
 def nearest_key(cls: type, key: str) -> str:
-    """The remedy for an unknown key of a `cls`, dots between tables: the nearest known one, or all of them."""
-    table, dot, name = key.rpartition(".")
-    known = {field.name: field.name for field in dataclasses.fields(cls)}
-    if "recipe" in known:
-        known |= {field.name: f"recipe.{field.name}" for field in dataclasses.fields(Recipe)}
-    near = difflib.get_close_matches(name, known, n=1)
-    if not near:
-        return f"known are {', '.join(known.values())}"
-    return f"did you mean `{known[near[0]].removeprefix(table + dot)}`?"
+    """The remedy for an unknown key of a `cls`: the nearest known one, or all of them."""
+    known = [field.name for field in dataclasses.fields(cls) if field.name not in ("own", "sources", "space")]
+    if cls is SearchSpec:
+        known += SPACE
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
 
 
 def _first_problem(cls: type, problem: Any) -> str:

@@ -7,16 +7,18 @@ import difflib
 import functools
 import hashlib
 import json
-import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from tune_mnist.spec.errors import flag_of, require
+from tune_mnist.spec.models import FULLY_CONNECTED, MODEL_NAMES, MODEL_SETTINGS
+from tune_mnist.spec.own.model import OwnModel
+from tune_mnist.spec.settings import REQUIRED, Setting, setting, settings_of, unknown_setting
 
-MODEL_NAMES = ("SimpleNN", "MediumNN", "ComplexNN", "CNN")
-FULLY_CONNECTED = MODEL_NAMES[:3]
+__all__ = ["FULLY_CONNECTED", "MODEL_NAMES"]  # which many read from here
 
 PREFIX = {"holdout": "val", "report": "test"}
 """What evaluation metrics are called under each protocol, by the split they are taken on."""
@@ -36,42 +38,54 @@ class Strict:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Strict):
-    """How a training is done, apart from what the grid sweeps. The defaults are the report's."""
+    """How a training is done, apart from its model, lr, batch size and seed. The defaults are the report's."""
 
-    dropout: float = 0.0
-    """Probability of zeroing a hidden activation, in [0, 1)."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW, arXiv:1711.05101), at least 0."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes, in [0, 1)."""
-    ema_decay: float = 0.0
-    """Decay per step of the averaged weights that are evaluated, in [0, 1); 0 evaluates the weights themselves."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """How lr moves: constant, or cosine to 0 over the epoch budget."""
-    warmup_epochs: float = 0.0
-    """Epochs over which lr rises linearly from 0."""
-    rotation: float = 0.0
-    """Largest random rotation of a training picture, degrees, in [0, 180]."""
-    translation: float = 0.0
-    """Largest random shift along each axis, pixels, in [0, 14]."""
-    scaling: float = 0.0
-    """Largest random relative change of size, in [0, 1)."""
-    shear: float = 0.0
-    """Largest random horizontal shear, degrees, in [0, 45]."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the CNN's convolutions: fp32, or bf16 autocast."""
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = setting(
+        "adamw", "Optimiser; adam takes weight decay as part of the gradient, and is adamw without any",
+        source="arXiv:1412.6980, arXiv:1711.05101",
+    )
+    momentum: float = setting(
+        0.0, "Momentum of the optimiser", least=0, below=1, needs=("optimizer",), where="optimizer sgd or rmsprop",
+        applies=lambda values: values["optimizer"] in ("sgd", "rmsprop"),
+    )
+    nesterov: bool = setting(
+        False, "Nesterov's momentum", needs=("optimizer", "momentum"), where="optimizer sgd with momentum",
+        applies=lambda values: values["optimizer"] == "sgd" and values["momentum"] > 0,
+    )
+    clip_norm: float = setting(0.0, "Largest norm of the whole gradient, which is scaled down to it; 0: any", least=0)
+    dropout: float = setting(
+        0.0, "Probability of zeroing a hidden activation", least=0, below=1, in_every_key=True
+    )
+    weight_decay: float = setting(
+        0.0, "Weight decay; decoupled from the gradient in adamw", least=0, log=True, in_every_key=True,
+    )
+    label_smoothing: float = setting(
+        0.0, "Share of the target spread over all classes", least=0, below=1, in_every_key=True
+    )
+    ema_decay: float = setting(
+        0.0, "Decay per step of the averaged weights that are evaluated; 0 evaluates the weights themselves", least=0,
+        below=1, in_every_key=True,
+    )
+    schedule: Literal["constant", "cosine"] = setting(
+        "constant", "How lr moves: constant, or cosine to 0 over the epoch budget", in_every_key=True
+    )
+    warmup_epochs: float = setting(0.0, "Epochs over which lr rises linearly from 0", least=0, in_every_key=True)
+    rotation: float = setting(
+        0.0, "Largest random rotation of a training picture", least=0, most=180, unit="degrees", in_every_key=True
+    )
+    translation: float = setting(
+        0.0, "Largest random shift along each axis", least=0, most=14, unit="pixels", in_every_key=True
+    )
+    scaling: float = setting(0.0, "Largest random relative change of size", least=0, below=1, in_every_key=True)
+    shear: float = setting(
+        0.0, "Largest random horizontal shear", least=0, most=45, unit="degrees", in_every_key=True
+    )
+    precision: Literal["fp32", "bf16"] = setting(
+        "fp32", "Arithmetic of other than fully connected models: fp32, or bf16 autocast", in_every_key=True
+    )
 
     def __post_init__(self) -> None:
         coerce_fields(self)
-        for name in ("dropout", "label_smoothing", "ema_decay", "scaling"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"0 <= {name} < 1", value, f"change {flag_of(name)}")
-        for name, most in {"rotation": 180, "translation": 14, "shear": 45}.items():
-            value = getattr(self, name)
-            require(0 <= value <= most, f"0 <= {name} <= {most}", value, f"change {flag_of(name)}")
-        for name in ("weight_decay", "warmup_epochs"):
-            value = getattr(self, name)
-            require(0 <= value < math.inf, f"0 <= {name} < inf", value, f"change {flag_of(name)}")
 
     @property
     def augments(self) -> bool:
@@ -93,30 +107,107 @@ class TrainingConfig(Recipe):
     """
 
     model: str
-    lr: float
-    batch_size: int
+    lr: float = setting(REQUIRED, "Learning rate", above=0, log=True, in_every_key=True)
+    batch_size: int = setting(
+        REQUIRED, "Pictures per optimisation step", least=1, ranges=False, in_every_key=True
+    )
     seed: int = 0
     head: Head = "logits"
     budget: int | None = None
+    model_settings: Any = ()
+    """The model's own settings that are not at their default: pairs of name and value in the order of names; may be
+    given as a mapping."""
+    source: Any = None
+    """A model of one's own, or, where only that is known, the digest of its source; None: one of the package's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model not in MODEL_NAMES:
+        if self.source is None and self.model not in MODEL_NAMES:
             near = difflib.get_close_matches(self.model, MODEL_NAMES, n=1, cutoff=0.4)
-            remedy = f"did you mean {near[0]}?" if near else "change --models"
+            remedy = f"did you mean {near[0]}?" if near else "change --models, or name your own as FILE.py:Class"
             require(False, f"model is one of {', '.join(MODEL_NAMES)}", repr(self.model), remedy)
-        require(0 < self.lr < math.inf, "0 < lr < inf", self.lr, "change --lr")
-        require(self.batch_size >= 1, "batch_size >= 1", self.batch_size, "raise --batch-size")
         require(0 <= self.seed < 2**32, "0 <= seed < 2**32", self.seed, "change the seed")
         require(self.budget is None or self.budget >= 1, "budget >= 1", self.budget, "raise the epoch budget")
         if self.depends_on_budget:
             require(self.budget is not None, "a cosine schedule has a budget", self.budget, "give an epoch budget")
+        for each in SETTINGS.values():
+            value = getattr(self, each.name)
+            meant = value == each.default or each.applies is None or each.applies(self.__dict__)
+            require(meant, f"{each.name} goes with {each.where}", value, f"drop {flag_of(each.name)}")
+        given = dict(self.model_settings)
+        if not isinstance(self.source, str):
+            known = settings_of_model(self.model, self.source)
+            for name in given.keys() - known.keys():
+                raise unknown_setting(name, list(known), self.model)
+            given = {name: known[name].checked(value) for name, value in given.items()}
+            given = {name: value for name, value in given.items() if value != known[name].default}
+        object.__setattr__(self, "model_settings", tuple(sorted(given.items())))
+
+    def value(self, name: str) -> Any:
+        """The value of a field, or of a setting of the model's own; None if the model has no such setting."""
+        if name in FIELDS:
+            return getattr(self, name)
+        known = {} if isinstance(self.source, str) else settings_of_model(self.model, self.source)
+        return dict(self.model_settings).get(name, known[name].default if name in known else None)
+
+    def row(self) -> dict[str, Any]:
+        """All that it says by name, the model's own settings among it, as tables have it."""
+        source = None if isinstance(self.source, str) else self.source
+        own = {name: self.value(name) for name in settings_of_model(self.model, source)}
+        return own | {name: getattr(self, name) for name in FIELDS if name not in ("model_settings", "source")}
+
+    def content(self) -> dict[str, Any]:
+        """All that it says, as plain JSON values; settings that keys leave out at their default are left out."""
+        values = {name: getattr(self, name) for name in FIELDS if name not in ("model_settings", "source")}
+        content: dict[str, Any] = {
+            name: value for name, value in values.items()
+            if name not in SETTINGS or SETTINGS[name].in_every_key or value != SETTINGS[name].default
+        }
+        if self.model_settings:
+            content["model_settings"] = dict(self.model_settings)
+        if self.source is not None:
+            content["source"] = self.source if isinstance(self.source, str) else self.source.digest
+        return content
+
+    def identity(self) -> dict[str, Any]:
+        """What of its content determines the result: what its key is made of."""
+        content = self.content()
+        if self.optimizer == "adam" and not self.weight_decay:
+            del content["optimizer"]  # the default, which is the same without weight decay
+        return content
 
     @property
     def label(self) -> str:
-        """A short readable name, as shown on dashboards and in logs."""
-        budget = "" if self.budget is None else f"-e{self.budget}"
-        return f"{self.model}-lr{self.lr:g}-b{self.batch_size}-s{self.seed}{budget}"
+        """A short readable name: its model, lr, batch size, seed, and what is not at its default."""
+        changed = [
+            name for name, each in SETTINGS.items() if each.default not in (REQUIRED, getattr(self, name))
+        ]
+        return self.named([*changed, *(name for name, _ in self.model_settings)])
+
+    def named(self, names: Iterable[str]) -> str:
+        """A short readable name: its model, lr, batch size, seed, and those of the settings `names` that it has."""
+        settings = self.row()
+        parts = [self.model, f"lr{self.lr:g}", f"b{self.batch_size}", f"s{self.seed}"]
+        if self.budget is not None:
+            parts.append(f"e{self.budget}")
+        for name in names:
+            value = settings.get(name)
+            if value is not None and name not in ("model", "lr", "batch_size", "seed", "epochs", "budget"):
+                is_word = isinstance(value, str) and value.isidentifier()
+                parts.append(value if is_word else f"{name}{value:g}" if isinstance(value, float) else f"{name}{value}")
+        return "-".join(parts)
+
+
+SETTINGS: dict[str, Setting] = dict(
+    sorted(settings_of(TrainingConfig).items(), key=lambda named: named[1].default is not REQUIRED)
+)
+"""Every setting that all models share, by name: those without a default first."""
+FIELDS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
+
+
+def settings_of_model(model: str, source: OwnModel | None = None) -> Mapping[str, Setting]:
+    """A model's own settings by name."""
+    return MODEL_SETTINGS.get(model, {}) if source is None else source.settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,16 +227,10 @@ class Context:
         coerce_fields(self)
 
 
-def as_in_training(name: str, value: Any) -> Any:
-    """A spec's value of `name` with the type that a training's config gives it; `UserError` if out of its limits."""
-    setting = "model" if name == "models" else name
-    config = TrainingConfig(**{"model": "CNN", "lr": 1e-3, "batch_size": 32, setting: value})
-    return getattr(config, setting)
-
-
+@functools.lru_cache(maxsize=2**17)  # a command asks for each several times
 def training_key(config: TrainingConfig, context: Context) -> str:
     """The training's content address: 16 hex digits of the SHA-256 of all that determines its result."""
-    content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
+    content = {"config": config.identity(), "context": dataclasses.asdict(context)}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -164,19 +249,23 @@ class PlannedTraining:
 
 
 def trial_config(plans: Sequence[PlannedTraining]) -> dict[str, Any]:
-    """A Ray trial's config: of a training its fields, `epochs` and `budgets`; of a pack those of each, under `pack`."""
+    """A Ray trial's config: of a training its fields, `epochs` and `budgets`; of a pack those of each, under `pack`.
+
+    A model of one's own is in it whole, as other nodes may not have its file.
+    """
     members = [
-        {**dataclasses.asdict(plan.config), "epochs": plan.epochs, "budgets": list(plan.budgets)} for plan in plans
+        {name: getattr(plan.config, name) for name in FIELDS}
+        | {"model_settings": dict(plan.config.model_settings), "epochs": plan.epochs, "budgets": list(plan.budgets)}
+        for plan in plans
     ]
     return members[0] if len(members) == 1 else {"pack": members}
 
 
 def trainings_of(trial_config: dict[str, Any]) -> list[PlannedTraining]:
     """The trainings of a Ray trial; one that names no `budgets` has its `epochs` as the only one."""
-    names = [f.name for f in dataclasses.fields(TrainingConfig)]
     return [
         PlannedTraining(
-            TrainingConfig(**{name: member[name] for name in names if name in member}),
+            TrainingConfig(**{name: member[name] for name in FIELDS if name in member}),
             tuple(member.get("budgets", [member["epochs"]])),
         )
         for member in trial_config.get("pack", [trial_config])
@@ -189,15 +278,20 @@ def coerce_fields(instance: Any) -> None:
     Raises:
         UserError: a number that is none or is not whole, or a value that is none of the declared choices.
     """
-    hints = _type_hints(instance.__class__)
+    hints, settings = _type_hints(instance.__class__), _settings(instance.__class__)
     for field in dataclasses.fields(instance):
-        value = _coerced(field.name, getattr(instance, field.name), hints[field.name])
-        object.__setattr__(instance, field.name, value)
+        value = getattr(instance, field.name)
+        known = settings.get(field.name)
+        coerced = _coerced(field.name, value, hints[field.name]) if known is None else known.checked(value)
+        object.__setattr__(instance, field.name, coerced)
 
 
 @functools.cache  # they take most of a millisecond, and studies have many configs
 def _type_hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
+
+
+_settings = functools.cache(settings_of)
 
 
 def _coerced(name: str, value: Any, hint: Any) -> Any:
@@ -208,6 +302,8 @@ def _coerced(name: str, value: Any, hint: Any) -> Any:
         return value if isinstance(value, str) else _coerced(name, value, int)
     if get_origin(hint) is Literal:
         require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {flag_of(name)}")
+    elif hint is Path:
+        return Path(value)
     elif get_origin(hint) is tuple:
         return tuple(_coerced(name, item, kinds[0]) for item in value)
     elif hint in (int, float):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,9 +19,9 @@ def training_path(trainings: Path, key: str) -> Path:
 
 
 def entries(trainings: Path) -> Iterator[Path]:
-    """All that lies where trainings' folders do, in the order of names: these, and what strayed in between them."""
+    """All that lies where trainings' folders do: these, and what strayed in between them."""
     for path in trainings.iterdir() if trainings.is_dir() else ():
-        if re.fullmatch(f"[0-9a-f]{{{SPLIT_DIGITS}}}", path.name) and path.is_dir():
+        if len(path.name) == SPLIT_DIGITS and path.is_dir():
             yield from path.iterdir()
         else:
             yield path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from tune_mnist.study.progress import RunState
 from tune_mnist.study.rounds import Round
 from tune_mnist.study.seen import Seen, stamp
 from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import TrainingRecord
 
 State = Literal["running", "stopped", "done"]
 
@@ -33,7 +34,7 @@ class Status:
     holder: Holder | None
     """Who holds, or died holding, the study."""
     trainings: dict[str, int]
-    """How many are complete, diverged, failed, begun and waiting."""
+    """How many are complete, diverged, failed, stopped early, begun and waiting."""
     progress: RunState
     failures: dict[str, str]
     """The failed trainings' labels and errors, one line each."""
@@ -52,6 +53,8 @@ class Look:
     study: Study
     seen: Seen | None = None
     """What was seen so far, as long as nothing of it went away."""
+    on_record: Callable[[TrainingRecord], None] = lambda record: None
+    """Is given every record that is read, and again each time it has changed."""
 
     def __call__(self) -> Status:
         """Where the study stands now.
@@ -71,15 +74,16 @@ class Look:
     def _status(self) -> Status:
         self.study.storage.refresh()
         about = self.study.describe()
-        runs, asked = about["runs"], (about["specs"], about.get("rounds"), about["context"])
+        runs, search = about["runs"], about.get("search")
+        asked = (about["specs"], about.get("rounds"), about["context"], search)
         if self.seen is None or self.seen.asked != asked or not self.seen.update():
-            self.seen = Seen(self.study, asked)
+            self.seen = Seen(self.study, asked, self.on_record, over=search is not None and search["over"])
             self.seen.update()
         seen, holder = self.seen, self.study.storage.holder()
         alive = holder is not None and self.study.storage.lives(holder)
         seen.show_running(_started(runs) if alive else time.time())
         left = seen.counts["begun"] + seen.counts["waiting"]
-        finished = not left and (self.study.folder / "results.csv").exists()
+        finished = not left and (search is None or search["over"]) and (self.study.folder / "results.csv").exists()
         return Status(
             study=self.study,
             state="running" if alive else "done" if finished else "stopped",

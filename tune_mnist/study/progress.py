@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import bisect
 import math
+import operator
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tune_mnist.spec.training import MODEL_NAMES, PlannedTraining, TrainingConfig
+from tune_mnist.spec.models import cost_of
+from tune_mnist.spec.training import PlannedTraining, TrainingConfig
+from tune_mnist.spec.words.naming import varying
 
 
 class Best(NamedTuple):
@@ -43,6 +46,8 @@ class RunState:
     counts: Counter[str] = field(default_factory=Counter)
     """How many ended in which way."""
     best: Best | None = None
+    varying: tuple[str, ...] | None = None
+    """The settings by which trainings are told apart; if not given, those that vary between the plans."""
     _planned: dict[TrainingConfig, int] = field(default_factory=dict)
     """How many epochs each training of a plan is to have."""
     _total: int = 0
@@ -58,6 +63,8 @@ class RunState:
     def __post_init__(self) -> None:
         for plan in self.plans:
             self._add(plan)
+        if self.varying is None:
+            self.varying = varying([plan.config.row() for plan in self.plans])
 
     def plan(self, plan: PlannedTraining) -> None:
         """One more training is planned."""
@@ -70,6 +77,10 @@ class RunState:
         self._total += more
         self._to_go[_kind(plan.config)] += more
 
+    def label(self, config: TrainingConfig) -> str:
+        """A training's short name in this run."""
+        return config.named(self.varying or ())
+
     def start(self, config: TrainingConfig, together: int = 1) -> None:
         """A training was started, or started again, in a trial of so many."""
         self.running[config] = {"together": together}
@@ -81,22 +92,31 @@ class RunState:
     def epoch(self, config: TrainingConfig, row: dict[str, Any]) -> None:
         """A training reported an epoch."""
         self.running[config] = row
-        more = row["epoch"] - self.epochs.get(config, 0)
+        self.read(config, [row], [row] if "train_seconds" in row else [])
+
+    def read(
+        self, config: TrainingConfig, rows: Sequence[Mapping[str, Any]], timings: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Some epochs of a training are known, one row at least, and the seconds that some of them took."""
+        reached = rows[-1]["epoch"]
+        more = reached - self.epochs.get(config, 0)
         if more > 0:
-            self.epochs[config] = row["epoch"]
+            self.epochs[config] = reached
             self.reported += more
             if config not in self.ended:
                 self._to_go[_kind(config)] -= more
             if self.ended.get(config, "failed") == "failed":
                 self._done += more
-        if "train_seconds" in row:
+        if timings:
             seconds, count = self._seconds.get(_kind(config), (0.0, 0))
-            self._seconds[_kind(config)] = seconds + row["train_seconds"] + row["eval_seconds"], count + 1
-        if self.best is None or row[self.accuracy] > self.best.accuracy:
-            self.best = Best(row[self.accuracy], config, row["epoch"])
+            more_seconds = sum(timing["train_seconds"] + timing["eval_seconds"] for timing in timings)
+            self._seconds[_kind(config)] = seconds + more_seconds, count + len(timings)
+        best = max(rows, key=operator.itemgetter(self.accuracy))
+        if self.best is None or best[self.accuracy] > self.best.accuracy:
+            self.best = Best(best[self.accuracy], config, best["epoch"])
 
     def end(self, config: TrainingConfig, status: str) -> None:
-        """A training ended: "complete", "diverged" or "failed"."""
+        """A training ended: "complete", "stopped early", "diverged" or "failed"."""
         self.running.pop(config, None)
         left = self._planned.get(config, 0) - self.epochs.get(config, 0)
         before = self.ended.get(config)
@@ -143,22 +163,26 @@ class RunState:
 
     def summary(self) -> str:
         """One line: share done, model-epochs, trainings, best so far, time left."""
-        done = self.done_epochs
-        total = self.total_epochs
-        parts = [
-            f"{done / max(1, total):4.0%}  {done}/{total} model-epochs",
-            f"{len(self.ended)}/{len(self.plans)} trainings", f"{len(self.running)} running",
-        ]
-        failed = self.counts["failed"]
-        if failed:
-            parts.append(f"{failed} failed")
-        if self.best is not None:
-            best = self.best
-            parts.append(f"best {self.accuracy} {best.accuracy:.2%} ({best.config.label}, epoch {best.epoch})")
+        done, total = self.done_epochs, self.total_epochs
+        share = f"{done / max(1, total):4.0%}  {done}/{total} model-epochs"
+        return ", ".join(filter(None, [share, self.trainings_in_words(), self.best_in_words(), self.left_in_words()]))
+
+    def trainings_in_words(self) -> str:
+        """How many trainings have ended, run and failed."""
+        failed = f", {self.counts['failed']} failed" if self.counts["failed"] else ""
+        return f"{len(self.ended)}/{len(self.plans)} trainings, {len(self.running)} running{failed}"
+
+    def best_in_words(self) -> str:
+        """The best so far, "" before the first epoch."""
+        if self.best is None:
+            return ""
+        accuracy, config, epoch = self.best
+        return f"best {self.accuracy} {accuracy:.2%} ({self.label(config)}, epoch {epoch})"
+
+    def left_in_words(self) -> str:
+        """The time left, "" before the first epoch and after the last training."""
         eta = self.eta_seconds()
-        if eta is not None and len(self.ended) < len(self.plans):
-            parts.append(f"about {clock(eta)} left")
-        return ", ".join(parts)
+        return "" if eta is None or len(self.ended) == len(self.plans) else f"about {clock(eta)} left"
 
 
 def _kind(config: TrainingConfig) -> Kind:
@@ -183,7 +207,7 @@ def _log_cost(model: str, batch_size: int) -> float:
 
     By the benchmark of steps, each model costs about twice the one before, and a step as much as 28 pictures more.
     """
-    return MODEL_NAMES.index(model) + math.log2(1 + 28 / batch_size)
+    return cost_of(model) + math.log2(1 + 28 / batch_size)
 
 
 def clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from tune_mnist.spec.training import PREFIX, training_key
 from tune_mnist.study.layout import SPLIT_DIGITS
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.study import Study
-from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
+from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord, stopped_early
 
 SETTLED_SECONDS = 2.0
 """How long a folder's time must have stood still: until then it may change and not show it, as clocks have ticks."""
@@ -68,14 +69,19 @@ class Seen:
     begun is there as soon as the folder above it changes. So only those in between are looked at one by one.
     """
 
-    def __init__(self, study: Study, asked: Any) -> None:
+    def __init__(
+        self, study: Study, asked: Any, on_record: Callable[[TrainingRecord], None], *, over: bool = False
+    ) -> None:
         self.asked = asked
         """What the study was asked for."""
+        self.on_record = on_record
+        self.over = over
+        """Whether it is a search whose trials are over."""
         planned, context = study.planned(), study.context()
         self.progress = RunState(planned, f"{PREFIX[context.protocol]}_accuracy")
         self.plans = {training_key(plan.config, context): plan for plan in planned}
         self.counts: Counter[str] = Counter(waiting=len(planned))
-        """How many trainings are complete, diverged, failed, begun and waiting."""
+        """How many trainings are complete, diverged, failed, stopped early, begun and waiting."""
         self.failures: dict[str, str] = {}
         """The failed trainings' labels and errors, one line each."""
         self.last_saved: float | None = None
@@ -96,10 +102,10 @@ class Seen:
             known, names = before[folder].names if folder in before else frozenset(), self._list(folder)
             if any(self.folders.get(key) == folder / key for key in known - names):
                 return False
-            for key in sorted((names - known) & self.plans.keys() - self.folders.keys()):
-                self.folders[key] = folder / key
-                if not self._read(key):
-                    return False
+            for key in sorted(names - known):
+                if key in self.plans and key not in self.folders:
+                    self.folders[key] = folder / key
+                    self._read(key)
         return all([self._read(key) for key in list(self.open)])
 
     def show_running(self, started: float) -> None:
@@ -134,6 +140,9 @@ class Seen:
         if known is not None and known.stamps == stamps:
             return True
         record = folder.record(plan.config, plan.epochs)
+        if self.over:
+            record = stopped_early(record)
+        self.on_record(record)
         if known is not None and _undone(known.record, record):
             return False
         self._count(key, known, Open(stamps, record))
@@ -141,16 +150,17 @@ class Seen:
 
     def _count(self, key: str, known: Open | None, now: Open) -> None:
         (stamps, record), counted = now, len(known.record.epochs) if known else 0
-        timings = {timing["epoch"]: timing for timing in record.timings}
-        for row in record.epochs[counted:]:
-            self.progress.epoch(record.config, {**row, **timings.get(row["epoch"], {})})
+        if rows := record.epochs[counted:]:
+            first = rows[0]["epoch"]
+            self.progress.read(record.config, rows, [each for each in record.timings if each["epoch"] >= first])
         self.counts[_kind(known.record, known.stamps) if known else "waiting"] -= 1
         self.counts[_kind(record, stamps)] += 1
         if stamps.history is not None:
             self.last_saved = max(self.last_saved or 0.0, stamps.history.time_ns / 1e9)
-        self.failures.pop(record.config.label, None)
+        label = self.progress.label(record.config)
+        self.failures.pop(label, None)
         if record.status == "failed":
-            self.failures[record.config.label] = str(record.error)
+            self.failures[label] = str(record.error)
         if record.status != "unfinished":
             self.progress.end(record.config, record.status)
         self.open[key] = now

@@ -13,7 +13,7 @@ from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import from_mapping
-from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key
+from tune_mnist.spec.training import SETTINGS, Context, PlannedTraining, training_key
 from tune_mnist.study.files import (
     Corrupt,
     make_folder,
@@ -23,6 +23,7 @@ from tune_mnist.study.files import (
     write_json,
 )
 from tune_mnist.study.layout import training_path
+from tune_mnist.study.own_models import MODELS, models_in, save_model
 from tune_mnist.study.rounds import Round
 from tune_mnist.study.storage.base import Storage
 from tune_mnist.study.storage.folder import FolderStorage
@@ -97,9 +98,12 @@ class Study:
                     f"study {self.name} has {name} {recorded}, but this run has {value}: choose another --name"
                 )
         content["context"] = dataclasses.asdict(context)
+        for model in spec.sources if spec is not None else ():
+            save_model(self.folder / MODELS / model.name, model)
+            self.storage.mirror(self.folder / MODELS)
         if spec is not None:
-            as_json = _as_json(spec)
-            if as_json not in content["specs"]:
+            as_json = _as_json(spec.content())
+            if as_json not in map(_as_now, content["specs"]):
                 content["specs"].append(as_json)
         if about is not None:
             content["runs"].append(about)
@@ -107,8 +111,11 @@ class Study:
 
     def specs(self) -> list[StudySpec]:
         """Every spec that the study was asked for, the first one first."""
-        described = self.describe()["specs"]
-        return [from_mapping(StudySpec, spec, f"{self.name}, spec {i}") for i, spec in enumerate(described, 1)]
+        described, models = self.describe()["specs"], models_in(self.folder)
+        return [
+            from_mapping(StudySpec, spec, f"{self.name}, spec {number}", sources=models)
+            for number, spec in enumerate(described, 1)
+        ]
 
     def rounds(self) -> list[tuple[StudySpec, list[Round]]]:
         """The specs whose seeds are added, each with the rounds done so far."""
@@ -121,9 +128,9 @@ class Study:
     def record_rounds(self, spec: StudySpec, rounds: Sequence[Round]) -> None:
         """Record the rounds of one of the study's specs; those that a run does again, resuming, stay as they are."""
         content = self.describe()
-        number = str(content["specs"].index(_as_json(spec)))
+        number = str(list(map(_as_now, content["specs"])).index(_as_json(spec.content())))
         recorded = content.setdefault("rounds", {})
-        as_json = [_as_json(each) for each in rounds]
+        as_json = [_as_json(dataclasses.asdict(each)) for each in rounds]
         if recorded.get(number, [])[: len(as_json)] != as_json:
             recorded[number] = as_json
             self._write(content)
@@ -131,6 +138,21 @@ class Study:
     def _write(self, content: dict[str, Any]) -> None:
         write_json(self.folder / "study.json", content)
         self.storage.keep([self.folder / "study.json"])
+
+    def search(self) -> dict[str, Any] | None:
+        """What the study's search is, if it has one: see `record_search`."""
+        found: dict[str, Any] | None = self.describe().get("search")
+        return found
+
+    def record_search(self, command: str, *, over: bool) -> None:
+        """Record a search of the study: the command line that asks for it again, and whether all its trials are over.
+
+        Then a training that is not at its end was stopped early.
+        """
+        content = self.describe()
+        search = {"command": command, "over": over}
+        if content.get("search") != search:
+            self._write(content | {"search": search})
 
     def planned(self) -> list[PlannedTraining]:
         """Every training of every spec of the study once, with the union of its budgets, in a fixed order.
@@ -156,9 +178,16 @@ class Study:
             yield self.training(training_key(plan.config, context)).record(plan.config, plan.epochs)
 
 
-def _as_json(recorded: StudySpec | Round) -> Any:
+def _as_json(recorded: Any) -> Any:
     """As it reads in study.json."""
-    return json.loads(json.dumps(dataclasses.asdict(recorded), default=str))
+    return json.loads(json.dumps(recorded, default=str))
+
+
+def _as_now(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec of study.json as it is recorded now: before every setting could have several values they had a table."""
+    recipe = spec.get("recipe", {})
+    changed = {name: [value] for name, value in recipe.items() if value != SETTINGS[name].default}
+    return {name: value for name, value in spec.items() if name != "recipe"} | changed
 
 
 @functools.lru_cache(maxsize=2)  # a command asks again and again, and 10,000 take a second
@@ -166,11 +195,13 @@ def _planned(
     specs: tuple[StudySpec, ...], added: frozenset[str], context: Context | None
 ) -> tuple[PlannedTraining, ...]:
     """The specs' trainings as `Study.planned` has them; of seeds that are added, those of the keys `added`."""
-    budgets: dict[TrainingConfig, set[int]] = {}
+    plans: dict[str, PlannedTraining] = {}
     for spec in specs:
         for plan in spec.trainings(spec.most_seeds):
             later = plan.config.seed >= spec.first_seeds
             if later and (context is None or training_key(plan.config, context) not in added):
                 continue
-            budgets.setdefault(plan.config, set()).update(plan.budgets)
-    return tuple(PlannedTraining(config, tuple(sorted(budgets[config]))) for config in sorted(budgets, key=repr))
+            identity = json.dumps(plan.config.identity())
+            known = plans.setdefault(identity, plan)
+            plans[identity] = PlannedTraining(known.config, tuple(sorted({*known.budgets, *plan.budgets})))
+    return tuple(sorted(plans.values(), key=lambda plan: repr(plan.config)))

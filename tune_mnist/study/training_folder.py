@@ -25,8 +25,11 @@ from tune_mnist.study.states import SealedStates, number_of
 from tune_mnist.study.storage.base import Storage
 from tune_mnist.study.storage.folder import FolderStorage
 
-Status = Literal["complete", "unfinished", "diverged", "failed"]
+Status = Literal["complete", "unfinished", "diverged", "failed", "stopped early"]
+"""What became of a training. Whether one was stopped early its search says: in its folder it is unfinished."""
+STOPPED_EARLY: Status = "stopped early"
 KEPT_STATES = 2
+SCORE = re.compile(r"test-\d{5}\.json")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,13 @@ class TrainingRecord:
     epochs: tuple[dict[str, Any], ...] = ()
     timings: tuple[dict[str, Any], ...] = ()
     error: str | None = None
+
+
+def stopped_early(record: TrainingRecord) -> TrainingRecord:
+    """The record of a search's training, whose trials are over: what was begun and is not at its end was stopped."""
+    if record.status == "unfinished" and record.epochs:
+        return dataclasses.replace(record, status=STOPPED_EARLY)
+    return record
 
 
 @dataclass
@@ -109,7 +119,7 @@ class TrainingFolder:
 
     def describe(self, config: TrainingConfig, context: Context) -> None:
         """Write what the training is, unless that is on disk already."""
-        content = {"config": dataclasses.asdict(config), "context": dataclasses.asdict(context)}
+        content = {"config": config.identity(), "context": dataclasses.asdict(context)}
         if self._read("config.json") != content:
             write_json(self.folder / "config.json", content)
 
@@ -190,9 +200,15 @@ class TrainingFolder:
 
     def scores(self) -> dict[int, dict[str, Any]]:
         """The test scores that were taken, by the epochs after which they were."""
-        names = os.listdir(self.folder) if self.folder.is_dir() else []
-        epochs = sorted(int(name[5:10]) for name in names if re.fullmatch(r"test-\d{5}\.json", name))
-        return {epoch: score for epoch in epochs if (score := self.score(epoch)) is not None}
+        return {epoch: score for epoch in self.scored_epochs() if (score := self.score(epoch)) is not None}
+
+    def scored_epochs(self) -> list[int]:
+        """The epochs after which test scores were taken, rising, those of damaged files among them."""
+        try:
+            names = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(int(name[5:10]) for name in names if name[:5] == "test-" and SCORE.fullmatch(name))
 
     def record(self, config: TrainingConfig, epochs: int) -> TrainingRecord:
         """The training's record, `complete` meaning that it has at least `epochs` epochs."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, Protocol, TrainingConfig
+from tune_mnist.spec.training import FIELDS, PREFIX, PlannedTraining, Protocol, TrainingConfig
+from tune_mnist.spec.words.naming import BASE, cell_name, differing, in_common, varying
 from tune_mnist.study.training_folder import TrainingRecord
+from tune_mnist.tables.courses import SECONDS, status_and_row
 from tune_mnist.tables.standings import (
     BEST,
     CellKey,
@@ -32,11 +32,10 @@ from tune_mnist.tables.statistics.intervals import interval_of
 from tune_mnist.tables.statistics.leaders import gap_seen
 from tune_mnist.tables.statistics.noise import Estimates, Noise, estimate, learn_noise
 from tune_mnist.tables.statistics.significance import accuracies_of, score
+from tune_mnist.tables.trainings import SWEPT, Training, trainings_of
 
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
 TEST_COLUMNS = [*(f"test_{metric}" for metric in METRICS), "test_ci_low", "test_ci_high"]
-SWEPT = ("model", "lr", "batch_size", "seed")
-SETTINGS = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in SWEPT]
 
 TestScores = Mapping[tuple[TrainingConfig, int], Mapping[str, Any]]
 
@@ -45,9 +44,9 @@ TestScores = Mapping[tuple[TrainingConfig, int], Mapping[str, Any]]
 class Tables:
     """What a study found. Accuracies, precisions, recalls and F1 are shares in [0, 1]; empty means not reached.
 
-    Wherever rows are ranked, complete ones come before diverged ones and those before the others (failed,
-    unfinished, missing); then the higher accuracy wins, then the lower loss, then fewer epochs, then the model
-    named earlier in `MODEL_NAMES`, then the smaller lr, batch_size, seed and further settings.
+    Wherever rows are ranked, complete ones come before those stopped early, diverged ones and the others (failed,
+    unfinished, missing), in this order; then the higher accuracy wins, then the lower loss, then fewer epochs, then
+    the model that `place_of` has first, then the smaller lr, batch_size, seed and further settings.
     """
 
     epochs: pd.DataFrame
@@ -56,7 +55,8 @@ class Tables:
     """One ranked row per cell and seed."""
     summary: pd.DataFrame
     """One ranked row per cell over its `seeds` planned seeds, `n` of them complete: over these, the mean, standard
-    deviation and 95% interval of accuracy, and mean losses. Its status is complete if every seed's is."""
+    deviation and 95% interval of accuracy, and mean losses. Its status is complete if every seed's is. Of what a
+    search stopped early the means are of its last epoch."""
     top3: pd.DataFrame
     """The three best complete cells and, after them, all not distinguishable from the third: see `standing`; under
     holdout with the three's test scores and interval, empty until they are given."""
@@ -69,6 +69,8 @@ class Tables:
     """How the intervals and the comparisons with the third were made, and what they can tell."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The settings that all trainings share."""
+    varying: tuple[str, ...] = ()
+    """What tells cells apart to a reader: the settings that vary, but those that the model alone determines."""
     samples: Samples = field(default_factory=dict, repr=False)
     """The accuracies and predictions of each complete cell by seed; a cell is its row of `cell_columns`."""
     data_sha256: str = ""
@@ -80,6 +82,24 @@ class Tables:
     def cell_columns(self) -> list[str]:
         """The columns that tell cells apart."""
         return list(self.summary.columns[1 : self.summary.columns.get_loc("seeds")])
+
+    @property
+    def told(self) -> list[str]:
+        """The columns by which a table tells cells apart: what varies, or where nothing does what a cell is called."""
+        return list(self.varying or BASE)
+
+    @property
+    def further(self) -> list[str]:
+        """What varies besides model, lr, batch size and epochs."""
+        return [name for name in self.varying if name not in BASE]
+
+    def name_of(self, cell: Mapping[str, Any]) -> str:
+        """A cell, a row of one of the tables, in words: the model, lr, batch size and epochs, and what else varies."""
+        return cell_name(cell, [*BASE, *self.further])
+
+    def title_of(self, cell: Mapping[str, Any]) -> str:
+        """A cell in fewer words: its model and what varies."""
+        return cell_name(cell, self.told)
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -122,31 +142,36 @@ def analyse(
     `test_scores` gives test_loss, test_accuracy, … of (config, budget) under holdout; unused under report.
     `level` is what this look may spend of the 5% by which cells are told from the third, if seeds are added by looks.
     """
-    trainings = _trainings(planned, records)
     loss, accuracy, correct = (f"{PREFIX[protocol]}_{name}" for name in ("loss", "accuracy", "correct"))
     metrics = ["train_loss", *(f"{PREFIX[protocol]}_{metric}" for metric in METRICS)]
-    varying = [name for name in SETTINGS if len({getattr(training.config, name) for training in trainings}) > 1]
-    cells = _cells(trainings, varying, metrics, correct)
-    by = ["model", "lr", "batch_size", "epochs", *varying]
+    trainings = trainings_of(planned, records, metrics, correct)
+    settings = [training.settings for training in trainings]
+    further = [name for name in differing(settings) if name not in SWEPT]
+    cells = _cells(trainings, further, metrics, correct)
+    by = [*BASE, *further]
     without_budget = [name for name in by if name != "budget"]
     if not cells.duplicated([*without_budget, "seed"]).any():  # a cell's epochs say its training's budget
         cells = cells.drop(columns="budget", errors="ignore")
         by = without_budget
-    scores = [score(share, bits) for share, bits in zip(cells[accuracy], cells.pop(correct), strict=True)]
+    scores = [score(share, bits) for share, bits in zip(cells[accuracy].tolist(), cells.pop(correct), strict=True)]
     samples = samples_of(cells, by, scores)
     summary = summarise(cells, by, PREFIX[protocol], samples)
+    for name in by:
+        if cells[name].dtype == object and summary[name].dtype == float:  # whole numbers where some have none
+            values = [None if pd.isna(value) else int(value) for value in summary[name]]
+            summary[name] = pd.Series(values, dtype=object)
     best, method = leaders(summary, by, samples, level)
     return Tables(
-        epochs=_epochs(trainings, varying, metrics),
+        epochs=_epochs(trainings, further, metrics),
         results=ranked(cells, accuracy, loss),
         summary=summary,
         top3=_top3(best, by, _mean_scores(trainings, by, test_scores or {}) if protocol == "holdout" else None),
-        timings=_timings(trainings, varying),
-        failed=_failed(trainings, varying),
+        timings=_timings(trainings, further),
+        failed=_failed(trainings, further),
         protocol=protocol,
         method=method,
-        settings={name: getattr(trainings[0].config, name) for name in SETTINGS if name not in varying}
-        if trainings else {},
+        settings={name: value for name, value in in_common(settings).items() if name not in SWEPT},
+        varying=_told(settings, cells["epochs"].nunique() > 1),
         samples=samples,
         data_sha256=data_sha256,
         level=level,
@@ -170,70 +195,55 @@ def split_name(protocol: Protocol) -> str:
     return {"holdout": "validation", "report": "test"}[protocol]
 
 
-class _Training(NamedTuple):
-    config: TrainingConfig
-    budgets: list[int]
-    record: TrainingRecord | None
-
-    def rows(self, kind: str) -> list[dict[str, Any]]:
-        """The record's `kind` of rows (epochs or timings) as far as planned, in order of epoch."""
-        rows = sorted(getattr(self.record, kind, ()), key=lambda row: row["epoch"])
-        return [row for row in rows if row["epoch"] <= self.budgets[-1]]
+def _told(settings: list[dict[str, Any]], several_budgets: bool) -> tuple[str, ...]:
+    """`Tables.varying`, in the order of the tables' columns."""
+    names = [name for name in varying(settings) if name != "seed"]
+    swept = sum(name in BASE for name in names)
+    return tuple([*names[:swept], *["epochs"] * several_budgets, *names[swept:]])
 
 
-def _trainings(planned: Sequence[PlannedTraining], records: Iterable[TrainingRecord]) -> list[_Training]:
-    """Each planned config once, with all its budgets and its record, in the order that breaks ties."""
-    budgets: dict[TrainingConfig, set[int]] = {}
-    for training in planned:
-        budgets.setdefault(training.config, set()).update(training.budgets)
-    # Of several records of one config, the one that got furthest comes last and stays.
-    records = sorted(records, key=lambda record: (len(record.epochs), record.status == "complete", record.key))
-    furthest = {record.config: record for record in records}
-    configs = sorted(budgets, key=_sort_key)
-    return [_Training(config, sorted(budgets[config]), furthest.get(config)) for config in configs]
+def _cells(trainings: list[Training], further: list[str], metrics: list[str], correct: str) -> pd.DataFrame:
+    """A row per cell and seed, the last column, `correct`, being which pictures are right, as bits, or None."""
+    reached = [status_and_row(training.course, budget) for training in trainings for budget in training.budgets]
+    courses = [training.course for training in trainings for _ in training.budgets]
+    values = np.full((len(reached), len(metrics)), np.nan)
+    bits: list[np.ndarray | None] = [None] * len(reached)
+    for place, (course, (_, row)) in enumerate(zip(courses, reached, strict=True)):
+        if course is not None and row is not None:
+            values[place] = course.values[row]
+            bits[place] = course.correct.get(int(course.epochs[row]))
+    table = _settings(trainings, ["model", "lr", "batch_size", "seed", *further], [len(t.budgets) for t in trainings])
+    table.insert(3, "epochs", [budget for training in trainings for budget in training.budgets])
+    table[metrics] = values
+    table["status"] = [status for status, _ in reached]
+    table[correct] = pd.Series(bits, index=table.index, dtype=object)
+    return table
 
 
-def _sort_key(config: TrainingConfig) -> tuple[Any, ...]:
-    settings = [getattr(config, name) or 0 if name == "budget" else getattr(config, name) for name in SETTINGS]
-    return MODEL_NAMES.index(config.model), config.lr, config.batch_size, config.seed, *settings
-
-
-def _cells(trainings: list[_Training], varying: list[str], metrics: list[str], correct: str) -> pd.DataFrame:
-    """A row per cell and seed, the last column, `correct`, being which pictures are right, packed, or None."""
-    rows = []
-    for training in trainings:
-        for budget in training.budgets:
-            status, epoch = _status_and_epoch(training.record, budget)
-            values = {name: epoch.get(name) for name in (*metrics, correct)}
-            rows.append({**dataclasses.asdict(training.config), "epochs": budget, **values, "status": status})
-    columns = ["model", "lr", "batch_size", "epochs", "seed", *varying, *metrics, "status", correct]
-    return _frame(rows, columns, metrics).astype({correct: object})
-
-
-def _status_and_epoch(record: TrainingRecord | None, budget: int) -> tuple[str, dict[str, Any]]:
-    """A cell's status, and the row of the epoch that has its metrics: empty if not reached."""
-    if record is None or (record.status == "unfinished" and not record.epochs):
-        return "missing", {}
-    epochs = {row["epoch"]: row for row in record.epochs}
-    last = max(epochs, default=0)
-    if record.status == "diverged" and budget >= last:
-        return "diverged", epochs.get(last, {})
-    if budget in epochs:
-        return "complete", epochs[budget]
-    return "failed" if record.status == "failed" else "unfinished", {}
+def _settings(trainings: list[Training], names: list[str], times: list[int]) -> pd.DataFrame:
+    """Of each training so many rows of its settings of these names."""
+    rows = [training.settings for training, many in zip(trainings, times, strict=True) if many]
+    places = np.repeat(np.arange(len(rows)), [many for many in times if many])
+    return _frame(rows, names, []).take(places).reset_index(drop=True)
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(floats, float))
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(floats, float))
+    for name in frame.columns.difference([*FIELDS, *floats]):
+        values = [row.get(name) for row in rows]
+        if None in values and any(type(value) in (int, bool) for value in values):  # else they would be floats
+            frame[name] = pd.Series(values, dtype=object)
+    return frame
 
 
-def _mean_scores(trainings: list[_Training], by: list[str], test_scores: TestScores) -> dict[CellKey, dict[str, float]]:
+def _mean_scores(trainings: list[Training], by: list[str], test_scores: TestScores) -> dict[CellKey, dict[str, float]]:
     """`TEST_COLUMNS` of each cell that has the test score of every seed: means, and the accuracy's 95% interval."""
+    if not test_scores:
+        return {}
     scores: dict[CellKey, list[Mapping[str, Any]]] = {}
     for training in trainings:
         for budget in training.budgets:
-            values = {**dataclasses.asdict(training.config), "epochs": budget}
-            cell = tuple(values[name] for name in by)
+            cell = tuple(budget if name == "epochs" else training.settings.get(name) for name in by)
             scores.setdefault(cell, []).append(test_scores.get((training.config, budget), {}))
     # A mean over some of the seeds would not compare with the others': all of them or none.
     return {
@@ -260,24 +270,28 @@ def _top3(best: pd.DataFrame, by: list[str], scores: dict[CellKey, dict[str, flo
     return top3.join(pd.DataFrame(rows, columns=TEST_COLUMNS, dtype=float))
 
 
-def _epochs(trainings: list[_Training], varying: list[str], metrics: list[str]) -> pd.DataFrame:
-    rows = [{**dataclasses.asdict(training.config), **row} for training in trainings for row in training.rows("epochs")]
-    return _frame(rows, [*SWEPT, *varying, "epoch", *metrics], metrics)
+def _epochs(trainings: list[Training], further: list[str], metrics: list[str]) -> pd.DataFrame:
+    shown = [(training.course, training.shown) for training in trainings]
+    table = _settings(trainings, [*SWEPT, *further], [many for _, many in shown])
+    if table.empty:
+        return _frame([], [*table, "epoch", *metrics], metrics)
+    begun = [(course, many) for course, many in shown if course is not None and many]
+    table["epoch"] = np.concatenate([course.epochs[:many] for course, many in begun])
+    table[metrics] = np.concatenate([course.values[:many] for course, many in begun])
+    return table
 
 
-def _timings(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
-    seconds = ("train_seconds", "eval_seconds")
+def _timings(trainings: list[Training], further: list[str]) -> pd.DataFrame:
     rows = [
-        {**dataclasses.asdict(training.config), "epochs": len(epochs)}
-        | {name: math.fsum(row[name] for row in training.rows("timings")) for name in seconds}
-        for training in trainings if (epochs := training.rows("epochs"))
+        {**training.settings, "epochs": training.shown, **dict(zip(SECONDS, training.course.seconds, strict=True))}
+        for training in trainings if training.course is not None and training.shown
     ]
-    return _frame(rows, [*SWEPT, *varying, "epochs", *seconds], list(seconds))
+    return _frame(rows, [*SWEPT, *further, "epochs", *SECONDS], list(SECONDS))
 
 
-def _failed(trainings: list[_Training], varying: list[str]) -> pd.DataFrame:
+def _failed(trainings: list[Training], further: list[str]) -> pd.DataFrame:
     rows = [
-        {**dataclasses.asdict(config), "status": record.status, "epochs": len(record.epochs), "error": record.error}
-        for config, _, record in trainings if record is not None and record.status in ("diverged", "failed")
+        {**settings, "status": course.status, "epochs": len(course.epochs), "error": course.error}
+        for _, settings, _, course in trainings if course is not None and course.status in ("diverged", "failed")
     ]
-    return _frame(rows, [*SWEPT, *varying, "status", "epochs", "error"], [])
+    return _frame(rows, [*SWEPT, *further, "status", "epochs", "error"], [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,14 +45,14 @@ def anovas(tables: Tables) -> list[Anova]:
     results = tables.results
     largest = {float(lrs.max()) for lrs in (results["lr"], tables.top3["lr"]) if len(tables.top3)}
     grids = [
-        decompose(results[results["lr"] <= lr], tables.cell_columns, PREFIX[tables.protocol])
+        decompose(results[results["lr"] <= lr], tables.varying, PREFIX[tables.protocol])
         for lr in sorted(largest, reverse=True)
     ]
     return [grid for grid in grids if grid is not None]
 
 
-def decompose(results: pd.DataFrame, settings: list[str], prefix: str) -> Anova | None:
-    """The decomposition of rows of the results, `settings` naming the columns that tell cells apart; or None.
+def decompose(results: pd.DataFrame, settings: Sequence[str], prefix: str) -> Anova | None:
+    """The decomposition of rows of the results, `settings` naming the columns that may vary; or None.
 
     Exact, as the grid is full: the effect of a set of settings is the mean over all the others, less the effects of
     its subsets (Hoeffding 1948; Hutter, Hoos and Leyton-Brown, ICML 2014, for hyperparameters).
@@ -79,3 +80,20 @@ def decompose(results: pd.DataFrame, settings: list[str], prefix: str) -> Anova 
         shares[SEED] = float(((error - of_cell) ** 2).mean()) / total
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
     return Anova(ordered, len(results) // levels[-1], float(results["lr"].max()))
+
+
+def weights(tables: Tables) -> dict[str, float]:
+    """What each setting that varies explains of the variance of log(1 - accuracy), the largest first.
+
+    Its share by the `anovas` of all cells; where the grid is not full, the variance between the means of its values
+    among the complete cells, of all that is between these.
+    """
+    grids = anovas(tables)
+    if grids:
+        return {name: share for name, share in grids[0].settings.items() if name in tables.varying}
+    cells = tables.complete
+    error = pd.Series(log_error(cells["mean"].to_numpy(float)), cells.index)
+    whole = float(error.var(ddof=0)) or 1.0
+    means = {name: error.groupby(cells[name], dropna=False).transform("mean") for name in tables.varying}
+    shares = {name: float(each.var(ddof=0)) / whole for name, each in means.items()}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))

@@ -18,7 +18,6 @@ from tune_mnist.tables.statistics.difference import Difference, combined, over_s
 from tune_mnist.tables.statistics.intervals import picture_variance
 from tune_mnist.tables.statistics.leaders import may_be_best
 from tune_mnist.tables.statistics.significance import Sample, accuracies_of, share_right
-from tune_mnist.tables.text import cell_name
 
 RECIPE = tuple(setting.name for setting in fields(Recipe))
 
@@ -65,7 +64,7 @@ class Cells:
 
     def names(self) -> tuple[str, ...]:
         """What they are called."""
-        return tuple(cell_name(row) for row in self.rows.to_dict("records"))
+        return tuple(self.tables.name_of(row) for row in self.rows.to_dict("records"))
 
     def epochs(self) -> pd.DataFrame:
         """The best one's rows of the epochs table, of all its seeds, up to its budget."""

@@ -1,27 +1,39 @@
-"""Two studies side by side: the cells both have, by how much they differ, and whether beyond noise."""
+"""Two studies side by side: what differs between them, best against best, and along the settings they share."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.errors import UserError, require
 from tune_mnist.spec.places import shown
-from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.spec.words.naming import BASE, ordered, value_text
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import Cells, complete, on_other_pictures, on_these_pictures
 from tune_mnist.tables.of_study import tables_of
+from tune_mnist.tables.standings import cell_keys
 from tune_mnist.tables.statistics.difference import LEVEL, Difference
 from tune_mnist.tables.statistics.significance import adjusted, compare_networks
-from tune_mnist.tables.text import cell_name, p_value, percent, points
 
-CELL = ["model", "lr", "batch_size", "epochs"]
+
+class Best(NamedTuple):
+    """A study's best cell."""
+
+    name: str
+    cells: int
+    """Of how many complete ones it is the best."""
+    accuracy: float
+    test_accuracy: float
+    """NaN: not measured, or what it was chosen by."""
+    test_low: float
+    test_high: float
+    """The 95% interval of the test accuracy."""
 
 
 @dataclass(frozen=True)
@@ -29,38 +41,22 @@ class Comparison:
     """Two studies compared."""
 
     cells: pd.DataFrame
-    """One row per shared cell: model, lr, batch_size, epochs, first and second (mean accuracies over the seeds
-    compared), difference (second less first) with ci_low and ci_high, p, p_adjusted, beyond_noise; those beyond
-    noise first, then by size."""
+    """One row per combination of the settings in `along` that both studies have complete: those settings, first and
+    second (mean accuracies over the seeds compared), difference (second less first) with ci_low and ci_high, p,
+    p_adjusted, beyond_noise; those beyond noise first, then by size."""
     only_first: int
     only_second: int
+    """Combinations that but one of the studies has."""
     method: str
+    along: tuple[str, ...] = BASE
+    """The settings by which cells are matched; of the cells with the same, each study's best one counts."""
+    best: tuple[Best, Best] | None = None
+    difference: dict[str, Any] = field(default_factory=dict)
+    """The second best less the first: difference with ci_low, ci_high, p, and by which test."""
     names: tuple[str, str] = ("first", "second")
     """The studies' names."""
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Settings apart from the cells' own in which the studies differ, and what each has."""
-
-
-def compare_studies(first: Tables, second: Tables, *, same_pictures: bool) -> Comparison:
-    """Compare the complete cells of two studies that agree in model, lr, batch_size and epochs, accuracies in [0, 1].
-
-    Where a study varies further settings, its best such cell counts. `same_pictures`: both were evaluated on the
-    same pictures in the same order, so that predictions pair.
-    """
-    firsts, seconds = _best(first), _best(second)
-    shared = [cell for cell in firsts if cell in seconds]
-    pairs = [_accuracies(firsts[cell], seconds[cell], same_pictures) for cell in shared]
-    compared = adjusted([
-        _compare(seconds[cell], firsts[cell], after, before, same_pictures)
-        for cell, (before, after) in zip(shared, pairs, strict=True)
-    ])
-    means = [(*cell, *(accuracy.value for accuracy in pair)) for cell, pair in zip(shared, pairs, strict=True)]
-    cells = pd.concat([pd.DataFrame(means, columns=[*CELL, "first", "second"]), compared], axis=1)
-    cells["beyond_noise"] = cells["p_adjusted"] < LEVEL
-    order = cells.assign(size=-cells["difference"].abs(), within_noise=~cells["beyond_noise"])
-    cells = cells.loc[order.sort_values(["within_noise", "size"], kind="stable").index].reset_index(drop=True)
-    tests = ", ".join(sorted(set(cells["test"]) - {""}))
-    return Comparison(cells, len(firsts) - len(shared), len(seconds) - len(shared), METHODS.get(tests, tests))
+    """Settings that are not in `along` in which the studies differ, and what each has."""
 
 
 METHODS = {
@@ -76,13 +72,123 @@ METHODS = {
 }
 
 
-def _best(tables: Tables) -> dict[tuple[Any, ...], Cells]:
-    """Of each (model, lr, batch_size, epochs) the best complete cell."""
+def compare_studies(
+    first: Tables, second: Tables, *, same_pictures: bool, along: Sequence[str] | None = None
+) -> Comparison:
+    """Compare two studies: their best cells, and those with the same values of the settings `along`.
+
+    If `along` is None these are all in which the studies have values in common, if one of them has several. Where a
+    study has several complete cells with the same, its best one counts. `same_pictures`: both were evaluated on the
+    same pictures in the same order, so that predictions pair.
+    """
+    chosen = tuple(shared_settings(first, second) if along is None else along)
+    firsts, seconds = _best_by(first, chosen), _best_by(second, chosen)
+    shared = [cell for cell in firsts if cell in seconds] if chosen else []
+    rows = [_compared(firsts[cell], seconds[cell], same_pictures) for cell in shared]
+    tested = adjusted([row.test for row in rows])
+    means = [(*cell, row.before.value, row.after.value) for cell, row in zip(shared, rows, strict=True)]
+    cells = pd.concat([pd.DataFrame(means, columns=[*chosen, "first", "second"]), tested], axis=1)
+    cells["beyond_noise"] = cells["p_adjusted"] < LEVEL
+    order = cells.assign(size=-cells["difference"].abs(), within_noise=~cells["beyond_noise"])
+    cells = cells.loc[order.sort_values(["within_noise", "size"], kind="stable").index].reset_index(drop=True)
+    tests = ", ".join(sorted(set(cells["test"]) - {""}))
+    both = len(first.complete) and len(second.complete)
+    return Comparison(
+        cells, len(firsts) - len(shared), len(seconds) - len(shared), METHODS.get(tests, tests), chosen,
+        best=(_best_of(first), _best_of(second)) if both else None,
+        difference=_compared(complete(first).first(), complete(second).first(), same_pictures).test if both else {},
+    )
+
+
+def shared_settings(first: Tables, second: Tables) -> list[str]:
+    """The settings of which the studies have values in common, and one of them several: those to compare along."""
+    names = dict.fromkeys([*BASE, *first.varying, *second.varying])
+    return [name for name in names if _values(first, name) & _values(second, name) and (
+        len(_values(first, name) | _values(second, name)) > 1
+    )]
+
+
+def check_along(along: Sequence[str], first: Tables, second: Tables) -> None:
+    """Raise `UserError` unless both studies have each of the settings, and values of it in common."""
+    known = ", ".join(shared_settings(first, second)) or "none"
+    for name in along:
+        have = bool(_values(first, name) & _values(second, name))
+        require(have, "the studies have values in common of each setting of --along", name, f"such are {known}")
+
+
+def compare_folders(first: Study, second: Study, along: Sequence[str] | None = None) -> Comparison:
+    """Compare two studies by their folders, on the same pictures if both have the same data.
+
+    Raises:
+        UserError: one is no study or has no complete cell, or one of the settings `along` has no values in common.
+    """
+    same = first.context().data_sha256 == second.context().data_sha256
+    tables = tables_of(first), tables_of(second)
+    for study, each in zip((first, second), tables, strict=True):
+        if each.complete.empty:
+            raise UserError(f"{shown(study.path)} has no complete cell: name a study that is further on")
+    check_along(along or (), *tables)
+    comparison = compare_studies(*tables, same_pictures=same, along=along)
+    settings = differing_settings(first, second, comparison.along)
+    return dataclasses.replace(comparison, names=(first.name, second.name), settings=settings)
+
+
+def differing_settings(first: Study, second: Study, along: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """What differs between two studies: protocol, data, engine, and the values of settings not in `along`, of each."""
+    before, after = _described(first), _described(second)
+    names = [name for name in {**before, **after} if name not in (*along, "seed")]
+    both = {name: (before.get(name, "–"), after.get(name, "–")) for name in names}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
+
+def _described(study: Study) -> dict[str, str]:
+    """The context of a study's trainings, and the values that they have of each setting."""
+    planned = study.planned()
+    values: dict[str, list[Any]] = {}
+    for plan in planned:
+        for name, value in plan.config.row().items():
+            values.setdefault(name, []).append(value)
+    values["epochs"] = [epochs for plan in planned for epochs in plan.budgets]
+    del values["budget"]  # epochs again
+    context = {name: str(value) for name, value in dataclasses.asdict(study.context()).items()}
+    return context | {name: " or ".join(map(value_text, ordered(name, each))) for name, each in values.items()}
+
+
+def _values(tables: Tables, name: str) -> set[Any]:
+    """The values of a setting among a study's complete cells; empty if it has no such setting."""
+    if name in tables.complete:
+        return set(tables.complete[name].dropna())
+    value = tables.settings.get(name)
+    return set() if value is None else {value}
+
+
+def _best_by(tables: Tables, along: Sequence[str]) -> dict[tuple[Any, ...], Cells]:
+    """The best complete cell of each combination of values of the settings."""
     cells = complete(tables)
+    shared = {name: value for name, value in tables.settings.items() if name not in cells.rows}
+    columns = cells.rows.assign(**shared)[[*along]]
     best: dict[tuple[Any, ...], Cells] = {}
-    for place, cell in enumerate(cells.rows[CELL].itertuples(index=False, name=None)):
+    for place, cell in enumerate(cell_keys(columns)):
         best.setdefault(cell, Cells(tables, cells.rows.iloc[[place]]))
     return best
+
+
+def _best_of(tables: Tables) -> Best:
+    best = tables.top3.iloc[0].to_dict()
+    tested = [best.get(name, math.nan) for name in ("test_accuracy", "test_ci_low", "test_ci_high")]
+    return Best(tables.name_of(best), len(tables.complete), best["mean"], *tested)
+
+
+class _Pair(NamedTuple):
+    before: Difference
+    after: Difference
+    test: dict[str, Any]
+
+
+def _compared(first: Cells, second: Cells, same_pictures: bool) -> _Pair:
+    """Two cells' accuracies, and the test of the second less the first."""
+    before, after = _accuracies(first, second, same_pictures)
+    return _Pair(before, after, _compare(second, first, after, before, same_pictures))
 
 
 def _accuracies(first: Cells, second: Cells, same_pictures: bool) -> tuple[Difference, Difference]:
@@ -113,60 +219,3 @@ def _compare(
     return {
         "difference": difference.value, "ci_low": low, "ci_high": high, "p": difference.p(), "test": difference.test,
     }
-
-
-def compare_folders(first: Study, second: Study) -> Comparison:
-    """Compare two studies by their folders, on the same pictures if both have the same data.
-
-    Raises:
-        UserError: one is no study, or they share no complete cell.
-    """
-    same = first.context().data_sha256 == second.context().data_sha256
-    comparison = compare_studies(tables_of(first), tables_of(second), same_pictures=same)
-    if comparison.cells.empty:
-        paths = f"{shown(first.path)} and {shown(second.path)}"
-        raise UserError(f"{paths} share no complete cell: name studies of the same grid")
-    settings = differing_settings(first, second)
-    return dataclasses.replace(comparison, names=(first.name, second.name), settings=settings)
-
-
-def differing_settings(first: Study, second: Study) -> dict[str, tuple[str, str]]:
-    """What differs between two studies apart from cells: protocol, data, engine, head, recipe; both values of each."""
-    before, after = _settings(first), _settings(second)
-    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
-
-
-def _settings(study: Study) -> dict[str, str]:
-    """The context of a study's trainings, and all values that they have of what no cell names."""
-    configs = [plan.config for plan in study.planned()]
-    names = [field.name for field in dataclasses.fields(TrainingConfig) if field.name not in (*CELL, "seed")]
-    values = {name: sorted({str(getattr(config, name)) for config in configs}) for name in names}
-    context = {name: str(value) for name, value in dataclasses.asdict(study.context()).items()}
-    return context | {name: " or ".join(each) for name, each in values.items()}
-
-
-def print_comparison(comparison: Comparison, *, as_json: bool = False) -> None:
-    """Print a comparison to stdout, as a table or as one JSON object."""
-    cells = comparison.cells
-    first, second = comparison.names
-    if as_json:
-        print(json.dumps({
-            "settings": comparison.settings, "cells": json.loads(cells.to_json(orient="records")),
-            "only_first": comparison.only_first, "only_second": comparison.only_second, "method": comparison.method,
-        }))
-        return
-    for name, values in comparison.settings.items():
-        before, after = (value[:16] if name == "data_sha256" else value for value in values)
-        print(f"they differ in {name}: {before} in {first}, {after} in {second}")
-    differing = int(cells["beyond_noise"].sum())
-    print(f"{'cell':<45}{first[:14]:>15}{second[:14]:>15}{'points':>9}   p, corrected")
-    for row in cells.head(max(20, differing)).to_dict("records"):
-        mark = "  beyond noise" if row["beyond_noise"] else ""
-        accuracies = f"{percent(row['first']):>15}{percent(row['second']):>15}{points(row['difference']):>9}"
-        print(f"{cell_name(row):<45}{accuracies}   {p_value(row['p_adjusted']) or '-'}{mark}")
-    print(
-        f"\n{differing} of {len(cells)} shared cells differ beyond noise; "
-        f"in the mean {points(cells['difference'].mean())} points"
-    )
-    print(f"only in {first}: {comparison.only_first} cells; only in {second}: {comparison.only_second}")
-    print(comparison.method)

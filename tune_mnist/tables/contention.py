@@ -47,7 +47,7 @@ def contention(
     trainings = set()
     for plan in plans:
         for budget in plan.budgets:
-            values = {**dataclasses.asdict(plan.config), "epochs": budget}
-            if tuple(values[name] for name in tables.cell_columns) in contending:
+            values = {**plan.config.row(), "epochs": budget}
+            if tuple(values.get(name) for name in tables.cell_columns) in contending:
                 trainings.add(dataclasses.replace(plan.config, seed=0))
     return Contention(len(tables.summary), len(contending), frozenset(trainings))

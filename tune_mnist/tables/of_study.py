@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 
 from tune_mnist.spec.training import TrainingConfig, training_key
+from tune_mnist.study.layout import entries
 from tune_mnist.study.storage.opening import storage_at
 from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import TrainingFolder, stopped_early
 from tune_mnist.tables.analyse import Tables, analyse
 from tune_mnist.tables.contention import level_of
 from tune_mnist.tables.statistics.difference import LEVEL
@@ -31,7 +33,10 @@ def tables_of(study: Study) -> Tables:
     for spec, rounds in study.rounds():
         seeds = rounds[-1].seeds if rounds else spec.first_seeds
         level = min(level, level_of(seeds, spec.first_seeds, spec.most_seeds))
-    return analyse(planned, study.records(planned, context), context.protocol, scores, context.data_sha256, level)
+    records = study.records(planned, context)
+    if (study.search() or {}).get("over"):
+        records = map(stopped_early, records)
+    return analyse(planned, records, context.protocol, scores, context.data_sha256, level)
 
 
 def load_study(path: Path | str) -> Tables:
@@ -45,12 +50,13 @@ def load_study(path: Path | str) -> Tables:
 
 def trainings_of_cell(study: Study, tables: Tables, row: pd.Series) -> list[Cell]:
     """The study's trainings, one a seed and the first seed first, behind a `row` of `summary` or `top3`."""
-    settings = {name: None if pd.isna(row[name]) else row[name] for name in tables.cell_columns if name != "epochs"}
+    wanted = {name: None if pd.isna(row[name]) else row[name] for name in tables.cell_columns if name != "epochs"}
     epochs = int(row["epochs"])
-    configs = [
-        plan.config for plan in study.planned()
-        if epochs in plan.budgets and all(getattr(plan.config, name) == value for name, value in settings.items())
-    ]
+    configs = []
+    for plan in study.planned():
+        settings = plan.config.row()
+        if epochs in plan.budgets and all(settings.get(name) == value for name, value in wanted.items()):
+            configs.append(plan.config)
     return [(config, epochs) for config in sorted(configs, key=lambda config: config.seed)]
 
 
@@ -73,7 +79,7 @@ def winners_to_score(study: Study, tables: Tables | None = None) -> list[Cell]:
 def test_set_uses(study: Study, tables: Tables) -> list[str]:
     """How often the test set was scored and for what, in words, counted in the study's files."""
     uses = []
-    networks = sum(1 for path in study.folder.glob("trainings/**/test-*.json") if path.is_file())
+    networks = sum(len(TrainingFolder(folder).scored_epochs()) for folder in entries(study.folder / "trainings"))
     if tables.protocol == "report":
         uses.append(
             f"{len(tables.epochs):,} times to choose by, once after each epoch of each training (the protocol report "

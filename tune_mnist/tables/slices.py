@@ -7,22 +7,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from tune_mnist.spec.training import FULLY_CONNECTED, MODEL_NAMES, PREFIX
+from tune_mnist.spec.models import place_of
+from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX
+from tune_mnist.spec.words.naming import BASE, ordered
+from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.analyse import Tables, split_name
+
+MARKS = {"diverged": "div.", STOPPED_EARLY: "stop."}
+"""What a heatmap says of cells that ended before their epochs."""
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Accuracy over `rows`, lr or epochs, and batch size: of each model a row per value and a column per batch size.
+    """Accuracy over two settings, `rows` and `columns`, in panels: of each a row and a column per value, ascending.
 
-    Values ascend; models are in the order of `MODEL_NAMES`.
+    A panel is a model's, in the order of `place_of`, or the only one, without a name.
     """
 
     rows: str
+    columns: str
     means: Mapping[str, pd.DataFrame]
-    """Mean accuracies; NaN where the cell diverged or has no result."""
+    """Mean accuracies; NaN where the cell diverged, was stopped early or has no result."""
     statuses: Mapping[str, pd.DataFrame]
 
     @property
@@ -30,27 +38,77 @@ class Heatmap:
         """All the models' accuracies, for one scale of colours."""
         return pd.concat([means.melt()["value"] for means in self.means.values()])
 
-    def texts(self, model: str) -> pd.DataFrame:
-        """What a model's cells say: the accuracy in percent, or how they have none."""
-        marks = self.statuses[model].map(lambda status: "div." if status == "diverged" else "–")
-        return self.means[model].map(lambda mean: f"{100 * mean:.2f}").where(self.means[model].notna(), marks)
+    def texts(self, panel: str) -> pd.DataFrame:
+        """What a panel's cells say: the accuracy in percent, or how they have none."""
+        marks = self.statuses[panel].map(lambda status: MARKS.get(status, "–"))
+        return self.means[panel].map(lambda mean: f"{100 * mean:.2f}").where(self.means[panel].notna(), marks)
 
 
 def heatmap(summary: pd.DataFrame, rows: str, at: float) -> Heatmap:
     """The heatmap over lr, `at` an epoch budget, or over epochs, `at` an lr. Where further settings vary, the best."""
     shown = summary[summary["epochs" if rows == "lr" else "lr"] == at]
+    return _heatmap({model: shown[shown["model"] == model] for model in models_in(summary)}, rows, "batch_size")
+
+
+def heatmap_of_pair(summary: pd.DataFrame, rows: str, columns: str) -> Heatmap:
+    """The heatmap of any two settings: of each combination the best cell, whatever its other settings."""
+    return _heatmap({"": summary[summary[rows].notna() & summary[columns].notna()]}, rows, columns)
+
+
+def _heatmap(panels: Mapping[str, pd.DataFrame], rows: str, columns: str) -> Heatmap:
     means, statuses = {}, {}
-    for model in models_in(summary):
-        cells = shown[shown["model"] == model].drop_duplicates([rows, "batch_size"])  # ranked: the best comes first
-        statuses[model] = cells.pivot(index=rows, columns="batch_size", values="status")
-        accuracies = cells.pivot(index=rows, columns="batch_size", values="mean")
-        means[model] = accuracies.where(statuses[model] != "diverged")
-    return Heatmap(rows, means, statuses)
+    for name, cells in panels.items():
+        best = cells.drop_duplicates([rows, columns])  # ranked: the best comes first
+        order = {"index": ordered(rows, best[rows]), "columns": ordered(columns, best[columns])}
+        statuses[name] = best.pivot(index=rows, columns=columns, values="status").reindex(**order)
+        accuracies = best.pivot(index=rows, columns=columns, values="mean").reindex(**order)
+        means[name] = accuracies.where(~statuses[name].isin(list(MARKS)))
+    return Heatmap(rows, columns, means, statuses)
+
+
+def along(summary: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """The accuracy of the complete cells along a setting: a row per value, in order, those without one left out.
+
+    Returns columns value, cells, low, middle and high (the quartiles of their means), and of the best of
+    them mean, ci_low and ci_high.
+    """
+    cells = summary[(summary["status"] == "complete") & summary[setting].notna()]
+    rows = []
+    for value in ordered(setting, cells[setting]):
+        own = cells[cells[setting] == value]  # ranked: the best comes first
+        low, middle, high = own["mean"].quantile([0.25, 0.5, 0.75])
+        best = own.iloc[0]
+        rows.append((value, len(own), low, middle, high, best["mean"], best["ci_low"], best["ci_high"]))
+    columns = ["value", "cells", "low", "middle", "high", "mean", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def sliceable(tables: Tables, setting: str) -> bool:
+    """Whether there is something to look at along a setting: it has values as a grid has them, and not as a search
+    draws them, which has each in a cell of its own though other settings vary, too."""
+    values, cells = tables.summary[setting].nunique(), len(tables.summary)
+    return values > 1 and (2 * values <= cells or len(tables.varying) == 1)
+
+
+def filled(summary: pd.DataFrame, pair: Sequence[str]) -> bool:
+    """Whether at least half of the combinations of two settings' values were asked for."""
+    combinations = math.prod(summary[name].nunique() for name in pair)
+    return 2 * len(summary[[*pair]].dropna().drop_duplicates()) >= combinations
+
+
+def thinned(table: pd.DataFrame, most: Mapping[str, int]) -> pd.DataFrame:
+    """The rows of a table with at most so many values in the columns named: these evenly spaced, both ends kept."""
+    for name, count in most.items():
+        values = ordered(name, table[name].dropna())
+        if len(values) > count:
+            places = np.linspace(0, len(values) - 1, count).round().astype(int)
+            table = table[table[name].isin([values[place] for place in places])]
+    return table
 
 
 def models_in(table: pd.DataFrame) -> list[str]:
-    """The models in a table, in the order of `MODEL_NAMES`."""
-    return [model for model in MODEL_NAMES if (table["model"] == model).any()]
+    """The models in a table, in the order of `place_of`."""
+    return sorted(table["model"].unique(), key=place_of)
 
 
 def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataFrame:
@@ -62,7 +120,7 @@ def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataF
     for name, value in fixed.items():
         summary = summary[summary[name] == value]
     best = summary.drop_duplicates(["model", line, x])  # ranked: the best comes first
-    order = best.assign(model=best["model"].map(MODEL_NAMES.index)).sort_values(["model", line, x]).index
+    order = best.assign(model=best["model"].map(place_of)).sort_values(["model", line, x]).index
     columns = ["model", line, x, "mean", "std", "ci_low", "ci_high", "n", "status"]
     return best.loc[order, columns].reset_index(drop=True)
 
@@ -90,12 +148,12 @@ def epochs_of(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:
 def best_curves(tables: Tables) -> pd.DataFrame:
     """Losses over the epochs of each model's best complete cell, all its seeds.
 
-    Returns columns model, lr, batch_size, epochs (the cell), seed, epoch, split (training, and validation or
-    test) and loss, models in `MODEL_NAMES` order.
+    Returns columns model, lr, batch_size, epochs and `Tables.further` (the cell), seed, epoch, split (training, and
+    validation or test) and loss, models in the order of `place_of`.
     """
     rows = epochs_of(tables, tables.complete.drop_duplicates("model"))
     losses = {"train_loss": "training", f"{PREFIX[tables.protocol]}_loss": split_name(tables.protocol)}
-    cell = ["model", "lr", "batch_size", "epochs", "seed", "epoch"]
+    cell = [*BASE, *tables.further, "seed", "epoch"]
     return rows.rename(columns=losses).melt(cell, list(losses.values()), var_name="split", value_name="loss")
 
 
@@ -116,26 +174,26 @@ def fully_connected_and_cnn(tables: Tables, others: Sequence[Tables] = ()) -> pd
     return pd.concat(pair, ignore_index=True) if len(pair) == 2 else None
 
 
-def floor(accuracies: pd.Series) -> float:
+def floor(accuracies: pd.Series, far: float = 0.2) -> float:
     """The least accuracy that a scale should resolve, of some that are not all empty.
 
-    That is the least of all, unless outliers would take more than two thirds of the scale: accuracies over 0.2
+    That is the least of all, unless outliers would take more than two thirds of the scale: accuracies `far` or more
     below the best, or under the others' first quartile by more than 1.5 interquartile ranges (Tukey's fence).
     """
     best = accuracies.max()
-    near = accuracies[accuracies >= best - 0.2]
+    near = accuracies[accuracies >= best - far]
     low, high = near.quantile([0.25, 0.75])
     least = near[near >= low - 1.5 * (high - low)].min()
     return float(least if best - accuracies.min() > 3 * (best - least) > 0 else accuracies.min())
 
 
 def costs(tables: Tables) -> pd.DataFrame:
-    """What each complete cell costs and gives: columns model, lr, batch_size, epochs, seconds and mean accuracy.
+    """What each complete cell costs and gives: its columns, seconds and mean accuracy.
 
     Seconds of training to the cell's epochs, the mean over its seeds, from its training's mean seconds per epoch;
     cells whose training has no timings are left out.
     """
-    columns = ["model", "lr", "batch_size", "epochs", "seconds", "mean"]
+    columns = [*tables.cell_columns, "seconds", "mean"]
     timings = tables.timings[tables.timings["train_seconds"] > 0]
     if timings.empty:
         return pd.DataFrame(columns=columns)

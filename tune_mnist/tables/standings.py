@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.statistics.difference import LEVEL
 from tune_mnist.tables.statistics.intervals import interval_of
 from tune_mnist.tables.statistics.leaders import MARGIN, against_third, gap_seen
 from tune_mnist.tables.statistics.noise import NEAR, Noise, learn_noise
-from tune_mnist.tables.statistics.significance import Sample, Score, accuracies_of, adjusted, compare_networks
+from tune_mnist.tables.statistics.significance import Sample, Score, accuracies_of, adjusted, from_one
 from tune_mnist.tables.text import percent
 
-STANDING = {"complete": 0, "diverged": 1}  # any other status stands last
+STANDING = {"complete": 0, STOPPED_EARLY: 1, "diverged": 2}  # any other status stands last
+WORST_FIRST = ("diverged", "failed", "unfinished", "missing", STOPPED_EARLY, "complete")
+"""What a cell's seeds come to: the first of these that one of them is."""
 BEST = "best three"
 TIED = "not distinguishable from the third"
 EQUIVALENT = f"within {100 * MARGIN:g} points of the third"
@@ -44,17 +47,20 @@ def summarise(cells: pd.DataFrame, by: list[str], prefix: str, samples: Samples)
     `prefix` is that of the evaluation's columns, such as val.
     """
     loss, accuracy = f"{prefix}_loss", f"{prefix}_accuracy"
-    values = cells[["train_loss", loss, accuracy]].where(cells["status"] == "complete")
-    groups = cells.assign(**values).groupby(by, sort=False, dropna=False)
+    values = cells[["train_loss", loss, accuracy]].where(cells["status"].isin(["complete", STOPPED_EARLY]))
+    badness = cells["status"].map(WORST_FIRST.index).astype(int)
+    complete = cells["status"] == "complete"
+    groups = cells.assign(**values, complete=complete, badness=badness).groupby(by, sort=False, dropna=False)
     summary = groups.agg(
         seeds=("seed", "size"),
-        n=(accuracy, "count"),
+        n=("complete", "sum"),
         mean=(accuracy, "mean"),
         std=(accuracy, "std"),
         train_loss=("train_loss", "mean"),
         **{loss: (loss, "mean")},
-        status=("status", _worst),
+        status=("badness", "min"),
     ).reset_index()
+    summary["status"] = summary["status"].map(dict(enumerate(WORST_FIRST)))
     intervals = np.array([interval_of(sample) for sample in of_rows(summary[by], samples)], float).reshape(-1, 2)
     after_std = summary.columns.get_loc("std") + 1
     summary.insert(after_std, "ci_low", intervals[:, 0])
@@ -74,7 +80,7 @@ def leaders(summary: pd.DataFrame, by: list[str], samples: Samples, level: float
     accuracies = accuracies_of(ordered)
     noise = learn_noise(accuracies, training_keys(complete, by)) if len(complete) else Noise()
     if math.isnan(noise.variance):
-        compared = adjusted([compare_networks(sample, ordered[2]) for sample in ordered[3:]])
+        compared = adjusted(from_one(ordered[3:], ordered[2]) if len(ordered) > 3 else ())
         compared["p_equivalent"] = np.nan
         compared.index += 3
     else:
@@ -145,10 +151,9 @@ def of_rows(cells: pd.DataFrame, samples: Samples) -> list[Sample]:
 
 def cell_keys(cells: pd.DataFrame) -> list[CellKey]:
     """Each row as a key of `Samples`."""
-    return list(cells.astype(object).where(cells.notna(), None).itertuples(index=False, name=None))
-
-
-def _worst(statuses: pd.Series) -> str:
-    """What a cell's seeds come to: complete only if all are, and diverged if any is."""
-    seen = set(statuses)
-    return next(status for status in ("diverged", "failed", "unfinished", "missing", "complete") if status in seen)
+    columns = []
+    for name in cells:
+        values, missing = cells[name].tolist(), cells[name].isna()
+        columns.append([None if gap else value for value, gap in zip(values, missing, strict=True)]
+                       if missing.any() else values)
+    return list(zip(*columns, strict=True)) if columns else [()] * len(cells)

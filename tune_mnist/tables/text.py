@@ -1,23 +1,13 @@
-"""Numbers, cells and tables as people read them."""
+"""Numbers and tables as people read them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
-
-NAMES = {"lr": "learning rate", "batch_size": "batch size", "epochs": "number of epochs"}
-"""What the grid's settings besides the model are called."""
-
-
-def cell_name(row: Mapping[str, Any]) -> str:
-    """A cell in words."""
-    epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
-    return f"{row['model']}, lr {row['lr']:g}, batch {row['batch_size']}, {epochs}"
 
 
 def percent(share: float) -> str:
@@ -52,12 +42,19 @@ def interval(low: float, high: float) -> str:
     return f"{100 * low:.2f} – {100 * high:.2f}%" if pd.notna(low) else ""
 
 
-def print_table(frame: pd.DataFrame, title: str) -> None:
-    """Print a table to stdout, shares as percent and empty cells as dashes."""
-    table = Table(*map(str, frame.columns), title=title, title_justify="left", box=None)
+def print_table(frame: pd.DataFrame, title: str, *, width: int = 240) -> None:
+    """Print a table to stdout, shares as percent and empty cells as dashes.
+
+    `width` is how many columns it may take; on a terminal it takes what that has.
+    """
+    table = Table(box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    for name in frame.columns:
+        table.add_column(str(name), overflow="fold")
     for row in frame.itertuples(index=False):
         table.add_row(*(_cell(name, value) for name, value in zip(frame.columns, row, strict=True)))
-    Console(width=None if sys.stdout.isatty() else 240, markup=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else width, markup=False, highlight=False)
+    console.print(title, style="italic", soft_wrap=True)
+    console.print(table)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tune_mnist.spec.training import Recipe, TrainingConfig
-from tune_mnist.training.dataset import PIXELS
+from tune_mnist.training.dataset import CLASSES, PIXELS
 from tune_mnist.training.jit import compiled
 
 # Above this share of non-background pixels the dense first layer is the faster one.
@@ -27,7 +27,7 @@ LOT = 4096
 
 @dataclass(frozen=True)
 class Pictures:
-    """Resident pictures with labels: pixels uint8 (n, 784), labels int64 (n,).
+    """Resident pictures with labels: pixels uint8 (n, 784), labels int64 (n,) of so many `classes`.
 
     `nonzero` is a float32 CSR matrix (n, 784) of the normalised pixels' height above the
     background, in [0, 2], or None where too many pixels differ from it to be worth while.
@@ -36,15 +36,16 @@ class Pictures:
     pixels: np.ndarray
     labels: np.ndarray
     nonzero: scipy.sparse.csr_matrix | None
+    classes: int = CLASSES
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def make_pictures(pixels: np.ndarray, labels: np.ndarray) -> Pictures:
+def make_pictures(pixels: np.ndarray, labels: np.ndarray, classes: int = CLASSES) -> Pictures:
     """Pictures with their sparse form, if that pays: pixels uint8 (n, 784), labels integer (n,)."""
     dense = np.count_nonzero(pixels) > SPARSE_DENSITY * pixels.size
-    return Pictures(pixels, labels.astype(np.int64), None if dense else _heights(pixels))
+    return Pictures(pixels, labels.astype(np.int64), None if dense else _heights(pixels), classes)
 
 
 def _heights(pixels: np.ndarray) -> scipy.sparse.csr_matrix:
@@ -155,8 +156,9 @@ def evaluation_lot(pictures: Pictures, dtype: torch.dtype = torch.float32) -> Lo
 
 
 def sparse_rows(matrix: scipy.sparse.csr_matrix, dtype: torch.dtype = torch.float32) -> Rows:
-    """A CSR matrix's rows, the values in `dtype`."""
-    return Rows(matrix.indices, matrix.indptr, as_tensor(matrix.data).to(dtype).numpy())
+    """A CSR matrix's rows, the values in `dtype`; read-only arrays or not, compiled code is to be the same for both."""
+    columns, offsets, values = map(as_tensor, (matrix.indices, matrix.indptr, matrix.data))
+    return Rows(columns.numpy(), offsets.numpy(), values.to(dtype).numpy())
 
 
 def transposes(rows: Rows, batch_size: int, width: int = PIXELS) -> Rows:

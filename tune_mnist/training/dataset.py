@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.study import DATASETS
 from tune_mnist.spec.training import Protocol
-from tune_mnist.training.download import downloaded_folder
+from tune_mnist.training.download import CLASS_NAMES, EMNIST, downloaded_folder
 from tune_mnist.training.idx import Bytes, idx_md5, read_idx, times
 from tune_mnist.training.idx_folder import find_files
 
 CLASSES = 10
+"""How many classes there are unless labels say otherwise."""
+DIGITS = tuple("0123456789")
+CLASS_FILE = "classes.txt"
 SIDE = 28
 PIXELS = SIDE**2
 SPLIT_SEED = 0
@@ -48,13 +51,15 @@ class Dataset:
     train_images: Bytes
     """(N, 28, 28), 0 background to 255 ink."""
     train_labels: Bytes
-    """(N,), classes 0 to 9."""
+    """(N,), numbers of classes."""
     test_images: Bytes
     """(M, 28, 28)."""
     test_labels: Bytes
     """(M,)."""
     sha256: str
     """Hex digest over the four arrays, shapes included."""
+    classes: tuple[str, ...] = DIGITS
+    """What the classes are called, in the order of their numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +76,15 @@ class TrainingData:
     """(m,)."""
     sha256: str
     """Hex digest over the four arrays, so of the data and of its split."""
+    classes: int = CLASSES
+    """How many classes there are."""
 
 
 def load_dataset(name: str = "mnist", folder: Path | None = None, *, download: bool = False) -> Dataset:
     """Load a data set by name, or from any `folder` of the four IDX files, laid out in a way that `find_files` knows.
+
+    The classes are the labels that the training pictures have; other than 0, 1, … are numbered anew, in their order,
+    and called by their label, or as a file classes.txt beside the others has it, a name a line.
 
     `mnist` is part of the package; the others are read from the cache folder ($TUNE_MNIST_CACHE or
     ~/.cache/tune_mnist), where `download` first lets torchvision put them.
@@ -97,31 +107,48 @@ def training_data(dataset: Dataset, protocol: Protocol) -> TrainingData:
     the test set.
     """
     images, labels = dataset.train_images, dataset.train_labels
+    classes = len(dataset.classes)
     if protocol == "report":
-        return _training_data(images, labels, dataset.test_images, dataset.test_labels)
+        return _training_data(images, labels, dataset.test_images, dataset.test_labels, classes)
     kept, held_out = _split(labels)
-    return _training_data(images[kept], labels[kept], images[held_out], labels[held_out])
+    return _training_data(images[kept], labels[kept], images[held_out], labels[held_out], classes)
 
 
-def class_counts(labels: NDArray[Any]) -> list[int]:
-    """How often each of the 10 classes occurs."""
-    return np.bincount(labels, minlength=CLASSES).tolist()
+def class_counts(labels: NDArray[Any], classes: int = CLASSES) -> list[int]:
+    """How often each of the classes occurs."""
+    return np.bincount(labels, minlength=classes).tolist()
 
 
 def _read_folder(
-    folder: Path, name: str, files: Mapping[str, str] = FILES, *, transposed: bool = False
+    folder: Path, name: str, files: Mapping[str, str] = FILES, *, transposed: bool = False,
+    names: tuple[str, ...] | None = None,
 ) -> Dataset:
     paths = find_files(folder, files)
     arrays = {part: read_idx(path) for part, path in paths.items()}
     _check(arrays, paths)
+    known = np.unique(arrays["train_labels"])  # the classes, ascending
+    if not np.array_equal(known, np.arange(len(known))):
+        for part in ("train_labels", "test_labels"):
+            arrays[part] = np.searchsorted(known, arrays[part]).astype(np.uint8)
+    names = names or _names(paths["train_labels"].with_name(CLASS_FILE), known)
     if transposed:
         arrays |= {part: np.ascontiguousarray(a.transpose(0, 2, 1)) for part, a in arrays.items() if a.ndim == 3}
-    return Dataset(name=name, sha256=_digest(*(arrays[part] for part in FILES)), **arrays)
+    values: dict[str, Any] = {**arrays, "classes": names}
+    return Dataset(name=name, sha256=_digest(*(arrays[part] for part in FILES)), **values)
+
+
+def _names(path: Path, known: Bytes) -> tuple[str, ...]:
+    """What the classes are called: as the file has it, if there is one, else by their labels."""
+    if not path.is_file():
+        return tuple(map(str, known.tolist()))
+    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    require(len(names) == len(known), f"{path} names {len(known)} classes", len(names), "write one a line")
+    return names
 
 
 def _check(arrays: Mapping[str, Bytes], paths: Mapping[str, Path]) -> None:
     """Raise `UserError` unless the four arrays are a data set that can be split and trained on."""
-    for part, least in {"train": 6 * CLASSES, "test": CLASSES}.items():
+    for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         images_path, labels_path = paths[f"{part}_images"], paths[f"{part}_labels"]
         fits = images.ndim == 3 and images.shape[1:] == (SIDE, SIDE)
@@ -129,16 +156,16 @@ def _check(arrays: Mapping[str, Bytes], paths: Mapping[str, Path]) -> None:
         fits = labels.shape == images.shape[:1]
         rule = f"{labels_path} has a label for each of {len(images)} pictures"
         require(fits, rule, times(labels.shape), "replace it")
-        require(len(labels) >= least, f"{labels_path} has at least {least} labels", len(labels), "give more pictures")
-        lowest, highest = labels.min(), labels.max()
-        rule = f"{labels_path} has labels 0 to {CLASSES - 1}"
-        require(highest < CLASSES, rule, f"{lowest} to {highest}", "keep ten of its classes, and number them from 0")
-    counts = class_counts(arrays["train_labels"])
-    absent = ", ".join(str(label) for label, count in enumerate(counts) if not count)
-    rule = f"{paths['train_labels']} has all of the classes 0 to {CLASSES - 1}"
-    require(not absent, rule, f"none of {absent}", "take a data set of ten classes: the models tell ten apart")
-    rule = f"{paths['train_labels']} has each class {HELD_OUT} times or more, to be split"
-    require(min(counts) >= HELD_OUT, rule, f"{min(counts)} of one", "give more pictures")
+    known, counts = np.unique(arrays["train_labels"], return_counts=True)
+    path = paths["train_labels"]
+    require(len(known) > 1, f"{path} has two classes or more", len(known), "give pictures of more classes")
+    rule = f"{path} has each class {HELD_OUT} times or more, to be split"
+    require(counts.min() >= HELD_OUT, rule, f"{counts.min()} of {known[counts.argmin()]}", "give more pictures")
+    tested = arrays["test_labels"]
+    require(len(tested) > 0, f"{paths['test_labels']} has labels", "none", "give more pictures")
+    strange = ", ".join(map(str, np.setdiff1d(tested, known).tolist()))
+    remedy = "give training pictures of these, or take them out"
+    require(not strange, f"{paths['test_labels']} has classes that {path.name} has", strange, remedy)
 
 
 def _embedded() -> Dataset:
@@ -151,10 +178,13 @@ def _embedded() -> Dataset:
 
 
 def _cached(name: str, download: bool) -> Dataset:
-    emnist = name == "emnist-digits"  # its files have other names, and hold every picture transposed
-    files = {part: f"emnist-digits-{file.replace('t10k', 'test')}" for part, file in FILES.items()} if emnist else FILES
+    split = name.removeprefix(EMNIST)
+    emnist = split != name  # its files have other names, and hold every picture transposed
+    files = FILES
+    if emnist:
+        files = {part: f"{name}-{file.replace('t10k', 'test')}" for part, file in FILES.items()}
     folder = downloaded_folder(name, files.values(), download)
-    return _read_folder(folder, name, files, transposed=emnist)
+    return _read_folder(folder, name, files, transposed=emnist, names=CLASS_NAMES.get(name))
 
 
 def _split(labels: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -167,12 +197,14 @@ def _split(labels: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.sort(kept), np.sort(held_out)
 
 
-def _training_data(train: Bytes, train_labels: Bytes, evaluation: Bytes, eval_labels: Bytes) -> TrainingData:
+def _training_data(
+    train: Bytes, train_labels: Bytes, evaluation: Bytes, eval_labels: Bytes, classes: int
+) -> TrainingData:
     arrays = (
         train.reshape(len(train), -1), train_labels.astype(np.int64),
         evaluation.reshape(len(evaluation), -1), eval_labels.astype(np.int64),
     )
-    return TrainingData(*arrays, sha256=_digest(*arrays))
+    return TrainingData(*arrays, sha256=_digest(*arrays), classes=classes)
 
 
 def _digest(*arrays: NDArray[Any]) -> str:
@@ -186,12 +218,11 @@ def _digest(*arrays: NDArray[Any]) -> str:
 def describe(dataset: Dataset) -> dict[str, Any]:
     """The checksums of `dataset` and its class counts, total last, in each split; fit for JSON."""
     by_protocol: dict[Protocol, TrainingData] = {p: training_data(dataset, p) for p in ("holdout", "report")}
-    counts = {
-        "training": class_counts(by_protocol["holdout"].train_labels),
-        "validation": class_counts(by_protocol["holdout"].eval_labels),
-        "all training": class_counts(dataset.train_labels),
-        "test": class_counts(dataset.test_labels),
+    labels: dict[str, NDArray[Any]] = {
+        "training": by_protocol["holdout"].train_labels, "validation": by_protocol["holdout"].eval_labels,
+        "all training": dataset.train_labels, "test": dataset.test_labels,
     }
+    counts = {split: class_counts(each, len(dataset.classes)) for split, each in labels.items()}
     return {
         "dataset": dataset.name,
         "files": {
@@ -199,5 +230,6 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             for part, file in FILES.items()
         },
         "sha256": {"dataset": dataset.sha256, **{p: data.sha256 for p, data in by_protocol.items()}},
+        "classes": list(dataset.classes),
         "class_counts": counts,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import string
 from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path
@@ -11,12 +12,24 @@ from pathlib import Path
 from tune_mnist.spec.errors import UserError, require
 from tune_mnist.spec.toml import home_expanded
 
+EMNIST = "emnist-"
 CLASSES_AND_OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "fashion-mnist": ("FashionMNIST", {}),
     "kmnist": ("KMNIST", {}),
-    "emnist-digits": ("EMNIST", {"split": "digits"}),
+    **{EMNIST + split: ("EMNIST", {"split": split}) for split in ("digits", "letters", "balanced")},
 }
 """Of each data set torchvision's class and its options."""
+CLASS_NAMES = {
+    # https://github.com/zalandoresearch/fashion-mnist, https://github.com/rois-codh/kmnist
+    "fashion-mnist": (
+        "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    # Cohen et al., EMNIST (arXiv:1702.05373): letters of both cases; balanced: lower case where it looks otherwise
+    "emnist-letters": tuple(string.ascii_uppercase),
+    "emnist-balanced": tuple(string.digits + string.ascii_uppercase + "abdefghnqrt"),
+}
+"""What the classes of data sets are called whose classes are no digits."""
 TIMEOUT_SECONDS = 30.0  # without a byte, before a download counts as failed
 
 

@@ -15,14 +15,19 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 ROOM = Path(__file__).parent
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """The function compiled when it is first called; the code is kept on disk, where that can be, for later runs.
 
-    Arrays are not checked for their bounds, integers do not grow, and the GIL is released.
+    Arrays are not checked for their bounds, integers do not grow, and the GIL is released. `options` are numba's.
     """
     with _cache_in(cache_folder(ROOM)), contextlib.suppress(RuntimeError):  # if there is no folder to keep it in
-        return numba.njit(cache=True, **OPTIONS)(function)
-    return numba.njit(**OPTIONS)(function)
+        return numba.njit(cache=True, **OPTIONS, **options)(function)
+    return numba.njit(**OPTIONS, **options)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled as a part of those that call it: for what is so short that a call costs as much."""
+    return compiled(function, forceinline=True)
 
 
 def cache_folder(room: Path) -> Path:

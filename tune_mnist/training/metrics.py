@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tune_mnist.training.batches import as_tensor
-from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.packing import pack_bits
 
 
@@ -32,11 +31,11 @@ class Evaluation:
 
 
 def evaluate(outputs: Tensor, labels: np.ndarray) -> Evaluation:
-    """Metrics of outputs float32 (n, 10), as the model's head gives them, against labels int64 (n,)."""
-    targets = as_tensor(labels)
+    """Metrics of outputs float32 (n, classes), as the model's head gives them, against labels int64 (n,)."""
+    targets, classes = as_tensor(labels), outputs.shape[1]
     predictions = outputs.argmax(1)
     correct = predictions == targets
-    confusion = torch.bincount(targets * CLASSES + predictions, minlength=CLASSES**2).view(CLASSES, CLASSES)
+    confusion = torch.bincount(targets * classes + predictions, minlength=classes**2).view(classes, classes)
     precision, recall, f1 = macro_averages(confusion)
     return Evaluation(
         loss=float(F.cross_entropy(outputs, targets)), accuracy=float(correct.double().mean()),

@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import norm, sem, t
 
 from tune_mnist.tables.statistics.intervals import accuracy_interval, interval_of, picture_variance, wilson
-from tune_mnist.tables.statistics.significance import Score
+from tune_mnist.tables.statistics.significance import Right, Score, right_of
 
 
-def flags(right: int, wrong: int) -> np.ndarray:
-    return np.repeat([True, False], [right, wrong])
+def flags(right: int, wrong: int) -> Right:
+    return right_of(np.repeat([True, False], [right, wrong]))
 
 
 def test_wilson_interval_of_a_known_share() -> None:

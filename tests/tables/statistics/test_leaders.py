@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import studentized_range, t
 
+from tune_mnist.tables.statistics.difference import joint
 from tune_mnist.tables.statistics.leaders import against_third, equivalence_p, may_be_best, seeds_needed, smallest_gap
-from tune_mnist.tables.statistics.noise import Noise, learn_noise
+from tune_mnist.tables.statistics.multiplicity import best_p
+from tune_mnist.tables.statistics.noise import Noise, estimate, learn_noise
 
 
 def study(chance: np.random.Generator, means: np.ndarray, seeds: int, deviation: float = 0.08) -> np.ndarray:
@@ -48,6 +50,23 @@ def test_the_set_of_possible_bests_holds_the_best_and_leaves_out_the_rest() -> N
     means = np.array([0.98, 0.9795, 0.97, 0.95, 0.9])
     p = may_be_best(1 - (1 - means)[:, None] * np.exp(0.05 * chance.normal(size=(5, 5))), list(range(5)))
     assert p[:2].min() > 0.05 and p[2:].max() < 0.05 and p[0] > 0.5
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_who_may_be_best_is_decided_by_the_foremost_as_by_all(seeds: int) -> None:
+    chance = np.random.default_rng(seeds)
+    means = np.linspace(0.98, 0.9, 60)
+    accuracies = 1 - (1 - means)[:, None] * np.exp(0.1 * chance.random((60, 1)) * chance.normal(size=(60, seeds)))
+    trainings = [cell // 2 for cell in range(60)]
+    noise = learn_noise(accuracies, trainings)
+    found = estimate(accuracies, trainings, noise, alike=True)
+    error, df = joint(*(np.add.outer(np.zeros(60), each) for each in (found.relative_error, found.df)),
+                      found.relative_error[:, None], found.df[:, None])
+    t = np.where(np.eye(60) > 0, 0, (found.log_error[:, None] - found.log_error) / error)
+    furthest = t.argmax(axis=1)
+    cells = np.arange(60)
+    expected = best_p(t[cells, furthest], 60, df[cells, furthest])
+    np.testing.assert_allclose(may_be_best(accuracies, trainings), expected, rtol=1e-6, atol=1e-12)
 
 
 def test_equivalence_is_two_one_sided_t_tests() -> None:

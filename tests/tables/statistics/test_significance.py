@@ -6,14 +6,19 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from tune_mnist.tables.statistics.significance import (
+    Right,
     Sample,
     Score,
     accuracies_of,
     adjusted,
     compare_networks,
+    from_one,
     mcnemar,
+    mcnemar_p,
+    right_of,
     score,
     share_right,
 )
@@ -24,8 +29,8 @@ def sample(*accuracies: float) -> Sample:
     return {seed: Score(accuracy, None) for seed, accuracy in enumerate(accuracies)}
 
 
-def flags(right: int, wrong: int) -> np.ndarray:
-    return np.repeat([True, False], [right, wrong])
+def flags(right: int, wrong: int) -> Right:
+    return right_of(np.repeat([True, False], [right, wrong]))
 
 
 @pytest.mark.parametrize("n", [1, 8, 1001])
@@ -34,7 +39,8 @@ def test_packed_predictions_come_back_with_their_number(n: int) -> None:
     correct[0] = True
     again = score(float(correct.mean()), pack_bits(correct)).correct
     assert again is not None
-    np.testing.assert_array_equal(again, correct)
+    assert again.pictures == n and again.count == correct.sum()
+    np.testing.assert_array_equal(again.flags, correct)
     assert not unpack_bits(pack_bits(correct))[n:].any()
 
 
@@ -44,16 +50,36 @@ def test_a_score_without_known_predictions_has_none(accuracy: float, packed: obj
 
 
 def test_mcnemar_is_the_binomial_test_of_the_discordant_pictures() -> None:
+    # 2 · P(X ≤ 5), X binomial of 20 at one half, is 0.04138947
     first = np.repeat([True, True, False, False], [70, 5, 15, 10])
     second = np.repeat([True, False, True, False], [70, 5, 15, 10])
-    assert mcnemar(first, second) == pytest.approx(0.04138947)  # 2 · P(X ≤ 5), X binomial of 20 at one half
-    assert mcnemar(first, first) == 1
+    assert mcnemar(right_of(first), right_of(second)) == pytest.approx(0.04138947)
+    assert mcnemar(right_of(first), right_of(first)) == 1
+
+
+def test_many_mcnemar_tests_at_once_are_the_binomial_tests_to_the_last_bit() -> None:
+    chance = np.random.default_rng(0)
+    both = chance.integers(1, [5, 40, 400, 9000], size=(60, 4)).ravel()
+    first = chance.binomial(both, chance.random(len(both)))
+    expected = [binomtest(int(k), int(n)).pvalue for k, n in zip(first, both, strict=True)]
+    np.testing.assert_array_equal(mcnemar_p(first, both - first), expected)
+    assert mcnemar_p(np.array([0]), np.array([0])).tolist() == [1.0]
+
+
+def test_all_cells_against_one_are_what_each_is_by_itself() -> None:
+    chance = np.random.default_rng(1)
+    made: list[Sample] = [{0: Score(float(f.mean()), right_of(f))} for f in chance.random((7, 1001)) < 0.9]
+    made += [{1: made[0][0]}, {0: Score(0.8, None)}, {0: Score(0.5, flags(50, 50))}]  # of another seed, or pictures
+    table = from_one(made, made[2])
+    for place, each in enumerate(made):
+        alone = compare_networks(each, made[2])
+        np.testing.assert_array_equal(table.loc[place].to_numpy(), [alone["difference"], alone["p"]])
 
 
 def test_scores_become_a_table_with_gaps_and_shares_per_picture() -> None:
     samples: list[Sample] = [sample(0.9, 0.8), {1: Score(0.7, None), 2: Score(0.6, None)}]
     np.testing.assert_array_equal(accuracies_of(samples), [[0.9, 0.8, np.nan], [np.nan, 0.7, 0.6]])
-    both = {0: Score(0.5, np.array([True, False])), 1: Score(1.0, np.array([True, True]))}
+    both = {0: Score(0.5, right_of(np.array([True, False]))), 1: Score(1.0, right_of(np.array([True, True])))}
     np.testing.assert_array_equal(share_right(both), [1.0, 0.5])
     assert share_right(samples[0]) is None and share_right({}) is None
 

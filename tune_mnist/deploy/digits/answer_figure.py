@@ -75,13 +75,15 @@ def _draw_picture(axes: Axes, source: Source, answer: Answer) -> None:
 
 
 def _draw_probabilities(axes: Axes, digit: Digit) -> None:
-    colours = ["C0" if number == digit.ranking[0] else ".7" for number in range(10)]
-    axes.bar(range(10), digit.probabilities, color=colours)
-    axes.set_xticks(range(10))
+    numbers = range(len(digit.classes))
+    colours = ["C0" if number == digit.ranking[0] else ".7" for number in numbers]
+    axes.bar(numbers, digit.probabilities, color=colours)
+    small = len(digit.classes) > 10 or max(map(len, digit.classes)) > 1
+    axes.set_xticks(numbers, digit.classes, rotation=90 if small else 0, fontsize=5 if small else None)
 
 
 def _draw_several(axes: Axes, digits: Sequence[Digit]) -> None:
     """One bar a digit, as probable as it is."""
     colours = ["C0" if digit.sure else ".7" for digit in digits]
     axes.bar(range(len(digits)), [digit.probability for digit in digits], color=colours)
-    axes.set_xticks(range(len(digits)), [str(digit.ranking[0]) for digit in digits])
+    axes.set_xticks(range(len(digits)), [str(digit.name()) for digit in digits])

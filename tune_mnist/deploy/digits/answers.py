@@ -41,9 +41,9 @@ class Answer:
     error: str = ""
 
     @property
-    def digit(self) -> int | None:
+    def digit(self) -> int | str | None:
         """The most probable digit of a picture of one; None after an error or with several."""
-        return self.digits[0].ranking[0] if len(self.digits) == 1 else None
+        return self.digits[0].name() if len(self.digits) == 1 else None
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: path and error, or path and digits, of which a single one's values stand beside it too."""
@@ -54,11 +54,11 @@ class Answer:
 
 
 def digit_as_json(digit: Digit) -> dict[str, Any]:
-    """Plain JSON values: digit, probability, runner_up, runner_up_probability, sure, line from 1, and box."""
+    """Plain JSON values: digit (a class's name), probability, runner_up, runner_up_probability, sure, line, and box."""
     first, second = digit.ranking[:2]
     return {
-        "digit": first, "probability": digit.probabilities[first],
-        "runner_up": second, "runner_up_probability": digit.probabilities[second],
+        "digit": digit.name(), "probability": digit.probabilities[first],
+        "runner_up": digit.name(1), "runner_up_probability": digit.probabilities[second],
         "sure": digit.sure, "line": digit.line + 1, "box": [round(value) for value in digit.box],
     }
 
@@ -183,10 +183,10 @@ def print_answers(answers: Sequence[Answer], *, as_json: bool = False) -> None:
 def in_words(answer: Answer) -> str:
     """The digits as they are read, an unsure one with a question mark, and of the least sure what else it may be."""
     doubtful = min(answer.digits, key=lambda digit: (digit.sure, digit.probability))
-    first, second = doubtful.ranking[:2]
-    p, q = doubtful.probabilities[first], doubtful.probabilities[second]
+    p, q = (doubtful.probabilities[number] for number in doubtful.ranking[:2])
+    first, second = doubtful.name(), doubtful.name(1)
     if len(answer.digits) == 1:
         return f"{'' if doubtful.sure else 'unsure: '}{first} ({p:.1%}), or else {second} ({q:.1%})"
     lines = [list(line) for _, line in itertools.groupby(answer.digits, key=lambda digit: digit.line)]
-    read = " / ".join(" ".join(f"{d.ranking[0]}{'' if d.sure else '?'}" for d in line) for line in lines)
+    read = " / ".join(" ".join(f"{d.name()}{'' if d.sure else '?'}" for d in line) for line in lines)
     return f"{read} (least sure: {first} {p:.1%}, or else {second} {q:.1%})"

@@ -14,6 +14,7 @@ from tune_mnist.deploy.digits.marks import Box, Mark, find_marks
 from tune_mnist.deploy.digits.paper import Array
 from tune_mnist.deploy.digits.strokes import find_ink
 from tune_mnist.deploy.trained import Trained
+from tune_mnist.training.dataset import DIGITS
 from tune_mnist.training.idx import Bytes
 
 # Of 794 of MNIST's training digits and 140 in ten fonts 98% and 93% reach both, of 518 letters in these fonts 7%.
@@ -30,7 +31,7 @@ HANGING, DOUBTFUL = 0.5, 0.82  # height over width of the flag; a 7 that is more
 
 @dataclass(frozen=True, eq=False)
 class Digit:
-    """A digit in a picture: its place, the network's view of it, the ten probabilities, and whether it is sure."""
+    """A digit in a picture: its place, the network's view of it, all probabilities, and whether it is sure."""
 
     box: Box
     view: Bytes = field(repr=False)
@@ -39,11 +40,18 @@ class Digit:
     line: int
     """Of writing, from 0."""
     sure: bool = True
+    classes: tuple[str, ...] = field(default=DIGITS, repr=False)
+    """What the network's classes are called."""
 
     @cached_property
     def ranking(self) -> list[int]:
         """Digits from the most to the least probable."""
         return sorted(range(len(self.probabilities)), key=lambda digit: -self.probabilities[digit])
+
+    def name(self, place: int = 0) -> int | str:
+        """What the most probable class is, or the one at this place after it: a digit, or the class's name."""
+        number = self.ranking[place]
+        return number if self.classes == DIGITS else self.classes[number]
 
     @property
     def probability(self) -> float:
@@ -63,7 +71,10 @@ def read_digits(pictures: Sequence[Array], trained: Trained) -> list[list[Digit]
         return [[] for _ in pictures]
     rows = iter(trained.probabilities(np.stack(views)).tolist())
     read = [
-        [digit for number, line in enumerate(lines) for digit in _segmented(line, [next(rows) for _ in line], number)]
+        [
+            replace(digit, classes=trained.classes) for number, line in enumerate(lines)
+            for digit in _segmented(line, [next(rows) for _ in line], number, trained.classes == DIGITS)
+        ]
         for lines in marked
     ]
     judged = iter(_judged([digit for digits in read for digit in digits]))
@@ -74,7 +85,7 @@ def _believed(digits: list[Digit]) -> list[Digit]:
     return digits if len(digits) == 1 or 2 * sum(digit.sure for digit in digits) >= len(digits) else []
 
 
-def _segmented(marks: list[Mark], rows: list[list[float]], line: int) -> list[Digit]:
+def _segmented(marks: list[Mark], rows: list[list[float]], line: int, of_digits: bool = True) -> list[Digit]:
     """The digits of a line whose probabilities' product is the largest, each piece of ink counting once."""
     best: list[tuple[float, list[Digit]]] = [(0.0, [])]  # of the pieces so far
     for last in range(marks[-1].last + 1):
@@ -82,7 +93,8 @@ def _segmented(marks: list[Mark], rows: list[list[float]], line: int) -> list[Di
         for mark, row in zip(marks, rows, strict=True):
             if mark.last == last:
                 score, digits = best[mark.first]
-                new = [] if mark.small else [Digit(mark.box, mark.view, _flagged(mark.view, row), line)]
+                mended = _flagged(mark.view, row) if of_digits else tuple(row)
+                new = [] if mark.small else [Digit(mark.box, mark.view, mended, line)]
                 probability = SMALL_MARK if mark.small else max(row)
                 doubt = 2 if probability < PART and mark.first == last else 1  # a part of a digit is unlike any
                 options.append((score + doubt * (last - mark.first + 1) * math.log(probability), digits + new))
@@ -113,6 +125,8 @@ def _judged(digits: list[Digit]) -> list[Digit]:
     """The digits with `sure` set."""
     if not digits:
         return []
+    if digits[0].classes != DIGITS:  # there is nothing to compare them with
+        return [replace(digit, sure=digit.probability >= SURE) for digit in digits]
     kinds = np.array([digit.ranking[0] for digit in digits])
     alike = likenesses(np.stack([digit.view for digit in digits]), kinds) >= ALIKE
     return [

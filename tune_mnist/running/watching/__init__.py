@@ -1,1 +1,1 @@
-"""A run shown while it goes: on a terminal, to Prometheus, TensorBoard and MLflow."""
+"""A run shown while it goes: on a terminal, on a live page, to Prometheus, TensorBoard and MLflow."""

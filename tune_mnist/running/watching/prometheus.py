@@ -17,9 +17,10 @@ from tune_mnist.running.titles import title
 from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.seen import SeenFolder
+from tune_mnist.study.training_folder import STOPPED_EARLY
 
 REFRESH_SECONDS = 2.0  # Ray forgets a gauge that is not set again within its report interval, 10 seconds
-STATES = ("waiting", "running", "complete", "diverged", "failed")
+STATES = ("waiting", "running", "complete", STOPPED_EARLY, "diverged", "failed")
 TRAINING = ("study", "training", "model", "lr", "batch", "seed")
 
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -153,7 +154,7 @@ class Monitor(TrainingEvents):
 
     def _tags(self, config: TrainingConfig) -> dict[str, str]:
         return {
-            "study": self.watch.study.name, "training": config.label, "model": config.model,
+            "study": self.watch.study.name, "training": self.state.label(config), "model": config.model,
             "lr": f"{config.lr:g}", "batch": str(config.batch_size), "seed": str(config.seed),
         }
 

@@ -14,11 +14,14 @@ from tune_mnist.spec.places import shown
 from tune_mnist.study.look import Look, Status
 from tune_mnist.study.progress import clock
 from tune_mnist.study.rounds import in_words
+from tune_mnist.study.training_folder import STOPPED_EARLY
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN_FAILURES = 10
+STATES = {"done": "finished"}
+"""What a state is called where that is not its name."""
 
 
 def json_of(status: Status) -> dict[str, Any]:
@@ -30,11 +33,11 @@ def json_of(status: Status) -> dict[str, Any]:
         "holder": status.holder and dataclasses.asdict(status.holder), "trainings": status.trainings,
         "model_epochs": {"done": state.done_epochs, "planned": state.total_epochs},
         "running": [
-            {"training": config.label, "epoch": row.get("epoch", 0), "train_loss": row.get("train_loss"),
+            {"training": state.label(config), "epoch": row.get("epoch", 0), "train_loss": row.get("train_loss"),
              state.accuracy: row.get(state.accuracy)}
             for config, row in state.running.items()
         ],
-        "best": best and {state.accuracy: best.accuracy, "training": best.config.label, "epoch": best.epoch},
+        "best": best and {state.accuracy: best.accuracy, "training": state.label(best.config), "epoch": best.epoch},
         "eta_seconds": state.eta_seconds() if status.state == "running" and state.running else None,
         "rounds": [
             {"seeds": spec.seeds, "rounds": [dataclasses.asdict(each) for each in rounds]}
@@ -47,7 +50,7 @@ def json_of(status: Status) -> dict[str, Any]:
 def headline(status: Status) -> str:
     """One line: the study, whether it runs, who holds or held it, and since when nothing came."""
     holder = status.holder
-    parts = [f"{status.study.name}: {status.state}"]
+    parts = [f"{status.study.name}: {STATES.get(status.state, status.state)}"]
     if holder is not None and status.state == "running":
         parts.append(f"by {holder}")
     elif holder is not None:
@@ -60,7 +63,10 @@ def headline(status: Status) -> str:
 
 def lines(status: Status) -> Iterator[str]:
     """What is to be said of a study besides its progress: counts, failures, how to go on."""
-    words = {"diverged": "diverged", "failed": "failed", "begun": "begun", "waiting": "not begun"}
+    words = {
+        STOPPED_EARLY: STOPPED_EARLY, "diverged": "diverged", "failed": "failed", "begun": "begun",
+        "waiting": "not begun",
+    }
     counts = [f"{status.trainings[kind]} {word}" for kind, word in words.items() if status.trainings.get(kind)]
     if counts:
         yield "trainings: " + ", ".join(counts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +18,9 @@ MLFLOW_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUE
 class AsTrial:
     """A training in the shape of a Tune trial, as far as Ray's logger callbacks look at one."""
 
-    def __init__(self, training: TrainingConfig, folder: Path) -> None:
-        self.label, self.local_path = training.label, str(folder)
-        self.config = self.evaluated_params = dataclasses.asdict(training)
+    def __init__(self, training: TrainingConfig, label: str, folder: Path) -> None:
+        self.label, self.local_path = label, str(folder)
+        self.config = self.evaluated_params = training.row()
         self.last_epoch = 0
 
     def __str__(self) -> str:
@@ -52,8 +51,9 @@ class Tracker(TrainingEvents):
     def started(self, config: TrainingConfig) -> None:
         if config in self.trials:  # another try goes on in the same file or run
             return
-        name = f"{config.label}-{training_key(config, self.watch.context)[:6]}"
-        self.trials[config] = AsTrial(config, self.watch.study.folder / "tensorboard" / name)
+        label = self.watch.display.state.label(config)
+        name = f"{label}-{training_key(config, self.watch.context)[:6]}"
+        self.trials[config] = AsTrial(config, label, self.watch.study.folder / "tensorboard" / name)
         self._try(lambda: self.logger.log_trial_start(self.trials[config]))
 
     def epoch(self, config: TrainingConfig, row: dict[str, Any]) -> None:

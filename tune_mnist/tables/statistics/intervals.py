@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -16,7 +17,12 @@ def wilson(sample: Score) -> tuple[float, float]:
     """95% Wilson interval of one network's accuracy, over pictures; NaN if its predictions are not known."""
     if sample.correct is None:
         return math.nan, math.nan
-    interval = binomtest(int(sample.correct.sum()), len(sample.correct)).proportion_ci(1 - LEVEL, "wilson")
+    return _wilson(sample.correct.count, sample.correct.pictures)
+
+
+@functools.cache  # of many networks' counts most are alike
+def _wilson(right: int, pictures: int) -> tuple[float, float]:
+    interval = binomtest(right, pictures).proportion_ci(1 - LEVEL, "wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -38,11 +44,18 @@ def accuracy_interval(
     Without shares it is Student's over seeds, for these pictures alone. There are at least two seeds.
     """
     seeds = len(accuracies)
-    half = float(t.ppf(1 - level / 2, seeds - 1)) * math.sqrt(float(np.var(accuracies, ddof=1)) / seeds)
+    student, normal = _critical(level, seeds - 1)
+    half = student * math.sqrt(float(np.var(accuracies, ddof=1)) / seeds)
     if shares is not None:
-        half = math.hypot(half, float(norm.ppf(1 - level / 2)) * math.sqrt(picture_variance(accuracies, shares)))
+        half = math.hypot(half, normal * math.sqrt(picture_variance(accuracies, shares)))
     mean = float(np.mean(accuracies))
     return max(0.0, mean - half), min(1.0, mean + half)
+
+
+@functools.cache
+def _critical(level: float, df: int) -> tuple[float, float]:
+    """What Student's t and the normal distribution exceed in size with probability `level`."""
+    return float(t.ppf(1 - level / 2, df)), float(norm.ppf(1 - level / 2))
 
 
 def picture_variance(accuracies: Sequence[float], shares: np.ndarray) -> float:

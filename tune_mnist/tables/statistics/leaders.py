@@ -14,7 +14,7 @@ from scipy.stats import t as student
 
 from tune_mnist.tables.statistics.difference import LEVEL, joint
 from tune_mnist.tables.statistics.multiplicity import best_p, holm, range_p
-from tune_mnist.tables.statistics.noise import Noise, estimate, learn_noise
+from tune_mnist.tables.statistics.noise import Estimates, Noise, estimate, learn_noise
 
 POWER = 0.8
 MARGIN = 0.005  # accuracies less than half a point apart are as good as equal
@@ -65,13 +65,22 @@ def may_be_best(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: No
     found = estimate(accuracies, trainings, noise, alike=True)
     if math.isnan(noise.variance) or len(accuracies) < 2:
         return np.full(len(accuracies), np.nan)
-    ahead = []
-    for log_error, own, own_df in zip(found.log_error, found.relative_error, found.df, strict=True):
-        error, df = joint(found.relative_error, found.df, own, own_df)
-        t = _ratio(log_error - found.log_error, error)  # how far each other is ahead, and 0 the cell itself
+    foremost, ahead = _foremost(found), []
+    for cell, (log_error, own, own_df) in enumerate(zip(found.log_error, found.relative_error, found.df, strict=True)):
+        others = np.append(foremost, cell)
+        error, df = joint(found.relative_error[others], found.df[others], own, own_df)
+        t = _ratio(log_error - found.log_error[others], error)  # how far each other is ahead, and 0 the cell itself
         ahead.append((t.max(), df[t.argmax()]))
     t, df = np.array(ahead).T
     return best_p(t, len(t), df)
+
+
+def _foremost(found: Estimates) -> np.ndarray:
+    """The cells that may be furthest ahead of some other, int (k,): of those known equally well only the best."""
+    known = np.stack([found.relative_error.round(12), found.df])
+    order = np.lexsort([found.log_error, *known])
+    _, first = np.unique(known[:, order], axis=1, return_index=True)
+    return np.sort(order[first])
 
 
 def equivalence_p(difference: np.ndarray, error: np.ndarray, df: np.ndarray, margin: float = MARGIN) -> np.ndarray:

@@ -109,18 +109,16 @@ def estimate(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise
     seeds = np.isfinite(accuracies).sum(axis=1)
     mean = np.nanmean(accuracies, axis=1)
     near = near_leaders(accuracies)
-    own = [float(np.nanvar(row, ddof=1)) if n > 1 else math.nan for row, n in zip(accuracies, seeds, strict=True)]
-    error, df = np.empty(len(mean)), np.empty(len(mean))
-    for cell, training in enumerate(trainings):
-        relative = max(1 - mean[cell], LEAST_ERROR)
-        if near[cell] or alike:
-            known = noise.by_training.get(training) if near[cell] else None
-            variance, df[cell] = known or noise.leaders
-            variance *= relative**2
-        else:
-            variance, df[cell] = own[cell], seeds[cell] - 1
-        error[cell] = math.sqrt(variance / seeds[cell])
-    return Estimates(mean, error, df, near)
+    variance, df = np.full(len(mean), np.nan), (seeds - 1).astype(float)
+    several = seeds > 1
+    if several.any():
+        variance[several] = np.nanvar(accuracies[several], axis=1, ddof=1)
+    leaders = np.flatnonzero(near | alike)
+    known = [noise.by_training.get(trainings[cell], noise.leaders) if near[cell] else noise.leaders for cell in leaders]
+    if known:
+        variance[leaders], df[leaders] = np.array(known).T
+        variance[leaders] *= np.maximum(1 - mean[leaders], LEAST_ERROR) ** 2
+    return Estimates(mean, np.sqrt(variance / seeds), df, near)
 
 
 def _correlation(logs: np.ndarray, members: Sequence[Sequence[int]]) -> float:

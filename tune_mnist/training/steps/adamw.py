@@ -1,4 +1,4 @@
-"""AdamW (arXiv:1711.05101), compiled, and what changes in it from step to step."""
+"""AdamW (arXiv:1711.05101): what changes in it from step to step."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.training.jit import compiled
 from tune_mnist.training.steps.base import BETA1, BETA2, learning_rate
-from tune_mnist.training.steps.network import Network
-from tune_mnist.training.steps.products import Floats
-from tune_mnist.training.steps.registers import adam
 
 
 class Rate(NamedTuple):
@@ -32,22 +28,3 @@ def make_rates(config: TrainingConfig, steps: range, steps_per_epoch: int, dtype
     first, second = 1 - BETA1 ** (numbers + 1), 1 - BETA2 ** (numbers + 1)  # the moments' bias corrections
     rates = (lr / first, 1 / np.sqrt(second), 1 - lr * config.weight_decay)
     return Rate(*(values.astype(dtype) for values in rates))
-
-
-@compiled
-def may_rest(rate: Rate) -> bool:
-    """Whether parameters whose gradient and first moment are 0 stay what they are."""
-    return rate.kept == 1 and rate.lr - rate.lr == 0
-
-
-@compiled
-def adamw(network: Network, place: int, gradient: Floats, rate: Rate) -> bool:
-    """Update the parameters from `place` on by their gradient (parameters,); return whether they are finite after."""
-    flat, none = network.flat, np.empty(0, np.int32)
-    return move(
-        flat, network.means, network.squares, place, len(gradient), gradient, none, none, flat.dtype.type(0),
-        rate.lr, rate.root, rate.kept, may_rest(rate),
-    )
-
-
-move, move_packed = adam(packed=False), adam(packed=True)

@@ -1,4 +1,4 @@
-"""The reference step: any model, by autograd and fused AdamW."""
+"""The reference step: any model and optimiser, by autograd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
-from tune_mnist.training.steps.base import BETA1, BETA2, EPS, CheckpointedSteps, learning_rate
+from tune_mnist.training.steps.base import CheckpointedSteps, learning_rate
+from tune_mnist.training.steps.optimisers import make_optimiser
 
 EVALUATION_BATCH = 1000
 
@@ -28,9 +29,7 @@ class AutogradSteps(CheckpointedSteps):
         self.config, self.device, self.dtype = config, torch.device(device), dtype
         self.model = model.to(self.device, dtype).to(memory_format=torch.channels_last)
         self.pixels, self.labels = as_tensor(train.pixels).to(self.device), as_tensor(train.labels).to(self.device)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), config.lr, (BETA1, BETA2), EPS, config.weight_decay, fused=True
-        )
+        self.optimiser = make_optimiser(config, self.model.parameters())
         self.average = None
         if config.ema_decay:
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
@@ -62,6 +61,8 @@ class AutogradSteps(CheckpointedSteps):
         self.optimiser.zero_grad()
         loss = self.loss(pictures, labels)
         loss.backward()
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimiser.step()
         if self.average is not None:
             self.average.update_parameters(self.model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 
@@ -10,19 +11,25 @@ from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures
 from tune_mnist.training.models import FullyConnected, build_model
 from tune_mnist.training.steps.autograd import AutogradSteps
-from tune_mnist.training.steps.base import Pack, Steps
+from tune_mnist.training.steps.base import CheckpointedSteps, Pack, Steps
 from tune_mnist.training.steps.linear import LinearSteps
 from tune_mnist.training.steps.lockstep import Lockstep, common_batches
 from tune_mnist.training.steps.pack import SLOTS, PackOfOne, PackSteps
+from tune_mnist.training.steps.ways import way_of
 
 
 def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> Steps:
-    """The fastest steps for the config: compiled for fully connected models on the CPU, else autograd."""
-    model = build_model(config)
-    if isinstance(model, FullyConnected) and torch.device(device).type == "cpu":
-        return LinearSteps(config, model, train)
-    if torch.device(device).type == "cuda":
+    """The fastest steps for the config, as `way_of` says."""
+    if way_of(config, torch.device(device).type, train.classes) == "packs":
         return PackOfOne(config, train, device)
+    return make_checkpointed(config, train, device)
+
+
+def make_checkpointed(config: TrainingConfig, train: Pictures, device: str = "cpu") -> CheckpointedSteps:
+    """The fastest steps for the config of which a state can be taken in the middle of an epoch."""
+    model = build_model(config, train.classes)
+    if way_of(config, torch.device(device).type, train.classes) == "compiled steps":
+        return LinearSteps(config, cast(FullyConnected, model), train)
     return AutogradSteps(config, model, train, device)
 
 

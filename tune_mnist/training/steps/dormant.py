@@ -45,16 +45,16 @@ def in_and_out(network: Network, flat: Floats) -> Matrices:
     return flat[first:second].reshape(n_in + 1, width), flat[second:][: width * n_out].reshape(width, n_out)
 
 
-def awake_units(network: Network, by_picture: Rows) -> Units:
-    """The numbers of the first layer's units that are not dormant for the pictures."""
+def find_dormant(network: Network, by_picture: Rows, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the first layer's units (width,) are dormant for the pictures; those `known` to be so are not tried."""
     (into, out), moments = in_and_out(network, network.flat), in_and_out(network, network.means)
     finite: NDArray[np.bool_] = np.isfinite(out).all(1)
     for squares, axis in zip(in_and_out(network, network.squares), (0, 1), strict=True):
         finite &= np.isfinite(squares).all(axis)
     still: NDArray[np.bool_] = finite & ~moments[0].any(0) & ~moments[1].any(1)
-    candidates = np.flatnonzero(still)
-    still[candidates] = ~fires(into[:, candidates], by_picture)
-    return np.flatnonzero(~still)
+    untried = np.flatnonzero(still & ~known)
+    still[untried] = ~fires(into[:, untried], by_picture)
+    return still
 
 
 def fires(into: Floats, by_picture: Rows) -> NDArray[np.bool_]:
@@ -85,9 +85,9 @@ def first_layer_of(into: Floats) -> Network:
     return Network(sizes, np.array([0, columns.size]), columns.reshape(-1), none, none)
 
 
-def core_of(network: Network, by_picture: Rows) -> Core | None:
-    """The network without its dormant units, or None where not even 16 are."""
-    units = awake_units(network, by_picture)
+def core_of(network: Network, dormant: NDArray[np.bool_]) -> Core | None:
+    """The network without its dormant units (width,), or None where not even 16 are."""
+    units = np.flatnonzero(~dormant)
     if max(LANES, len(units)) > network.sizes[1] - LANES:
         return None
     arrays = []

@@ -1,12 +1,11 @@
-"""A fully connected network's steps: forward, backward and AdamW in one compiled loop.
+"""A fully connected network's steps: forward, backward and optimiser in one compiled loop.
 
 MNIST's background is a constant -1: with pictures written as x = -1 + u, where most of u is 0, the first layer and its
 gradient are sums over the few non-zeros of u,
     x W + b = u W + (b - sum of W's rows)        and        x^T d = u^T d - sum of d's rows.
-No weights' gradient is ever whole: some rows at a time are made and go into AdamW (arXiv:1711.05101) at once.
+What is 0 for a whole batch is left out of products.
 
-What may be None is an argument of its own, as only then the branch for it is left out of the compiled code. What runs
-once a row takes arrays, not tuples of them, whose references numba would count at every call.
+What may be None is an argument of its own, as only then the branch for it is left out of the compiled code.
 """
 
 from __future__ import annotations
@@ -14,32 +13,25 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tune_mnist.training.batches import Lot, Rows
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.jit import compiled
-from tune_mnist.training.steps.adamw import Rate, adamw, may_rest, move, move_packed
-from tune_mnist.training.steps.alive import all_finite, list_alive, pack
+from tune_mnist.training.steps.adamw import Rate
+from tune_mnist.training.steps.alive import all_finite, list_alive
+from tune_mnist.training.steps.moves import rate_at
 from tune_mnist.training.steps.network import Network, Workspace, delta_of, parameters_of, units_of, workspace
-from tune_mnist.training.steps.products import (
-    Floats,
-    Numbers,
-    add_sparse,
-    matrix,
-    multiply,
-    repeat,
-    sum_rows,
-    transpose,
-)
+from tune_mnist.training.steps.products import Floats, Numbers, fours, matrix, multiply, repeat, sparse_sum, transpose
 from tune_mnist.training.steps.registers import LANES
+from tune_mnist.training.steps.sgd import SgdRate
+from tune_mnist.training.steps.updates import update_dense, update_first
 
 
 class Plan(NamedTuple):
     """How some steps are to be taken."""
 
     batch_size: int
-    rates: Rate
+    rates: Rate | SgdRate
     average_share: np.floating[Any]
     """The share of the new parameters in their moving average."""
     softmax: bool
@@ -55,10 +47,10 @@ def first_layer(
     parameters = parameters_of(network, 0)
     weights, biases = parameters[:-1], parameters[-1]
     if by_picture is not None:
-        repeat(out, biases - sums)
+        start = biases - sums
         for r in range(len(out)):
             begin, end = by_picture.offsets[first + r], by_picture.offsets[first + r + 1]
-            add_sparse(out[r], weights, by_picture.columns, by_picture.values, begin, end)
+            sparse_sum(out[r], start, weights, by_picture.columns, by_picture.values, begin, end)
     if dense is not None:
         repeat(out, biases)
         multiply(out, dense[first:first + len(out)], weights, every, every, len(weights))
@@ -67,9 +59,8 @@ def first_layer(
 @compiled
 def first_values(network: Network, by_picture: Rows, first: int, count: int) -> Floats:
     """The first layer's values (count, width), before its ReLU, of pictures from number `first` on."""
-    out, sums = np.empty((count, network.sizes[1]), network.flat.dtype), np.empty(network.sizes[1], network.flat.dtype)
-    sum_rows(sums, parameters_of(network, 0)[:-1])
-    first_layer(network, by_picture, None, first, sums, np.empty(0, np.int32), out)
+    space, out = workspace(network, count), np.empty((count, network.sizes[1]), network.flat.dtype)
+    first_layer(network, by_picture, None, first, space.sums, space.every, out)
     return out
 
 
@@ -170,128 +161,6 @@ def input_gradient(
 
 
 @compiled
-def fours(rows: int) -> int:
-    """The number of rows filled up to a multiple of 4, as products are fast with."""
-    return (rows + 3) // 4 * 4
-
-
-@compiled
-def update_dense(
-    network: Network, layer: int, inputs: Floats, rows: Numbers, n_rows: int, delta: Floats, columns: Numbers,
-    n_columns: int, space: Workspace, rate: Rate,
-) -> bool:
-    """AdamW on a layer's weights and biases, of inputs (count, n_in) and their gradient `delta` (count, n_out).
-
-    Only the inputs in `rows` and outputs in `columns` are not 0 for all pictures. Returns whether all are finite after.
-    """
-    count, n_in = inputs.shape
-    n_out, place, zero, rests = delta.shape[1], network.places[layer], delta.dtype.type(0), may_rest(rate)
-    flat, means, squares = network.flat, network.means, network.squares
-    packs = packing_pays(n_columns, n_out, count)
-    factors = pack(delta, columns, n_columns, space.packed, space.starts, space.lanes) if packs else delta
-    side_by_side, strip = matrix(space.turned, count, LANES), matrix(space.strip, LANES, factors.shape[1])
-    finite, row = True, 0
-    for i in range(0, n_rows, LANES):
-        some = min(LANES, n_rows - i)
-        here = strip[:fours(some)]
-        for r in range(count):  # side by side, as rows far apart would push each other out of the caches
-            for q in range(some):
-                side_by_side[r, q] = inputs[r, rows[i + q]]
-            for q in range(some, len(here)):
-                side_by_side[r, q] = zero
-        here[:] = 0
-        multiply(here, side_by_side.T, factors, space.every, space.every, count)
-        for q in range(some):
-            while row < rows[i + q]:
-                finite &= move_packed(
-                    flat, means, squares, place + row * n_out, n_out, strip[0], space.none, space.none, zero,
-                    rate.lr, rate.root, rate.kept, rests,
-                )
-                row += 1
-            if packs:
-                finite &= move_packed(
-                    flat, means, squares, place + row * n_out, n_out, strip[q], space.starts, space.lanes, zero,
-                    rate.lr, rate.root, rate.kept, rests,
-                )
-            else:
-                finite &= move(
-                    flat, means, squares, place + row * n_out, n_out, strip[q], space.starts, space.lanes, zero,
-                    rate.lr, rate.root, rate.kept, rests,
-                )
-            row += 1
-    while row < n_in:
-        finite &= move_packed(
-            flat, means, squares, place + row * n_out, n_out, strip[0], space.none, space.none, zero,
-            rate.lr, rate.root, rate.kept, rests,
-        )
-        row += 1
-    background = space.background[:n_out]
-    sum_rows(background, delta)
-    return finite & adamw(network, place + n_in * n_out, background, rate)
-
-
-@compiled
-def packing_pays(n_columns: int, width: int, count: int) -> bool:
-    """Whether it is faster to leave out of a gradient's `width` columns all but `n_columns`, for `count` pictures."""
-    return n_columns <= 0.75 * width
-
-
-@compiled
-def update_sparse(
-    network: Network, by_pixel: Rows, offsets: NDArray[np.int32], delta: Floats, columns: Numbers, n_columns: int,
-    space: Workspace, rate: Rate,
-) -> None:
-    """AdamW on the first layer, of sparse pictures; `space.sums` becomes the sum of its new weights' rows."""
-    weights, sums, n_out, zero = parameters_of(network, 0)[:-1], space.sums, delta.shape[1], delta.dtype.type(0)
-    flat, means, squares, rests = network.flat, network.means, network.squares, may_rest(rate)
-    pictures, heights = by_pixel.columns, by_pixel.values
-    packs = packing_pays(n_columns, n_out, len(delta))
-    factors = pack(delta, columns, n_columns, space.packed, space.starts, space.lanes) if packs else delta
-    background, gradient = space.background[:factors.shape[1]], space.strip[:factors.shape[1]]
-    sum_rows(background, factors)
-    sums[:] = 0
-    for pixel in range(len(weights)):
-        begin, end = offsets[pixel], offsets[pixel + 1]
-        for j in range(len(gradient)):
-            gradient[j] = -background[j]
-        add_sparse(gradient, factors, pictures, heights, begin, end)
-        if packs:
-            rest = zero if end > begin else -zero
-            move_packed(
-                flat, means, squares, pixel * n_out, n_out, gradient, space.starts, space.lanes, rest,
-                rate.lr, rate.root, rate.kept, rests,
-            )
-        else:
-            move(
-                flat, means, squares, pixel * n_out, n_out, gradient, space.starts, space.lanes, zero,
-                rate.lr, rate.root, rate.kept, rests,
-            )
-        for j in range(n_out):
-            sums[j] += weights[pixel, j]
-    biases = len(weights) * n_out
-    if packs:
-        move_packed(
-            flat, means, squares, biases, n_out, background, space.starts, space.lanes, zero,
-            rate.lr, rate.root, rate.kept, rests,
-        )
-    else:
-        adamw(network, biases, background, rate)
-
-
-@compiled
-def update_first(
-    network: Network, by_pixel: Rows | None, dense: Floats | None, step: int, first: int, delta: Floats,
-    columns: Numbers, n_columns: int, space: Workspace, rate: Rate,
-) -> None:
-    """AdamW on the first layer, of the pictures of batch number `step`, which begin at number `first`."""
-    if by_pixel is not None:
-        update_sparse(network, by_pixel, by_pixel.offsets[step], delta, columns, n_columns, space, rate)
-    if dense is not None:
-        inputs = dense[first:first + len(delta)]
-        update_dense(network, 0, inputs, space.every, inputs.shape[1], delta, columns, n_columns, space, rate)
-
-
-@compiled
 def train(
     network: Network, average: Floats | None, plan: Plan, lot: Lot, masks: Floats | None, targets: Floats,
     logits: Floats, begin: int, end: int,
@@ -310,7 +179,7 @@ def train(
     for step in range(begin, end):
         first = step * plan.batch_size
         count = min(plan.batch_size, lot.pictures - first)
-        rate = Rate(plan.rates.lr[step], plan.rates.root[step], plan.rates.kept[step])
+        rate = rate_at(plan.rates, step)
         masks_here = None if masks is None else masks[(step - begin) * plan.batch_size * hidden_units:]
         values, finite = forward(network, lot.by_picture, lot.dense, first, count, masks_here, sound, space)
         sound &= finite

@@ -29,11 +29,12 @@ from tune_mnist.training.batches import (
 from tune_mnist.training.dataset import CLASSES
 from tune_mnist.training.models import FullyConnected
 from tune_mnist.training.steps import kernels
-from tune_mnist.training.steps.adamw import make_rates
-from tune_mnist.training.steps.base import CheckpointedSteps
-from tune_mnist.training.steps.dormant import Core, core_of, put_back
+from tune_mnist.training.steps.adamw import Rate, make_rates
+from tune_mnist.training.steps.base import BETA1, CheckpointedSteps
+from tune_mnist.training.steps.dormant import Core, core_of, find_dormant, put_back
 from tune_mnist.training.steps.network import Network
 from tune_mnist.training.steps.registers import LANES
+from tune_mnist.training.steps.sgd import Sgd, SgdRate, make_sgd_rates
 
 EVALUATION_BATCH = 100
 
@@ -76,12 +77,16 @@ class Record(NamedTuple):
 class LinearSteps(CheckpointedSteps):
     """Steps of any stack of Linear and ReLU, with either head, with dropout and augmentation, on the CPU.
 
+    The optimiser is AdamW, or SGD where `sgd` says how.
+
     They run in the caller's thread alone, so that the bits do not depend on torch's number of threads.
     """
 
     def __init__(
-        self, config: TrainingConfig, model: FullyConnected, train: Pictures, dtype: torch.dtype = torch.float32
+        self, config: TrainingConfig, model: FullyConnected, train: Pictures, dtype: torch.dtype = torch.float32,
+        sgd: Sgd | None = None,
     ) -> None:
+        self.sgd = sgd
         self.config, self.model, self.train, self.dtype = config, model, train, dtype
         self.labels = as_tensor(train.labels)
         self.sizes = padded_sizes(model.sizes)
@@ -92,6 +97,7 @@ class LinearSteps(CheckpointedSteps):
             part.copy_(parameter)
         self.means, self.squares = torch.zeros_like(self.flat), torch.zeros_like(self.flat)  # Adam's moments
         self.average = self.flat.clone() if config.ema_decay else None
+        self.dormant = np.zeros(self.sizes[1], bool)  # units of the first layer that were found so, and stay so
 
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
         order = self.order(epoch)
@@ -125,10 +131,12 @@ class LinearSteps(CheckpointedSteps):
     def _core(self) -> Core | None:
         """What has to be trained of the network, if that is clearly less than all of it."""
         config, pictures = self.config, self.train.nonzero
-        still = not (config.weight_decay or config.ema_decay) and math.isfinite(10 * self.flat.numpy().dtype.type(config.lr))
-        if len(self.sizes) < 3 or not still or config.augments or pictures is None:
+        largest = config.lr / (1 - BETA1)  # over the first step's bias correction
+        at_rest = not (config.weight_decay or config.ema_decay) and largest < torch.finfo(self.dtype).max
+        if len(self.sizes) < 3 or not at_rest or config.augments or pictures is None:
             return None
-        return core_of(self._network(), sparse_rows(pictures, self.dtype))
+        self.dormant = find_dormant(self._network(), sparse_rows(pictures, self.dtype), self.dormant)
+        return core_of(self._network(), self.dormant)
 
     def lots(self, epoch: int, order: Tensor) -> Iterator[Lot]:
         """The epoch's batches in this `order`, made as they are taken."""
@@ -141,7 +149,7 @@ class LinearSteps(CheckpointedSteps):
         steps_before, steps = lot.first // batch_size, math.ceil(lot.pictures / batch_size)
         first_step = (epoch - 1) * steps_per_epoch + steps_before
         plan = kernels.Plan(
-            batch_size, make_rates(self.config, range(first_step, first_step + steps), steps_per_epoch, number),
+            batch_size, self._rates(range(first_step, first_step + steps), steps_per_epoch),
             average_share=number.type(1 - self.config.ema_decay), softmax=self.config.head == "softmax",
         )
         pictures = slice(lot.first, lot.first + lot.pictures)
@@ -160,8 +168,14 @@ class LinearSteps(CheckpointedSteps):
                 }
                 after_step(steps_before + end)
 
+    def _rates(self, steps: range, steps_per_epoch: int) -> Rate | SgdRate:
+        number = self.flat.numpy().dtype
+        if self.sgd is None:
+            return make_rates(self.config, steps, steps_per_epoch, number)
+        return make_sgd_rates(self.sgd, self.config, steps, steps_per_epoch, number)
+
     def _masks(self, record: Record, steps: range, pictures: int) -> NDArray[np.floating[Any]]:
-        """What dropout multiplies the hidden layers' values of batches of a lot of `pictures` by, as the kernels take it."""
+        """What dropout multiplies hidden values by, in steps of a lot of `pictures`, as the kernels take it."""
         kept, size = 1 - self.config.dropout, self.config.batch_size
         masks = []
         for step in steps:
@@ -197,6 +211,7 @@ class LinearSteps(CheckpointedSteps):
         for name, tensor in self._tensors().items():
             tensor.copy_(state[name])
         self.middle = state.get("middle")
+        self.dormant[:] = False
 
     def _tensors(self) -> dict[str, Tensor]:
         average = {} if self.average is None else {"average": self.average}

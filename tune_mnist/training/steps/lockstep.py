@@ -15,14 +15,15 @@ from torch import Tensor
 
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures
-from tune_mnist.training.models import MODELS, FullyConnected, build_model
+from tune_mnist.training.models import FullyConnected, build_model
 from tune_mnist.training.steps.base import Pack
 from tune_mnist.training.steps.linear import LinearSteps
+from tune_mnist.training.steps.ways import has_kernels
 
 
 def common_batches(config: TrainingConfig) -> TrainingConfig | None:
     """What trainings that can share batches have in common: the config but for its lr. None if it shares with none."""
-    shares = issubclass(MODELS[config.model], FullyConnected) and not config.augments
+    shares = has_kernels(config) and not config.augments
     return dataclasses.replace(config, lr=1.0) if shares else None
 
 

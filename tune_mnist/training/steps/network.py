@@ -56,8 +56,8 @@ class Workspace(NamedTuple):
     """How many these are (layers + 1,)."""
     every: Numbers
     """The numbers 0, 1, 2, … of all rows, columns and pictures that there may be."""
-    none: Numbers
-    """As many zeros (widest / 16,)."""
+    nothing: Floats
+    """Zeros (widest,)."""
     starts: Numbers
     """Of each 16 units of a layer (widest / 16,) how many packed columns are before them."""
     lanes: Numbers
@@ -81,7 +81,7 @@ def workspace(network: Network, batch: int) -> Workspace:
         alive=np.zeros((layers + 1, widest), np.int32),
         counts=np.zeros(layers + 1, np.int64),
         every=np.arange(max(network.sizes.max(), padded)).astype(np.int32),
-        none=np.zeros(widest // LANES, np.int32),
+        nothing=np.zeros(widest, number),
         starts=np.zeros(widest // LANES, np.int32),
         lanes=np.zeros(widest // LANES, np.int32),
     )

@@ -15,7 +15,7 @@ from torch.nn.utils import parameters_to_vector
 
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
-from tune_mnist.training.dataset import CLASSES, PIXELS
+from tune_mnist.training.dataset import PIXELS
 from tune_mnist.training.models import build_model
 from tune_mnist.training.steps.base import BETA1, BETA2, EPS, Pack, Steps, learning_rate
 
@@ -55,13 +55,14 @@ class PackSteps(Pack):
             raise ValueError(f"a pack's configs differ in lr and seed only, but got {[c.label for c in configs]}")
         self.configs, self.config = tuple(configs), configs[0]
         self.device, self.dtype = torch.device(device), dtype
+        self.classes = train.classes
         self._make_model()
         self._make_members()
         self._make_data(train)
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def _make_model(self) -> None:
-        model, self.dropout = build_model(self.config).to("meta"), GivenDropout()
+        model, self.dropout = build_model(self.config, self.classes).to("meta"), GivenDropout()
         self.shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
         self.mask_shapes = dropout_calls(model) if self.config.dropout else []
         for name in dropouts(model):
@@ -69,7 +70,8 @@ class PackSteps(Pack):
         self.model = model
 
     def _make_members(self) -> None:
-        rows = torch.stack([parameters_to_vector(build_model(c).parameters()).detach() for c in self.configs])
+        models = [build_model(config, self.classes) for config in self.configs]
+        rows = torch.stack([parameters_to_vector(model.parameters()).detach() for model in models])
         self.padding = -rows.shape[1] % ALIGNMENT
         self.weights = F.pad(rows, (0, self.padding)).to(self.device, self.dtype)
         self.means, self.squares = torch.zeros_like(self.weights), torch.zeros_like(self.weights)  # Adam's moments
@@ -84,7 +86,7 @@ class PackSteps(Pack):
         self.generators = {seed: torch.Generator(device) for seed in self.seeds if self.config.dropout}
         smoothing, labels = self.config.label_smoothing, as_tensor(train.labels).to(device)
         self.pixels = as_tensor(train.pixels).to(device)
-        self.targets = F.one_hot(labels, CLASSES).to(self.dtype) * (1 - smoothing) + smoothing / CLASSES
+        self.targets = F.one_hot(labels, self.classes).to(self.dtype) * (1 - smoothing) + smoothing / self.classes
         self.order = torch.zeros(len(self.seeds), n, dtype=torch.int64, device=device)
         self.maps = torch.zeros(len(self.seeds), n, 2, 3, device=device) if self.config.augments else None
         self.batches = [size] * (n // size) + [n % size] * (n % size > 0)
@@ -224,7 +226,7 @@ class PackSteps(Pack):
     @torch.no_grad()
     def module(self, k: int) -> nn.Module:
         """A module with member k's evaluated weights: float32, on the CPU, in eval mode."""
-        model = build_model(self.configs[k])
+        model = build_model(self.configs[k], self.classes)
         sizes = [shape.numel() for shape in self.shapes.values()]
         parts = self._evaluated()[k].cpu().split([*sizes, self.padding])
         for parameter, part in zip(model.parameters(), parts, strict=False):

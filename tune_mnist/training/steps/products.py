@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_mnist.training.jit import compiled
+from tune_mnist.training.jit import compiled, inlined
 from tune_mnist.training.steps.registers import LANES, LONG, WIDE, sparse_row, tile
 
 Floats = NDArray[np.floating[Any]]
@@ -15,7 +15,7 @@ Numbers = NDArray[np.int32]
 CACHE_LINE = 64  # bytes
 
 _four_wide, _one_wide, _four_narrow, _one_narrow = tile(4, WIDE), tile(1, WIDE), tile(4, LANES), tile(1, LANES)
-_add_long, _add_half, _add_quarter, _add_narrow = (sparse_row(columns) for columns in (LONG, LONG // 2, 32, LANES))
+_long, _half, _single = sparse_row(LONG), sparse_row(LONG // 2), sparse_row(LANES)
 
 
 @compiled
@@ -59,23 +59,21 @@ def multiply(
         j += WIDE if wide else LANES
 
 
-@compiled
-def add_sparse(out: Floats, matrix: Floats, numbers: NDArray[np.int32], factors: Floats, begin: int, end: int) -> None:
-    """Add `factors[k] * matrix[numbers[k]]` (width,) to `out` (width,), for each k from `begin` to before `end`."""
+@inlined
+def sparse_sum(
+    out: Floats, start: Floats, matrix: Floats, numbers: Numbers, factors: Floats, begin: int, end: int
+) -> None:
+    """Write to `out` (width,) `start` and `factors[k] * matrix[numbers[k]]` for each k from `begin` to before `end`."""
     j, width = 0, len(out)
+    while width - j >= LONG:
+        _long(out, start, matrix, numbers, factors, begin, end, j)
+        j += LONG
+    if width - j >= LONG // 2:
+        _half(out, start, matrix, numbers, factors, begin, end, j)
+        j += LONG // 2
     while j < width:
-        if width - j >= LONG:
-            _add_long(out, matrix, numbers, factors, begin, end, j)
-            j += LONG
-        elif width - j >= LONG // 2:
-            _add_half(out, matrix, numbers, factors, begin, end, j)
-            j += LONG // 2
-        elif width - j >= 32:
-            _add_quarter(out, matrix, numbers, factors, begin, end, j)
-            j += 32
-        else:
-            _add_narrow(out, matrix, numbers, factors, begin, end, j)
-            j += LANES
+        _single(out, start, matrix, numbers, factors, begin, end, j)
+        j += LANES
 
 
 @compiled
@@ -97,10 +95,16 @@ def sum_rows(out: Floats, matrix: Floats) -> None:
 
 @compiled
 def transpose(out: Floats, matrix: Floats, columns: Numbers, count: int) -> None:
-    """Write the first `count` of a matrix's `columns` (rows, …), filled up with 0, to the same rows of `out` (…, width)."""
+    """Write the first `count` of the `columns` of a matrix, filled up with 0, to those rows of `out` (…, width)."""
     rows = len(matrix)
     for c in range(count):
         j = columns[c]
         for r in range(rows):
             out[j, r] = matrix[r, j]
         out[j, rows:] = 0
+
+
+@compiled
+def fours(rows: int) -> int:
+    """The number of rows filled up to a multiple of 4, as products are fast with."""
+    return (rows + 3) // 4 * 4

@@ -136,7 +136,7 @@ class BucketStorage(Storage):
         return self._newest is not None and self.lease.lives(self._newest, datetime.now(timezone.utc))
 
     def refresh(self) -> None:
-        self._refresh(lambda name: name in ("results.csv", "best/metrics.json"))
+        self._refresh(lambda name: name in ("results.csv", "best/metrics.json") or name.startswith("models/"))
 
     def refresh_all(self) -> None:
         self._refresh(lambda name: name.partition("/")[0] not in OURS and "/checkpoints/" not in name)
