@@ -127,7 +127,7 @@ def session(experiment: Experiment, study: Study, console: Console, *, keep: boo
 
     over = threading.Event()
     with ThreadPoolExecutor(1) as beside:
-        making = beside.submit(trial_data, experiment.data)
+        making = beside.submit(trial_data, experiment.data, experiment.context.device)
         compiling = beside.submit(_compile, experiment, console, over)
         try:
             with ray_session(experiment.resources, console, study.storage, keep=keep):
@@ -173,7 +173,7 @@ def score(
     winners = winners_to_score(study, tables)
     if winners:
         say(console, f"scoring {len(winners)} winners on the test set")
-        test = test_pictures(experiment.dataset)
+        test = test_pictures(experiment.dataset, experiment.context.device)
         score_winners(winners, data, test, experiment.context, study, experiment.resources)
 
 

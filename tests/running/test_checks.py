@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tune_mnist.doctor import DoctorArgs, main
 from tune_mnist.running import checks
@@ -158,3 +159,17 @@ def test_the_doctor_looks_at_what_a_run_will_use(home: Path, monkeypatch: pytest
     assert found["cores"].value == "1"
     assert str(found["Ray's folder"].remedy).startswith("set it to a folder of")
     assert found["limits"].remedy == "raise the limit (ulimit -u)"
+
+
+def test_without_a_gpu_the_check_of_one_says_so_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["--gpu"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and told.err == "no GPU that torch can use: run it where there is one\n"
+
+
+def test_the_check_of_a_gpu_is_not_a_clusters() -> None:
+    with pytest.raises(UserError, match="--gpu looks at this machine.* got --address: drop one of them"):
+        DoctorArgs(gpu=True, address="auto")

@@ -26,7 +26,8 @@ from support.stored import (
     train,
     tree,
 )
-from tune_mnist.running.trial import run_training, score_training
+from tune_mnist.running.scoring import score_training
+from tune_mnist.running.trial import run_training
 from tune_mnist.spec.training import PlannedTraining
 from tune_mnist.study.files import read_json
 from tune_mnist.study.study import Study

@@ -10,7 +10,8 @@ from rich.console import Console
 from tune_mnist.experiment import check_experiment
 from tune_mnist.grid_experiment import missing_by_rounds
 from tune_mnist.running.resources import Resources
-from tune_mnist.running.trial import run_training, score_training
+from tune_mnist.running.scoring import score_training
+from tune_mnist.running.trial import run_training
 from tune_mnist.running.trial_data import test_pictures, trial_data
 from tune_mnist.shell.about import about_run
 from tune_mnist.spec.study import StudySpec

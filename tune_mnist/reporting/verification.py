@@ -169,8 +169,8 @@ def _pictures(study: Study, context: Context, folder: Path | None) -> tuple[Pict
     if data.sha256 != context.data_sha256:
         raise UserError(f"the training's data has SHA-256 {context.data_sha256}, this {data.sha256}: give it by --data")
     return (
-        make_pictures(data.train_images, data.train_labels, data.classes),
-        make_pictures(data.eval_images, data.eval_labels, data.classes),
+        make_pictures(data.train_images, data.train_labels, data.classes, sparse=context.device == "cpu"),
+        make_pictures(data.eval_images, data.eval_labels, data.classes, sparse=context.device == "cpu"),
     )
 
 

@@ -43,6 +43,8 @@ class Watch(tune.Callback):
         """The trials whose worker was killed here as hung, and the error of each."""
         self.actors: dict[str, Any] = {}
         """The trial that each actor, by Ray's id, ran last."""
+        self.gpus: set[str] = set()
+        """The kinds of GPU that trained."""
         self.problem: UserError | None = None
         """Why the run cannot go on."""
         self.early_ends: dict[TrainingConfig, EarlyEnd] = {}
@@ -86,6 +88,16 @@ class Watch(tune.Callback):
             self._start_group(trial)
         for damage in result.get("damage", ()):
             self.display.tell(f"warning: {damage}")
+        self._note_gpu(result.get("gpu"))
+
+    def _note_gpu(self, gpu: str | None) -> None:
+        """Say so where more than one kind trains: each rounds in its own way, and no key tells them apart."""
+        if gpu is None or gpu in self.gpus:
+            return
+        self.gpus.add(gpu)
+        if len(self.gpus) > 1:
+            kinds = " and ".join(sorted(self.gpus))
+            self.display.tell(f"warning: trained on {kinds}: the same training differs between them by rounding")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._end(trial, "complete")
