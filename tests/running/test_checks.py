@@ -109,7 +109,7 @@ def test_damaged_data_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [
         (["--address", "nonsense"], "address is auto or HOST:PORT"),
         (["--address", "ray://head:10001"], "address is auto or HOST:PORT"),
-        (["--storage", "s3://bucket/studies"], "storage is a folder"),
+        (["--storage", "ftp://server/studies"], "storage is a folder or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://"),
         (["--storage", "z\udce9ro"], r"storage has a name in UTF-8, as Ray asks for` must hold, but got 'z\udce9ro'"),
         (["--storag", "x"], "did you mean `--storage`"),
     ],
@@ -121,8 +121,9 @@ def test_bad_input_is_one_line(words: list[str], told: str, capsys: pytest.Captu
 
 
 def test_addresses_and_folders_are_checked_when_made() -> None:
-    with pytest.raises(UserError, match="storage is a folder.*object stores have no atomic rename"):
-        DoctorArgs(storage=Path("s3://bucket"))
+    with pytest.raises(UserError, match="storage is a folder or s3://.*, but got http:/bucket"):
+        DoctorArgs(storage=Path("http://bucket"))
+    assert DoctorArgs(storage=Path("s3://bucket/x")).storage == Path("s3://bucket/x")
     assert DoctorArgs(address="head:6379", storage=Path("C/x")).address == "head:6379"
 
 
