@@ -67,7 +67,8 @@ def test_a_start_reads_no_state_and_who_goes_on_with_one_verifies_it(
     study = made_study(tmp_path / "study", SPEC)
     folder = begun(study.training(KEY), 3)
     damage(states(folder)[3])
-    read, read_bytes = set(), Path.read_bytes
+    read: set[str] = set()
+    read_bytes = Path.read_bytes
 
     def seen(path: Path) -> bytes:
         read.add(path.suffix)
