@@ -1,11 +1,13 @@
 """Simulations behind the statistics: how often they err, what they see, and what their intervals cover.
 
-    python experiments/simulations.py            # every table, into experiments/simulations.csv (tens of minutes)
-    python experiments/simulations.py --quick    # few repetitions, printed only
+    python experiments/simulations.py                    # every row that simulations.csv lacks (half an hour on a core)
+    python experiments/simulations.py --only ties auto   # those of these kinds
+    python experiments/simulations.py --quick            # few repetitions, printed only
 
 Each row is one made situation, of which the truth is known, repeated. A seed changes a network's error rate by a
-factor whose logarithm is normal; its deviation differs from training to training as `noise` says (none: 8.3% for all;
-mild, strong: times exp(0.3 z) and exp(0.5 z)), and a training's cells at several epochs are correlated by 0.3.
+factor whose logarithm is normal; its deviation, 8.3%, differs from training to training as `noise` says (mild, strong:
+times exp(0.3 z) and exp(0.5 z), where the curated holdout shows 0.16 and the curated report 0.46), and a training's
+cells at several epochs are correlated by 0.3.
 
   ties      192 cells, some as good as the third at 98%, one 1 point worse, one 0.5 points worse: how often any tie is
             told apart (family error), how often the cell 1 point worse is (power), and how often the cell 0.5 points
@@ -23,9 +25,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +38,7 @@ from tune_mnist.reporting import claims_models, claims_sweep
 from tune_mnist.reporting.verdicts import Claim, Evidence
 from tune_mnist.spec.study import FIRST_SEEDS, MOST_SEEDS, StudySpec
 from tune_mnist.spec.training import TrainingConfig
+from tune_mnist.study.files import write_atomic
 from tune_mnist.study.training_folder import TrainingRecord
 from tune_mnist.tables.analyse import Tables, analyse
 from tune_mnist.tables.contention import level_of
@@ -44,10 +48,12 @@ from tune_mnist.tables.statistics.leaders import against_third, may_be_best
 from tune_mnist.tables.statistics.significance import Score, right_of
 
 DEVIATION = 0.083  # of log(1 - accuracy) from seed to seed, as in the curated runs
-NOISE = {"none": 0.0, "mild": 0.3, "strong": 0.5}
+NOISE = {"mild": 0.3, "strong": 0.5}
 CORRELATION = 0.3  # between the epochs of a training
 PICTURES = 10_000
 OUTPUT = Path(__file__).with_suffix(".csv")
+COLUMNS = ["kind", "seeds", "noise", "count", "ahead", "accuracy", "world", "measure", "value", "standard_error", "n"]
+REPETITIONS = {"interval": 2000, "ties": 400, "best": 400, "auto": 400, "claim": 400}
 
 
 def accuracies(
@@ -188,18 +194,18 @@ CNN = StudySpec(models=("CNN",), lr=(1e-3,), batch_size=(16,), epochs=(5,))
 HALF = StudySpec(lr=(1e-4, 1e-3), epochs=(2, 5, 10, 15))
 COMPLEX = StudySpec(models=("SimpleNN", "ComplexNN"), lr=(1e-3,), batch_size=(32,), epochs=(15,))
 HELPS: list[dict[str, Any]] = [{"dropout": 0.2}, {"rotation": 10.0, "translation": 2.0}]
-WORLDS: list[tuple[World, list[StudySpec], list[Claim]]] = [
-    (rates_and_losses, [SWEEP, CNN], [claims_sweep.c1, claims_sweep.c2, claims_models.c8, claims_models.c9]),
-    (paths_and_batches, [HALF], [claims_sweep.c3, claims_sweep.c4, claims_sweep.c5]),
-    (two_bests, [HALF], [claims_sweep.c6, claims_sweep.c7]),
-    (overfitting, [COMPLEX, *(StudySpec(models=("ComplexNN",), lr=(1e-3,), batch_size=(32,), epochs=(15,), **help)
-                              for help in HELPS)], [claims_models.c10]),
-]
+EASED = [StudySpec(models=("ComplexNN",), lr=(1e-3,), batch_size=(32,), epochs=(15,), **help) for help in HELPS]
+WORLDS: dict[World, tuple[list[StudySpec], list[Claim]]] = {
+    rates_and_losses: ([SWEEP, CNN], [claims_sweep.c1, claims_sweep.c2, claims_models.c8, claims_models.c9]),
+    paths_and_batches: ([HALF], [claims_sweep.c3, claims_sweep.c4, claims_sweep.c5]),
+    two_bests: ([HALF], [claims_sweep.c6, claims_sweep.c7]),
+    overfitting: ([COMPLEX, *EASED], [claims_models.c10]),
+}
 
 
-def claims(chance: np.random.Generator, seeds: int, noise: str, place: int) -> dict[str, float]:
-    """The verdicts of one made set of studies on the claims that `WORLDS` has at their boundary there."""
-    world, specs, judged = WORLDS[place]
+def claims(chance: np.random.Generator, seeds: int, noise: str, world: World) -> dict[str, float]:
+    """The verdicts of one made set of studies on the claims that are at their boundary in this world."""
+    specs, judged = WORLDS[world]
     tables = [made(dataclasses.replace(spec, seeds=seeds), world, chance, noise) for spec in specs]
     evidence = Evidence("set_right", tuple(tables))
     found: dict[str, float] = {}
@@ -210,50 +216,75 @@ def claims(chance: np.random.Generator, seeds: int, noise: str, place: int) -> d
     return found
 
 
-def simulate(repetitions: int, seeds: Sequence[int], noises: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """A row per situation and measure: its share over the repetitions and that share's standard error."""
-    situations: list[tuple[str, dict[str, Any], Callable[..., dict[str, float]]]] = []
+class Situation(NamedTuple):
+    """What is made again and again: of which kind, what is asked of it, and how it is made once."""
+
+    kind: str
+    asked: dict[str, Any]
+    once: Callable[..., dict[str, float]]
+
+    @property
+    def row(self) -> dict[str, str]:
+        """What the rows about it have in common, as text."""
+        asked = {name: getattr(value, "__name__", str(value)) for name, value in self.asked.items()}
+        return {"kind": self.kind, **asked}
+
+
+def situations(seeds: Sequence[int], noises: Sequence[str]) -> Iterator[Situation]:
+    """All that is simulated with so many seeds and such noises."""
     for count in seeds:
         for accuracy in (0.978, 0.9, 0.995):
-            situations.append(("interval", {"seeds": count, "accuracy": accuracy}, coverage))
-        if count == 1:
-            continue
-        for noise in noises:
-            for tied in (10, 30):
-                for ahead in (False, True):
-                    asked = {"seeds": count, "count": tied, "noise": noise, "ahead": ahead}
-                    situations.append(("ties", asked, ties))
-            for tied in (1, 10, 30):
-                situations.append(("best", {"seeds": count, "count": tied, "noise": noise}, best))
-    for count in seeds:
-        for place in range(len(WORLDS)):
-            situations.append(("claim", {"seeds": count, "noise": noises[-1], "place": place}, claims))
+            yield Situation("interval", {"seeds": count, "accuracy": accuracy}, coverage)
+    several = [count for count in seeds if count > 1]
+    for count, noise in itertools.product(several, noises):
+        for tied, ahead in itertools.product((10, 30), (False, True)):
+            yield Situation("ties", {"seeds": count, "count": tied, "noise": noise, "ahead": ahead}, ties)
+    for count, noise in itertools.product(several, noises):
+        for tied in (1, 10, 30):
+            yield Situation("best", {"seeds": count, "count": tied, "noise": noise}, best)
     for noise in noises:
         for tied, ahead in ((0, False), (10, False), (10, True), (30, True)):
-            situations.append(("auto", {"count": tied, "noise": noise, "ahead": ahead}, auto))
-    for number, (kind, asked, once) in enumerate(situations):
-        chance = np.random.default_rng(number)
-        times = max(4, 3 * repetitions // 20) if kind == "claim" else repetitions
-        drawn = pd.DataFrame([once(chance, **asked) for _ in range(times)])
-        for measure, share in drawn.mean().items():
-            error = float(drawn[measure].std(ddof=0)) / np.sqrt(times)
-            shown = {name: value for name, value in asked.items() if name != "place"}
-            yield {"kind": kind, **shown, "measure": measure, "value": share, "standard_error": error, "n": times}
+            yield Situation("auto", {"count": tied, "noise": noise, "ahead": ahead}, auto)
+    for count in several:
+        for world in WORLDS:
+            yield Situation("claim", {"seeds": count, "noise": noises[-1], "world": world}, claims)
+
+
+def simulate(situation: Situation, repetitions: int, seed: int) -> Iterator[dict[str, str]]:
+    """A row per measure: its mean over the repetitions and that mean's standard error, as text."""
+    chance = np.random.default_rng(seed)
+    drawn = pd.DataFrame([situation.once(chance, **situation.asked) for _ in range(repetitions)])
+    for measure, share in drawn.mean().items():
+        error = float(drawn[measure].std(ddof=0)) / np.sqrt(repetitions)
+        told = {"measure": str(measure), "value": f"{share:.4f}", "standard_error": f"{error:.4f}"}
+        yield situation.row | told | {"n": str(repetitions)}
+
+
+def known() -> pd.DataFrame:
+    """The table so far, all of it text."""
+    if not OUTPUT.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.read_csv(OUTPUT, dtype=str, keep_default_na=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[*REPETITIONS], default=[*REPETITIONS], help="kinds of rows")
     parser.add_argument("--quick", action="store_true", help="few repetitions, nothing written")
     args = parser.parse_args()
-    rows = simulate(20, (1, 3), ("mild",)) if args.quick else simulate(400, (1, 3, 5, 10), ("mild", "strong"))
-    columns = ["kind", "seeds", "noise", "count", "ahead", "accuracy", "measure", "value", "standard_error", "n"]
-    table = []
-    for row in rows:
-        texts = {name: f"{value:.3f}" if isinstance(value, float) else str(value) for name, value in row.items()}
-        print("  ".join(texts.values()), flush=True)
-        table.append(row)
-    if not args.quick:
-        pd.DataFrame(table, columns=columns).round(4).to_csv(OUTPUT, index=False, lineterminator="\n")
+    asked = situations((1, 3), ("mild",)) if args.quick else situations((1, 3, 5, 10), ("mild", "strong"))
+    for seed, situation in enumerate(asked):
+        about = pd.Series(situation.row)
+        done = not args.quick and bool((known()[about.index] == about).all(axis=1).any())
+        if done or situation.kind not in args.only:
+            continue
+        rows = list(simulate(situation, 20 if args.quick else REPETITIONS[situation.kind], seed))
+        print("\n".join("  ".join(row.values()) for row in rows), flush=True)
+        if not args.quick:
+            table = pd.concat([known(), pd.DataFrame(rows)]).fillna("")
+            order = table["kind"].map([*REPETITIONS].index)
+            table = table.loc[:, COLUMNS].iloc[np.argsort(order, kind="stable")]
+            write_atomic(OUTPUT, table.to_csv(index=False, lineterminator="\n").encode())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,29 @@ from typing import Any
 
 import pytest
 
+from support.buckets import faults, moto, uri
+
+__all__ = ["faults", "moto", "uri"]  # fixtures, which are made when a test asks for them
+
+if not Path("/dev/nvidia0").exists():
+    os.environ["TRITON_INTERPRET"] = "1"  # which Triton reads when it is imported
 ROOT = Path(__file__).parents[1]
-WITHOUT_RAY = {"spec", "shell", "training", "study", "tables", "figures", "reporting", "digits"}
+WITHOUT_RAY = {"spec", "shell", "training", "study", "tables", "figures", "reporting", "digits", "bucket"}
 """The rooms that may not import Ray: their slow tests are only long."""
 RAY = {
     path for path in ROOT.glob("tests/**/test_*.py")
     if path.parent.name not in WITHOUT_RAY and "pytest.mark.slow" in path.read_text(encoding="utf-8")
 }
 """The files whose tests start Ray, on all processors, and measure what memory is free."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked `gpu` where torch can use none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("there is no GPU that torch can use")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,4 +1,6 @@
-"""Best validation accuracy against model-epochs spent: the grid, random search, and TPE with ASHA.
+"""Best validation accuracy against model-epochs spent: the grid in any order, and the sampler told from early stopping.
+
+Random search and TPE, each with ASHA's early stopping and without it.
 
 The trainings are real, and replayed: the space is the report's 48 trainings (lr, batch size and model from the
 grid's lists), whose every epoch a finished grid study holds, so that a method that asks for one is answered from
@@ -7,8 +9,8 @@ search command's own; trials run one at a time. What is not measured: concurrenc
 first rung and reduction were chosen among ten settings on these very trainings, which flatters it a little.
 
 Repetitions differ in the seed of the sampler (of the grid: of its order), and take the study's training seeds in
-turn. A method's best is what it would return if stopped there: of random search and TPE + ASHA the last epoch's
-accuracy of a finished training, of the grid the best of its four epoch budgets. The line to reach is the low end
+turn. A method's best is what it would return if stopped there: of a search the last epoch's accuracy of a finished
+training, of the grid the best of its four epoch budgets. The line to reach is the low end
 of the 95% interval (Wilson, 10,000 pictures) of the best of the whole grid of the same training seed.
 """
 
@@ -44,7 +46,7 @@ Curve = list[tuple[int, float]]
 """Model-epochs spent, and the best accuracy from then on."""
 BUDGETS = (2, 5, 10, 15)
 MOST_TRIALS = 300
-COLOURS = {"grid": ".4", "random": "tab:blue", "TPE + ASHA": "tab:red"}
+BESIDE = "grid, shuffled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +170,10 @@ def _epochs(course: list[float], scheduler: Any, name: str, spec: SearchSpec) ->
 
 
 METHODS: dict[str, Callable[[Replay, int], Curve]] = {
-    "grid": grid,
+    BESIDE: grid,
     "random": lambda replay, seed: search(replay, seed, sampler="random", scheduler="none"),
+    "TPE": lambda replay, seed: search(replay, seed, sampler="tpe", scheduler="none"),
+    "random + ASHA": lambda replay, seed: search(replay, seed, sampler="random", scheduler="asha"),
     "TPE + ASHA": lambda replay, seed: search(replay, seed, sampler="tpe", scheduler="asha"),
 }
 
@@ -186,30 +190,36 @@ def at_each(curve: Curve, most: int) -> np.ndarray:
 
 
 def draw(curves: dict[str, list[Curve]], most: int, lines: list[tuple[float, float]], path: Path) -> None:
-    """Median, quartiles and range of the best accuracy by model-epochs, and the lines to reach (best, its low end)."""
-    from tune_mnist.figures.canvas import caption, make_panels, percent_tick, png, styled
+    """A panel per search: its best accuracy by model-epochs beside the grid's, and the lines to reach, the low ends."""
+    from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, png, styled
 
+    at = np.arange(most + 1)
+    tables = {
+        name: pd.DataFrame([at_each(curve, most) for curve in some]).bfill(axis=1) for name, some in curves.items()
+    }
     with styled():
-        figure, axes = make_panels(1, 1, 3.6)
-        panel = axes[0, 0]
-        for name, some in curves.items():
-            table = pd.DataFrame([at_each(curve, most) for curve in some]).bfill(axis=1)
-            at = np.arange(most + 1)
-            for low, high, alpha in ((0, 1, 0.10), (0.25, 0.75, 0.22)):
-                bounds = (table.quantile(low), table.quantile(high))
-                panel.fill_between(at, *bounds, color=COLOURS[name], alpha=alpha, linewidth=0, step="post")
-            panel.step(at, table.median(), where="post", color=COLOURS[name], label=name)
-        for number, (best, low) in enumerate(lines):
-            told = {"color": "tab:green", "linewidth": 0.9}
-            panel.axhline(best, linestyle="--", **told, label="the grid's best" if not number else None)
-            panel.axhline(low, linestyle="-", **told, label="low end of its 95% interval" if not number else None)
-        panel.axvline(most / 5, color=".3", linewidth=0.8, linestyle=":", label="20% of the grid")
-        panel.set(xlabel="model-epochs spent", ylabel="best validation accuracy", xlim=(0, most))
-        panel.set_ylim(0.965, max(lines)[0] + 0.001)
-        panel.yaxis.set_major_formatter(percent_tick)
-        panel.legend(loc="lower right", frameon=True)
-        seeds = len(next(iter(curves.values())))
-        notes = [f"{seeds} repetitions: median, quartiles and range", f"real trainings of {len(lines)} seeds, replayed"]
+        figure, axes = make_panels(2, 2, 2.4, sharey="all")
+        for panel, name in zip(axes.flat, [name for name in curves if name != BESIDE], strict=True):
+            panel.step(at, tables[BESIDE].median(), where="post", color=".45", label="grid: median")
+            for low, high, alpha, label in ((0, 1, 0.12, "range"), (0.25, 0.75, 0.3, "quartiles")):
+                bounds = (tables[name].quantile(low), tables[name].quantile(high))
+                panel.fill_between(at, *bounds, color="tab:blue", alpha=alpha, linewidth=0, step="post", label=label)
+            panel.step(at, tables[name].median(), where="post", color="tab:blue", label="median")
+            for _, line in lines:
+                panel.axhline(line, color="tab:green", linewidth=0.9)
+            panel.plot([], [], color="tab:green", linewidth=0.9, label="to reach")
+            panel.axvline(most / 5, color=".3", linewidth=0.8, linestyle=":")
+            panel.set(title=name, xlim=(0, most), ylim=(0.965, max(lines)[0] + 0.001))
+            panel.yaxis.set_major_formatter(percent_tick)
+        for panel in axes[:, 0]:
+            panel.set_ylabel("best validation accuracy")
+        for panel in axes[-1]:
+            panel.set_xlabel("model-epochs spent (dotted: 20% of the grid)")
+        legend(figure, axes[0, 0])
+        notes = [
+            f"{len(curves[BESIDE])} repetitions each", f"real trainings of {len(lines)} seeds, replayed",
+            "to reach, by training seed: the low end of the 95% interval of the grid's best",
+        ]
         caption(figure, "What a search finds for its model-epochs", "holdout", notes)
         path.write_bytes(png(figure))
 

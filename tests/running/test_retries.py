@@ -27,16 +27,13 @@ def course(attempt: Attempt, causes: Sequence[Cause], most_kills: int = 3) -> li
 
 
 @pytest.mark.parametrize(
-    ("first", "shares"), [(0.25, [0.5, 1.0, None]), (0.3, [0.6, 1.0, None]), (0.7, [1.0, None]), (1.0, [None])]
+    ("first", "shares"), [(0.25, [0.5, 1.0]), (0.3, [0.6, 1.0]), (0.7, [1.0]), (1.0, []), (2.0, [])]
 )
-def test_the_share_of_a_gpu_is_doubled_up_to_a_whole_one(first: float, shares: list[float | None]) -> None:
-    attempts = course(Attempt(first), ["GPU memory"] * 5)
-    assert [attempt and attempt.gpu_share for attempt in attempts] == shares
-    assert not any(attempt and (attempt.alone or attempt.kills) for attempt in attempts)
-
-
-def test_more_than_a_whole_gpu_is_not_doubled() -> None:
-    assert next_attempt(Attempt(2.0), "GPU memory", 3) is None
+def test_the_share_of_a_gpu_is_doubled_up_to_a_whole_one_which_it_then_has_alone(
+    first: float, shares: list[float]
+) -> None:
+    most = max(first, 1.0)
+    assert course(Attempt(first), ["GPU memory"] * 5) == [*map(Attempt, shares), Attempt(most, alone=True), None]
 
 
 @pytest.mark.parametrize("most_kills", [0, 1, 3])

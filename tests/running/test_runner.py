@@ -147,17 +147,31 @@ def test_what_ran_out_of_its_share_of_a_gpu_gets_twice_it_in_later_rounds(
     starve = [lambda trials, config=config: trials.starve(config) for config in (A, B)]
     run = Run(
         tmp_path, monkeypatch, Resources(gpus_per_trial=0.3),
-        told(*starve, finish(C, D)), told(starve[0], finish(B)), told(starve[0]),
+        told(*starve, finish(C, D)), told(starve[0], finish(B)), told(starve[0]), told(starve[0]),
     )
     assert run.rounds == [
-        ([A, B, C, D], 0.3, None, set()), ([A, B], 0.6, None, set()), ([A], 1.0, None, set()),
+        ([A, B, C, D], 0.3, None, set()), ([A, B], 0.6, None, set()), ([A], 1.0, None, set()), ([A], 1.0, None, {A}),
     ]
     error = "OutOfMemoryError: CUDA is full"
     assert run.lines == [
         f"{A.label}: {error}: trying again with 0.6 of a GPU", f"{B.label}: {error}: trying again with 0.6 of a GPU",
         f"{A.label}: {error}: trying again with 1 of a GPU",
+        f"{A.label}: {error}: trying again with 1 of a GPU, alone",
     ]
     assert run.errors() == {A: error}
+
+
+def test_more_than_one_kind_of_gpu_does_not_go_unnoticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(trials: Trials) -> None:
+        for config, gpu in ((A, "NVIDIA H100"), (B, "NVIDIA H100"), (C, "NVIDIA A100"), (D, "NVIDIA H100")):
+            trial = trials.start(config)
+            row = {"member": 0, "epoch": 1, "val_accuracy": 0.9, "gpu": gpu}
+            trials.watch.on_trial_result(0, [], trial, row)
+            trials.watch.on_trial_complete(0, [], trial)
+
+    run = Run(tmp_path, monkeypatch, Resources(gpus_per_trial=1), told(train))
+    kinds = "NVIDIA A100 and NVIDIA H100"
+    assert run.lines == [f"warning: trained on {kinds}: the same training differs between them by rounding"]
 
 
 def test_a_failed_trial_of_several_is_tried_again_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

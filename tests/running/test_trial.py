@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from tune_mnist.running.runner import packed
-from tune_mnist.running.trial import PackEpoch, ahead, once_saved, run_pack, run_training
-from tune_mnist.running.trial_data import TrialData
+from tune_mnist.running import runner, trial
+from tune_mnist.running.resources import Resources
+from tune_mnist.running.runner import PACKS_SIDE_BY_SIDE, packed, score_winners
+from tune_mnist.running.trial import (
+    OUT_OF_MEMORY,
+    PackEpoch,
+    once_saved,
+    packs_of,
+    run_members,
+    run_pack,
+    run_training,
+    run_trial,
+    side_by_side,
+)
+from tune_mnist.running.trial_data import TrialData, test_pictures, trial_data
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key, trainings_of, trial_config
+from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder
 from tune_mnist.training.batches import make_pictures
 from tune_mnist.training.dataset import load_dataset, training_data
+from tune_mnist.training.steps.pack import SLOTS, PackSteps
 
 CONTEXT = Context(protocol="holdout", data_sha256="0" * 64)
 SETTINGS = [(1e-3, 0), (1e-2, 1), (1e30, 0)]
@@ -155,16 +172,16 @@ def test_a_trials_config_tells_its_trainings(configs: list[TrainingConfig]) -> N
 def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
     begun = [threading.Event() for _ in range(4)]
 
-    def epochs() -> Iterator[PackEpoch]:
+    def epochs() -> Generator[PackEpoch]:
         for number, event in enumerate(begun[:3]):
             event.set()
-            yield PackEpoch([(0, {"epoch": number}), (1, {"epoch": number})], [])
+            yield PackEpoch([(0, {"epoch": number}), (1, {"epoch": number})], {})
         begun[3].set()
         raise OSError("the disk is full")
 
     seen = []
     with pytest.raises(OSError, match="the disk is full"):
-        for rows, _ in ahead(epochs()):
+        for rows, _ in side_by_side([epochs()]):
             seen.append(rows)
             assert begun[len(seen)].wait(10)
             assert not any(event.is_set() for event in begun[len(seen) + 1 :])
@@ -172,17 +189,178 @@ def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
 
 
 def test_the_rows_of_an_epoch_wait_for_all_that_saves_it() -> None:
-    first, second = saves = [Future[None](), Future[None]()]
+    first, second = Future[bool](), Future[bool]()
+    saves = {0: first, 1: second}
     with ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next, once_saved([PackEpoch([(0, {"epoch": 1}), (1, {"epoch": 1})], saves)]))
-        first.set_result(None)
+        first.set_result(True)
         assert not wait([coming], 0.2).done
-        second.set_result(None)
+        second.set_result(True)
         assert coming.result(10) == (0, {"epoch": 1})
 
 
 def test_no_row_comes_of_an_epoch_that_could_not_be_saved() -> None:
-    bad: Future[None] = Future()
+    bad: Future[bool] = Future()
     bad.set_exception(OSError("the disk is full"))
     with pytest.raises(OSError, match="the disk is full"):
-        next(once_saved([PackEpoch([(0, {"epoch": 1})], [bad])]))
+        next(once_saved([PackEpoch([(0, {"epoch": 1})], {0: bad})]))
+
+
+def new_study(folder: Path) -> Study:
+    """A new study in the folder."""
+    study = Study(folder)
+    study.create()
+    return study
+
+
+class Session:
+    """Stands in for Tune in a trial: takes its reports, or ends it at the first as Ray ends a trial."""
+
+    def __init__(self, ends: bool = False) -> None:
+        self.reports: list[dict[str, Any]] = []
+        self.ends = ends
+
+    def get_context(self) -> Any:
+        return SimpleNamespace(get_trial_resources=lambda: SimpleNamespace(required_resources={"GPU": 0.5}))
+
+    def report(self, row: dict[str, Any]) -> None:
+        self.reports.append(row)
+        if self.ends:
+            raise SystemExit
+
+
+@pytest.fixture
+def packs(data: TrialData, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[PackSteps]]]:
+    """Every pack that is made while garbage is not collected."""
+    PackSteps(PACKS["in slots"], data.train).train_epoch(1)  # what torch imports then leaves circles
+    made: list[weakref.ref[PackSteps]] = []
+    make = PackSteps.__init__
+
+    def noted(self: PackSteps, *args: Any, **options: Any) -> None:
+        made.append(weakref.ref(self))
+        make(self, *args, **options)
+
+    monkeypatch.setattr(PackSteps, "__init__", noted)
+    gc.collect()
+    gc.disable()
+    yield made
+    gc.enable()
+
+
+def test_what_a_share_is_too_small_for_is_reported_and_gone_without_a_collection(
+    tmp_path: Path, data: TrialData, packs: list[weakref.ref[PackSteps]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, train_epoch = Session(), PackSteps.train_epoch
+
+    def short(self: PackSteps, epoch: int, members: Any = None) -> list[float]:
+        if epoch == 2:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return train_epoch(self, epoch, members)
+
+    monkeypatch.setattr(PackSteps, "train_epoch", short)
+    monkeypatch.setattr(trial, "tune", session)
+    config = trial_config([PlannedTraining(config, (3,)) for config in PACKS["in slots"]])
+    run_trial(config, data=data, context=CONTEXT, study=new_study(tmp_path))
+    assert [row.get("epoch") for row in session.reports] == [1, 1, 1, None]
+    assert "CUBLAS_STATUS_ALLOC_FAILED" in session.reports[-1][OUT_OF_MEMORY]
+    assert len(packs) == 1 and packs[0]() is None
+
+
+def test_a_trial_that_is_ended_gives_memory_back_once_its_packs_are_gone(
+    tmp_path: Path, data: TrialData, packs: list[weakref.ref[PackSteps]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends at a report, while the next epoch is trained by another thread."""
+    alive: list[int] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(sum(pack() is not None for pack in packs)))
+    monkeypatch.setattr(trial, "tune", Session(ends=True))
+    config = trial_config([PlannedTraining(config, (3,)) for config in PACKS["in slots"]])
+    with pytest.raises(SystemExit, match="^$"):
+        run_trial(config, data=data, context=CONTEXT, study=new_study(tmp_path))
+    assert len(packs) == 1 and alive == [0]
+
+
+def test_an_error_of_another_kind_goes_on_to_ray(
+    tmp_path: Path, data: TrialData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: PackSteps, epoch: int, members: Any = None) -> list[float]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(PackSteps, "train_epoch", broken)
+    monkeypatch.setattr(trial, "tune", Session())
+    config = trial_config([PlannedTraining(config, (3,)) for config in PACKS["in slots"]])
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run_trial(config, data=data, context=CONTEXT, study=new_study(tmp_path))
+
+
+def test_packs_side_by_side_leave_the_files_that_each_leaves_alone(
+    tmp_path: Path, data: TrialData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [TrainingConfig(model="SimpleNN", lr=lr, batch_size=64, seed=seed) for lr, seed in SETTINGS]
+    plans = [PlannedTraining(config, (3,)) for pair in zip(PACKS["in slots"], others, strict=True) for config in pair]
+    numbers = [[0, 2, 4], [1, 3, 5]]
+    assert packs_of(plans, "cuda") == numbers and packs_of(plans, "cpu") == [[0, 1, 2, 3, 4, 5]]
+    for pack in numbers:
+        run(tmp_path / "alone", data, [plans[k] for k in pack])
+    monkeypatch.setattr(trial, "packs_of", lambda members, device: numbers)
+    folder = tmp_path / "together"
+    folder.mkdir()
+    folders = [TrainingFolder(folder / training_key(plan.config, CONTEXT)) for plan in plans]
+    rows = list(run_members(plans, data, CONTEXT, folders))
+    for k in range(6):
+        assert [row["epoch"] for number, row in rows if number == k] == ([1] if k >= 4 else [1, 2, 3])
+    assert kept(folder) == kept(tmp_path / "alone")
+
+
+def test_where_one_of_the_packs_fails_all_are_closed() -> None:
+    closed: list[str] = []
+
+    def epochs(name: str, fails: bool) -> Generator[PackEpoch]:
+        try:
+            for number in itertools.count():
+                if fails and number == 2:
+                    raise OSError("the disk is full")
+                yield PackEpoch([(0, {"epoch": number})], {})
+        finally:
+            closed.append(name)
+
+    with pytest.raises(OSError, match="the disk is full"):
+        list(side_by_side([epochs("one", True), epochs("other", False)]))
+    assert sorted(closed) == ["one", "other"]
+
+
+@pytest.mark.parametrize(("seeds", "slots", "trials"), [(1, 1, 1), (3, 1, 3), (1, 2, 2), (1, 8, 8), (1, 99, 12)])
+def test_on_whole_gpus_packs_train_side_by_side_and_each_gpu_has_some(seeds: int, slots: int, trials: int) -> None:
+    plans = StudySpec(seeds=seeds).trainings()
+    found = packed(plans, "cuda", slots, whole_gpu=True)
+    assert sorted(map(plans.index, (plan for group in found for plan in group))) == list(range(len(plans)))
+    packs = [len(packs_of(group, "cuda")) for group in found]
+    assert len(found) == trials and max(packs) <= PACKS_SIDE_BY_SIDE and max(packs) - min(packs) <= 1
+    assert sum(packs) == -(-len(plans) // SLOTS)
+    alone = {plans[5].config}
+    assert [plans[5]] in packed(plans, "cuda", slots, alone, whole_gpu=True)
+
+
+def test_winners_scored_on_a_gpu_share_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default Ray ends a process that used a GPU after each call."""
+    options: dict[str, Any] = {}
+    scored: list[Any] = []
+
+    def remote(**given: Any) -> Any:
+        options.update(given)
+        return lambda function: SimpleNamespace(remote=lambda *args: scored.append(args[:2]))
+
+    monkeypatch.setattr(runner, "ray", SimpleNamespace(remote=remote, put=lambda value: None, get=lambda waited: None))
+    winners = [(config, 2) for config in PACKS["in slots"]]
+    context = Context(protocol="holdout", data_sha256="0" * 64, device="cuda")
+    nothing: Any = None
+    score_winners(winners, nothing, nothing, context, Study(tmp_path), Resources(gpus_per_trial=1))
+    assert scored == winners and options["num_gpus"] == 1 and options["max_calls"] == 0
+
+
+def test_no_sparse_form_is_made_for_a_gpu() -> None:
+    dataset = load_dataset()
+    whole = training_data(dataset, "holdout")
+    for device, sparse in (("cpu", True), ("cuda", False)):
+        data = trial_data(whole, device)
+        every = (data.train, data.evaluation, test_pictures(dataset, device))
+        assert [pictures.nonzero is not None for pictures in every] == [sparse] * 3

@@ -10,7 +10,8 @@ from rich.console import Console
 from tune_mnist.experiment import check_experiment
 from tune_mnist.grid_experiment import missing_by_rounds
 from tune_mnist.running.resources import Resources
-from tune_mnist.running.trial import run_training, score_training
+from tune_mnist.running.scoring import score_training
+from tune_mnist.running.trial import run_training
 from tune_mnist.running.trial_data import test_pictures, trial_data
 from tune_mnist.shell.about import about_run
 from tune_mnist.spec.study import StudySpec
@@ -35,7 +36,7 @@ def plain_study(spec: StudySpec, folder: Path) -> Study:
             for _ in run_training(plan, data, context, study.training(training_key(plan.config, context))):
                 pass
     for config, epochs in winners_to_score(study):
-        score_training(config, epochs, data, test, context, str(study.folder / "trainings"))
+        score_training(config, epochs, data, test, context, study)
     study.tidy()
     write_tables(tables_of(study), study.folder, write_atomic)
     return study

@@ -46,12 +46,13 @@ def _bits(packed: str) -> np.ndarray:
 
 
 def _interval(accuracies: pd.Series, right: np.ndarray) -> tuple[float, float]:
-    """Student's half width over seeds and the normal one over pictures, in quadrature."""
+    """The standard error over seeds and pictures times Student's and the normal quantile, weighted by their shares."""
     seeds, pictures = right.shape
     residual = right - right.mean(axis=0) - right.mean(axis=1, keepdims=True) + right.mean()
     of_residual = (residual**2).sum() / (seeds - 1) / (pictures - 1)
     variance = max(0.0, seeds * right.mean(axis=0).var(ddof=1) - of_residual) / seeds / pictures
-    half = math.hypot(t.ppf(0.975, seeds - 1) * sem(accuracies), norm.ppf(0.975) * math.sqrt(variance))
+    variances = np.array([sem(accuracies) ** 2, variance])
+    half = math.sqrt(variances.sum()) * np.average([t.ppf(0.975, seeds - 1), norm.ppf(0.975)], weights=variances)
     return accuracies.mean() - half, accuracies.mean() + half
 
 
@@ -78,7 +79,8 @@ def _noise(results: pd.DataFrame, summary: pd.DataFrame) -> Noise:
         df.append(2 * count / (1 + (count - 1) * correlation**2))
     variances, known = np.array(own), np.array(df)
     spread = np.log(variances) - digamma(known / 2) + np.log(known / 2)
-    excess = spread.var(ddof=1) - polygamma(1, known / 2).mean()
+    by_chance = polygamma(1, known / 2).mean()
+    excess = max(0, spread.var(ddof=1) - by_chance) + 0.5 * by_chance * math.sqrt(2 / (len(known) - 1))
     prior = 2 * brentq(lambda x: polygamma(1, x) - excess, 1e-3, 1e5)
     centre = math.exp(spread.mean() + digamma(prior / 2) - math.log(prior / 2))
     moderated = (prior * centre + known * variances) / (prior + known)

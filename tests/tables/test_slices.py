@@ -82,6 +82,10 @@ def test_the_cnn_stands_beside_the_fully_connected_best_though_of_another_study(
     assert isinstance(curves, pd.DataFrame)
     assert list(curves["model"].unique()) == [tables.top3["model"].iloc[0], "CNN"]
     assert set(curves["split"]) == {"training"} and set(curves["seed"]) == {0, 1}
+    of_the_report = made_tables(replace(SPEC, models=("CNN",), protocol="report"))
+    for others, protocol in (([of_the_report], "report"), ([of_the_report, cnn], "holdout")):
+        beside = fully_connected_and_cnn(tables, others)
+        assert beside is not None and list(beside["protocol"].unique())[-1] == protocol
 
 
 @pytest.mark.parametrize(

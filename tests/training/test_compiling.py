@@ -33,7 +33,8 @@ made = code_made()
 pictures = train_slice(300)
 for array in (pictures.nonzero.data, pictures.nonzero.indices, pictures.nonzero.indptr):
     array.flags.writeable = False  # as they come from Ray's store
-training = PackTraining([TrainingConfig("MediumNN", lr, 16) for lr in (1.0, 1e-3)], pictures, pictures, device="cpu")
+configs = [TrainingConfig(model="MediumNN", lr=lr, batch_size=16) for lr in (1.0, 1e-3)]
+training = PackTraining(configs, pictures, pictures, device="cpu")
 training.run_epoch(1, [0, 1])
 print(compiled_before, compiling.is_compiled(), all(made.values()), code_made() == made)
 """

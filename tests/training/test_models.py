@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import pytest
@@ -140,3 +141,12 @@ def test_initial_outputs_are_near_chance_for_every_model() -> None:
             build_model(config(name, head=head))(PICTURES), torch.from_numpy(evaluation_slice(40).labels)
         )
         assert loss.item() == pytest.approx(2.3026, abs=0.1)
+
+
+def test_models_built_by_several_threads_at_once_start_as_each_alone() -> None:
+    """Their weights are drawn from one generator, which all threads share."""
+    configs = [config("SimpleNN", seed=seed) for seed in range(16)]
+    alone = [build_model(one) for one in configs]
+    with ThreadPoolExecutor(8) as threads:
+        for mine, theirs in zip(alone, threads.map(build_model, configs), strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import io
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,15 +23,15 @@ from tune_mnist.training.batches import Pictures, make_pictures
 from tune_mnist.training.dataset import load_dataset
 from tune_mnist.training.metrics import evaluate
 from tune_mnist.training.models import build_model
+from tune_mnist.training.steps import pack as pack_module
 from tune_mnist.training.steps.autograd import AutogradSteps
-from tune_mnist.training.steps.pack import SLOTS, PackOfOne, PackSteps
+from tune_mnist.training.steps.pack import PIECE, SLOTS, PackOfOne, PackSteps
 
 EPOCHS = 2
 AUGMENTED: dict[str, Any] = {
     "rotation": 10.0, "translation": 2.0, "scaling": 0.1, "shear": 5.0, "label_smoothing": 0.1, "weight_decay": 0.1,
     "ema_decay": 0.9, "schedule": "cosine", "warmup_epochs": 0.5, "budget": EPOCHS,
 }
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @pytest.fixture(autouse=True)
@@ -257,7 +260,74 @@ def powers(model: str, **recipe: Any) -> list[TrainingConfig]:
     return members((2.0**-13, 0), (2.0**-10, 0), (2.0**-7, 1), (2.0**-9, 2), model=model, **recipe)
 
 
-@needs_cuda
+@pytest.mark.parametrize("model", ["SimpleNN", "ComplexNN"])
+def test_adamw_in_pieces_gives_the_bits_of_adamw_on_whole_rows(model: str) -> None:
+    configs = members(*FOUR, model=model, weight_decay=0.1, ema_decay=0.9)
+    whole, pieces = (PackSteps(configs, mnist(0, 200)) for _ in range(2))
+    pieces.piece = PIECE
+    assert whole.piece >= whole.weights.shape[1] > PIECE
+    assert run(whole) == run(pieces)
+    assert all(same(whole.state(k), pieces.state(k)) for k in range(SLOTS))
+
+
+def test_a_snapshot_stays_what_it_was_while_training_goes_on() -> None:
+    pack = PackSteps(members(*FOUR), mnist(0, 100))
+    run(pack, last=1)
+    snapshot, state = pack.snapshot(1), pack.state(1)
+    run(pack, 2, 2)
+    assert same(snapshot(), state) and not same(pack.state(1), state)
+
+
+def test_evaluation_pictures_go_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = PackSteps(members(*FOUR), mnist(0, 50))
+    seen: list[Any] = []
+
+    def noted(array: Any) -> Tensor:
+        seen.append(array)
+        return torch.from_numpy(array)
+
+    monkeypatch.setattr(pack_module, "as_tensor", noted)
+    first, again = pack.outputs(held_out()), pack.outputs(held_out())
+    assert torch.equal(first, again) and len(seen) == 1
+    pack.outputs(mnist(0, 50))
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("model", ["SimpleNN", "CNN"])
+def test_nothing_but_its_user_keeps_a_pack(model: str) -> None:
+    """No circle of references: its memory on a GPU would stay taken until garbage is collected."""
+    run(PackSteps(members(*FOUR), mnist(0, 40)), last=1)  # what torch imports then leaves circles
+    gc.collect()
+    gc.disable()
+    try:
+        pack = PackSteps(members(*FOUR, model=model, dropout=0.3), mnist(0, 40))
+        run(pack, last=1)
+        pack.outputs(held_out())
+        kept = weakref.ref(pack), weakref.ref(pack.model), weakref.ref(pack.weights)
+        del pack
+        assert [one() for one in kept] == [None, None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("steps", [AutogradSteps, PackOfOne])
+def test_the_users_random_numbers_are_left_alone(steps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.manual_seed` seeds the generators of all GPUs."""
+    def refuse(seed: int) -> None:
+        raise AssertionError("the generators of all devices are seeded")
+
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, refuse)
+    monkeypatch.setattr(torch.random, "manual_seed", refuse)
+    monkeypatch.setattr(torch, "manual_seed", refuse)
+    before = torch.get_rng_state()
+    config = members((1e-3, 0), dropout=0.3)[0]
+    own = steps(config, build_model(config), mnist(0, 40)) if steps is AutogradSteps else steps(config, mnist(0, 40))
+    own.train_epoch(1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.gpu
 class TestOnCuda:
     """The same comparisons with CUDA graphs."""
 
@@ -286,8 +356,8 @@ class TestOnCuda:
         recipe = {**AUGMENTED, "dropout": 0.3}
         graphs, eager = (PackSteps(powers(model, **recipe), mnist(0, 300), "cuda") for _ in range(2))
         replayed = run(graphs)
-        assert set(graphs.graphs) == {32, 300 % 32}
-        monkeypatch.setattr(PackSteps, "_capture", lambda self, batch: Eager(lambda: self._advance(batch)))
+        assert set(graphs.graphs) == {(32, 8), (32, 1), (300 % 32, 1)}
+        monkeypatch.setattr(PackSteps, "_capture", lambda self: None)
         torch.testing.assert_close(torch.tensor(run(eager)), torch.tensor(replayed), rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("model", ["SimpleNN", "CNN"])
@@ -305,9 +375,28 @@ class TestOnCuda:
         losses = run(PackSteps(powers("CNN", precision="bf16"), mnist(0, 1000), "cuda"), last=3)
         assert losses[-1][1] < losses[0][1]
 
+    def test_packs_at_once_on_streams_of_their_own_give_the_bits_of_each_alone(self) -> None:
+        own = [powers(model) for model in ("SimpleNN", "MediumNN", "ComplexNN")]
+        alone = [PackSteps(configs, mnist(0, 1000), "cuda") for configs in own]
+        expected = [run(pack) for pack in alone]
+        together = [PackSteps(configs, mnist(0, 1000), "cuda") for configs in own]
+        with ThreadPoolExecutor(len(own)) as threads:
+            assert list(threads.map(run, together)) == expected
+        assert len({pack.stream.cuda_stream for pack in together if pack.stream is not None}) == len(own)
+        assert all(same(a.state(1), b.state(1)) for a, b in zip(alone, together, strict=True))
 
-class Eager:
-    """Stands in for a CUDA graph by computing."""
+    def test_tf32_is_not_used_where_it_is_asked_for(self) -> None:
+        expected = run(PackSteps(powers("ComplexNN"), mnist(0, 300), "cuda"))
+        torch.set_float32_matmul_precision("high")
+        try:
+            assert run(PackSteps(powers("ComplexNN"), mnist(0, 300), "cuda")) == expected
+        finally:
+            torch.set_float32_matmul_precision("highest")
 
-    def __init__(self, replay: Callable[[], None]) -> None:
-        self.replay = replay
+    def test_dropout_leaves_the_users_generator_alone(self) -> None:
+        config = members((1e-3, 0), dropout=0.3)[0]
+        torch.cuda.manual_seed(7)
+        before = torch.cuda.get_rng_state()
+        AutogradSteps(config, build_model(config), mnist(0, 40), "cuda").train_epoch(1)
+        PackOfOne(config, mnist(0, 40), "cuda").train_epoch(1)
+        assert torch.equal(torch.cuda.get_rng_state(), before)

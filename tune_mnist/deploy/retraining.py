@@ -108,8 +108,9 @@ def prepare(
     pictures = len(data.train_labels)
     require(config.batch_size <= pictures, f"batch_size <= {pictures}", config.batch_size, "lower --batch-size")
     context = Context(protocol="report", data_sha256=data.sha256, device=device, threads=threads)
-    train = make_pictures(data.train_images, data.train_labels, data.classes)
-    test = make_pictures(data.eval_images, data.eval_labels, data.classes)
+    sparse = device == "cpu"  # a GPU has no use for it
+    train = make_pictures(data.train_images, data.train_labels, data.classes, sparse=sparse)
+    test = make_pictures(data.eval_images, data.eval_labels, data.classes, sparse=sparse)
     return Retraining(config, epochs, train, test, context, folder, dataset.classes)
 
 

@@ -31,10 +31,7 @@ def checklist(study: Study, tables: Tables) -> list[Item]:
     split = f"one training picture in {HELD_OUT}, stratified, by seed {SPLIT_SEED}, held out to choose by"
     commits = _distinct(_commit(run["git"]) for run in runs)
     versions = _distinct(f"Python {run['python']}, {_listed(run['versions'])}" for run in runs)
-    machines = _distinct(
-        f"{run['machine']['cpu'] or 'processor not known'}, {run['machine']['cpus']} CPUs, {run['machine']['platform']}"
-        for run in runs
-    )
+    machines = _distinct(_machine(run["machine"]) for run in runs)
     return [
         Item("everything asked for is complete", complete + stopped == asked, [
             f"{complete} of {asked} results" + (f", {stopped} of the search {STOPPED_EARLY}" if stopped else "")
@@ -50,6 +47,12 @@ def checklist(study: Study, tables: Tables) -> list[Item]:
         ]),
         Item("command lines", bool(runs), [f"{run['started']}: {shlex.join(run['command'])}" for run in runs]),
     ]
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    gpus = _distinct(f"{gpu['name']}, driver {gpu['driver']}" for gpu in machine.get("gpus", ()))
+    parts = [machine["cpu"] or "processor not known", f"{machine['cpus']} CPUs", *gpus, machine["platform"]]
+    return ", ".join(parts)
 
 
 def _commit(git: dict[str, Any] | None) -> str:

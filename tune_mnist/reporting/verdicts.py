@@ -180,7 +180,7 @@ def leads(text: str, claimed: Cells, others: Cells, *, compared: Collection[str]
     """The statement that the best of all is among the claimed: whether any other may be it, and any of them."""
     ours, theirs = best_p_of([claimed, others], compared=compared)
     both = f"{percent(claimed['mean'])} against {percent(others['mean'])} of {others.names()[0]}"
-    test = f"comparisons of {len(claimed) + len(others)} cells with the best (Hsu 1984)"
+    test = f"comparisons of {len(claimed) + len(others)} cells with the best (Hsu 1984), with Bonferroni's correction"
     if np.isnan(ours).any():
         return Statement(text, UNKNOWN, test, f"{both}, of one seed")
     counts = f"{int((ours > LEVEL).sum())} of the claimed and {int((theirs > LEVEL).sum())} others may be the best"

@@ -39,11 +39,13 @@ class Attempt:
 def next_attempt(attempt: Attempt, cause: Cause, most_kills: int) -> Attempt | None:
     """How to try a training after an attempt that ended for `cause`; None if it has failed for good.
 
-    That is so if a whole GPU's memory was not enough, or if its worker was killed more than `most_kills` times.
+    That is so if a whole GPU's memory was not enough for it alone, or if its worker was killed more than `most_kills`
+    times.
     """
     if cause == "GPU memory":
-        doubled = dataclasses.replace(attempt, gpu_share=min(1.0, 2 * attempt.gpu_share))
-        return doubled if attempt.gpu_share < 1 else None
+        if attempt.gpu_share < 1:
+            return dataclasses.replace(attempt, gpu_share=min(1.0, 2 * attempt.gpu_share))
+        return None if attempt.alone else dataclasses.replace(attempt, alone=True)  # others were beside it
     if cause == "host memory":
         killed = dataclasses.replace(attempt, alone=True, kills=attempt.kills + 1)
         return killed if killed.kills <= most_kills else None

@@ -20,8 +20,9 @@ from tune_mnist.running.nodes import live_nodes, slots
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.retries import KILLED, Attempt, EarlyEnd, next_attempt, next_round
 from tune_mnist.running.scheduling import InOrder, seldom_saved, starting_together
+from tune_mnist.running.scoring import score_training
 from tune_mnist.running.supervisor import Watch, error_line, label_of
-from tune_mnist.running.trial import run_trial, score_training
+from tune_mnist.running.trial import run_trial
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.running.watching.display import Display
 from tune_mnist.running.watching.prometheus import Monitor, titled
@@ -39,6 +40,8 @@ from tune_mnist.training.steps.ways import way_of
 
 MOST_IN_STEP, TRIALS_PER_SLOT = 4, 6
 """On the CPU: how many trainings at most share batches, and how many trials each slot is to have at least."""
+PACKS_SIDE_BY_SIDE = 12
+"""On a whole GPU: how many packs a trial has at most. Each alone leaves most of it idle."""
 
 
 def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
@@ -49,12 +52,13 @@ def cost_order(plan: PlannedTraining) -> tuple[Any, ...]:
 
 def packed(
     plans: Sequence[PlannedTraining], device: str, slots: int, alone: Collection[TrainingConfig] = (),
-    classes: int = CLASSES,
+    classes: int = CLASSES, *, whole_gpu: bool = False,
 ) -> list[list[PlannedTraining]]:
     """The plans in the groups that are trials, in the order of each group's first; those `alone` by themselves.
 
-    On a GPU the groups are packs. On the CPU they share batches, if there are so many trainings for each of the
-    `slots` that these still end at about the same time.
+    On a GPU the groups are packs and, where a trial has a whole one, up to 12 packs to train side by side. On the CPU
+    they share batches, if there are so many trainings for each of the `slots` that these still end at about the same
+    time.
     """
     on_gpu = device == "cuda"
     size = SLOTS if on_gpu else max(1, min(MOST_IN_STEP, len(plans) // (TRIALS_PER_SLOT * max(1, slots))))
@@ -66,7 +70,19 @@ def packed(
             if way != "autograd":
                 in_common = common_part(plan.config) if way == "packs" else common_batches(plan.config)
         groups.setdefault((in_common or plan.config, in_common is not None), []).append(plan)
-    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+    found = [
+        (group[i : i + size], shares) for (_, shares), group in groups.items() for i in range(0, len(group), size)
+    ]
+    if not whole_gpu:
+        return [group for group, _ in found]
+    packs, single = ([group for group, shares in found if shares is wanted] for wanted in (True, False))
+    return [*_side_by_side(packs, slots), *single]
+
+
+def _side_by_side(packs: Sequence[list[PlannedTraining]], slots: int) -> list[list[PlannedTraining]]:
+    """The packs dealt out to trials: as many as there are slots, and more where a trial would have more than 12."""
+    trials = min(len(packs), max(slots, -(-len(packs) // PACKS_SIDE_BY_SIDE)))
+    return [[plan for pack in packs[i::trials] for plan in pack] for i in range(trials)]
 
 
 def run_trainings(
@@ -84,9 +100,7 @@ def run_trainings(
         UserError: the study cannot be written to, or no node can hold a trial any more.
         KeyboardInterrupt: a signal came; every finished epoch is in the study.
     """
-    trainable = tune.with_parameters(
-        run_trial, data=data, context=context, trainings=str(study.folder / "trainings")
-    )
+    trainable = tune.with_parameters(run_trial, data=data, context=context, study=study)
     waiting, results = sorted(plans, key=cost_order), None
     attempts = {plan.config: Attempt(resources.gpus_per_trial) for plan in plans}
     with Display(RunState(waiting, f"{PREFIX[context.protocol]}_accuracy"), console) as display:
@@ -123,7 +137,8 @@ def plan_retries(
             continue
         attempts[config] = attempt
         if end.cause == "GPU memory":
-            line = f"{error_line(end.error)}: trying again with {attempt.gpu_share:g} of a GPU"
+            share = f"{attempt.gpu_share:g} of a GPU{', alone' if attempt.alone else ''}"
+            line = f"{error_line(end.error)}: trying again with {share}"
             watch.display.tell(f"{watch.display.state.label(config)}: {line}")
         elif end.cause == "host memory":
             watch.display.tell(f"{watch.display.state.label(config)}: {KILLED}: trying again later, alone")
@@ -151,7 +166,8 @@ def _fit(
     alone: Collection[TrainingConfig] = (), classes: int = CLASSES,
 ) -> tune.ResultGrid:
     most_at_once = slots(watch.resources, live_nodes())
-    groups = packed(plans, watch.context.device, most_at_once, alone, classes)
+    whole_gpu = watch.resources.gpus_per_trial >= 1
+    groups = packed(plans, watch.context.device, most_at_once, alone, classes, whole_gpu=whole_gpu)
     waiting = [Waiting(group, alone=group[0].config in alone) for group in groups]
     chains = Chains(waiting, most_at_once, watch.display.state.training_seconds)
     with starting_together(most_at_once):
@@ -197,7 +213,7 @@ def fit_trials(
             raise watch.problem from None
         if isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
             raise OutOfMemory(str(error.__cause__)) from None
-        watch.study.check_writable()  # which says so if the study's folder is to blame
+        watch.study.storage.check_writable()  # which says so if that is to blame
         raise
 
 
@@ -214,19 +230,19 @@ def score_winners(
 
     Here, where they are at that epoch and this machine's CPU is what trained them; else by Ray, in parallel.
     """
-    trainings = str(study.folder / "trainings")
     trained_here = context.device == "cpu" and resources.address is None
     by_ray = []
     for config, epoch in winners:
         folder = study.training(training_key(config, context))
         if trained_here and folder.progress(with_state=True, until=epoch).state_epoch == epoch:
-            score_training(config, epoch, data, test, context, trainings)
+            score_training(config, epoch, data, test, context, study)
         else:
             by_ray.append((config, epoch))
     if by_ray:
         remote = ray.remote(
             num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, resources=resources.special,
             label_selector=resources.label_selector, max_retries=resources.max_failures,
+            max_calls=0,  # any number: with a GPU each call would else have a process of its own, and a CUDA context
         )(score_training)
         shared = ray.put(data), ray.put(test)
-        ray.get([remote.remote(config, epoch, *shared, context, trainings) for config, epoch in by_ray])
+        ray.get([remote.remote(config, epoch, *shared, context, study) for config, epoch in by_ray])

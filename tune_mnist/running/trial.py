@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import math
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from ray import tune
 
 from tune_mnist.running.chains import group_label, groups_of
+from tune_mnist.running.gpu import gpu_share, is_out_of_memory
 from tune_mnist.running.titles import title
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.errors import Damaged
 from tune_mnist.spec.own.loading import place_of_error
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
-from tune_mnist.study.layout import training_path
+from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import Progress, TrainingFolder, diverged
-from tune_mnist.training.batches import Pictures
 from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, fit
-from tune_mnist.training.metrics import evaluate
-from tune_mnist.training.packing import pack_bytes
+from tune_mnist.training.steps.pack import SLOTS, common_part
 
-CUDA_CONTEXTS_SHARE = 0.1
-"""Of a GPU's memory, what the CUDA contexts of all its processes get."""
 KEPT_BUDGETS = 3
 OF_CODE = (
     TypeError, AttributeError, NameError, LookupError, ValueError, ArithmeticError, AssertionError, ImportError,
@@ -45,57 +41,78 @@ BROKEN = "broken"
 
 
 class PackEpoch(NamedTuple):
-    """An epoch of a pack, or all that was known before: rows, each with its member's number, and what saves them."""
+    """An epoch of a pack, or all that was known before: rows, each with its member's number, and what saves them.
+
+    A save tells whether the rows are kept for good, or wait for the next ones.
+    """
 
     rows: list[tuple[int, dict[str, Any]]]
-    saves: list[Future[None]]
+    saves: dict[int, Future[bool]]
 
 
-def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trainings: str) -> None:
-    """Train a trial's groups of trainings, resuming from and saving to each one's folder under `trainings`.
+def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, study: Study) -> None:
+    """Train a trial's groups of trainings, resuming from and saving to each one's folder of `study`.
 
     Reports one row per training and epoch, with the training's key and its number in the trial as `member`:
     those of the store first, so that Ray sees every trial whole.
     """
     if not gc.get_freeze_count():
         gc.freeze()  # or each full collection walks through all that torch and Ray have loaded, for 0.15 s
-    share_gpu(tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0), context.device)
+    share = tune.get_context().get_trial_resources().required_resources.get("GPU", 0.0)
     first = 0  # the number of the group's first member
     for group in groups_of(config):
         title.set(group_label([plan.config for plan in group]))
         try:
-            run_group(group, first, data, context, trainings)
-        except torch.OutOfMemoryError:  # of the GPU: no use in trying again with the same share
-            tune.report({OUT_OF_MEMORY: traceback.format_exc()})
-        except OF_CODE as error:
+            with gpu_share(share, context.device):
+                run_group(group, first, data, context, study)
+        except Exception as error:
             own = group[0].config.source
-            if own is None:
+            if is_out_of_memory(error):  # of the GPU: no use in trying again with the same share
+                tune.report({OUT_OF_MEMORY: traceback.format_exc()})
+            elif own is not None and isinstance(error, OF_CODE):
+                tune.report({BROKEN: [place_of_error(error, own.source.files), traceback.format_exc()]})
+            else:
                 raise
-            tune.report({BROKEN: [place_of_error(error, own.source.files), traceback.format_exc()]})
-        finally:
-            torch.cuda.empty_cache()  # the actor may live on with another trial
         first += len(group)
 
 
-def run_group(
-    group: Sequence[PlannedTraining], first: int, data: TrialData, context: Context, trainings: str
-) -> None:
-    """Train one training of a trial, or one pack, and report its rows; its first one is the trial's member `first`."""
+def run_group(group: Sequence[PlannedTraining], first: int, data: TrialData, context: Context, study: Study) -> None:
+    """Train trainings of a trial that run together and report their rows; the first is the trial's member `first`."""
     keys = [training_key(plan.config, context) for plan in group]
-    folders = [TrainingFolder(training_path(Path(trainings), key)) for key in keys]
-    rows: Iterator[tuple[int, dict[str, Any]]]
-    if len(group) > 1:
-        rows = once_saved(ahead(run_pack(group, data, context, folders)))
-    else:
-        rows = ((0, row) for row in run_training(group[0], data, context, folders[0]))
-    for k, row in rows:
-        tune.report({"key": keys[k], "member": first + k, "diverged": diverged([row]), **_metrics(row)})
+    folders = [study.training(key) for key in keys]
+    with contextlib.closing(run_members(group, data, context, folders)) as rows:
+        for k, row in rows:
+            tune.report({"key": keys[k], "member": first + k, "diverged": diverged([row]), **_metrics(row)})
 
 
-def share_gpu(share: float, device: str) -> None:
-    """Hold this process to its share of what the CUDA contexts leave of the GPU's memory."""
-    if device == "cuda" and share < 1:
-        torch.cuda.set_per_process_memory_fraction(share * (1 - CUDA_CONTEXTS_SHARE))
+def run_members(
+    members: Sequence[PlannedTraining], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
+) -> Generator[tuple[int, dict[str, Any]]]:
+    """Run a trial's trainings, alone or in packs, yielding the rows of each with its number."""
+    if len(members) == 1:
+        yield from ((0, row) for row in run_training(members[0], data, context, folders[0]))
+        return
+    packs = [
+        _numbered(numbers, run_pack([members[k] for k in numbers], data, context, [folders[k] for k in numbers]))
+        for numbers in packs_of(members, context.device)
+    ]
+    yield from once_saved(side_by_side(packs))
+
+
+def packs_of(members: Sequence[PlannedTraining], device: str) -> list[list[int]]:
+    """The members' numbers in the packs that train them; on the CPU in one, as they share their batches."""
+    if device != "cuda":
+        return [list(range(len(members)))]
+    groups: dict[TrainingConfig, list[int]] = {}
+    for k, plan in enumerate(members):
+        groups.setdefault(common_part(plan.config), []).append(k)
+    return [group[i : i + SLOTS] for group in groups.values() for i in range(0, len(group), SLOTS)]
+
+
+def _numbered(numbers: Sequence[int], epochs: Iterable[PackEpoch]) -> Generator[PackEpoch]:
+    """A pack's epochs, with its members' numbers in the trial."""
+    for rows, saves in epochs:
+        yield PackEpoch([(numbers[k], row) for k, row in rows], {numbers[k]: save for k, save in saves.items()})
 
 
 def run_training(
@@ -114,13 +131,22 @@ def run_training(
         notes = {}
     if diverged(progress.rows):
         return
+    gpu = on_gpu(context)
+    unkept: list[dict[str, Any]] = []
     for metrics in fit(training, plan.epochs):
-        row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
+        row, timing = metrics.row(PREFIX[context.protocol]), {**metrics.timing(), **gpu}
         progress.add(row, timing, training.state())
-        folder.save(progress, kept_epochs(plan))
-        yield {**row, **timing, **notes}
+        unkept.append({**row, **timing, **notes})
         notes = {}
+        if folder.save(progress, kept_epochs(plan), last=metrics.diverged or metrics.epoch == plan.epochs):
+            yield from unkept
+            unkept = []
     folder.finish(kept_epochs(plan))
+
+
+def on_gpu(context: Context) -> dict[str, str]:
+    """What an epoch's timing tells of where it was trained: the GPU's name."""
+    return {} if context.device == "cpu" else {"gpu": torch.cuda.get_device_name()}
 
 
 def kept_epochs(plan: PlannedTraining) -> tuple[int, ...]:
@@ -150,31 +176,45 @@ def loads(load: Callable[[bytes], None], state: bytes | None) -> bool:
     return True
 
 
-def ahead(epochs: Iterator[PackEpoch]) -> Iterator[PackEpoch]:
-    """The epochs, the next being made while one is used: a report to the driver waits for its answer."""
-    with ThreadPoolExecutor(1) as beside:
-        coming = beside.submit(next, epochs, None)
-        while (epoch := coming.result()) is not None:
-            coming = beside.submit(next, epochs, None)
-            yield epoch
+def side_by_side(runs: Sequence[Generator[PackEpoch]]) -> Generator[PackEpoch]:
+    """The epochs of packs that run beside each other, each one's next being made while one is used.
+
+    A report to the driver waits for its answer. Each run keeps to a thread, with which cuBLAS's handle and workspaces
+    stay. At the end every run is closed.
+    """
+    with contextlib.ExitStack() as stack:
+        for run in runs:
+            stack.callback(run.close)
+        threads = {run: stack.enter_context(ThreadPoolExecutor(1)) for run in runs}
+        coming = {threads[run].submit(next, run, None): run for run in runs}
+        while coming:
+            for made in wait(coming, return_when=FIRST_COMPLETED).done:
+                run = coming.pop(made)
+                epoch = made.result()
+                if epoch is not None:
+                    coming[threads[run].submit(next, run, None)] = run
+                    yield epoch
 
 
 def once_saved(epochs: Iterable[PackEpoch]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The epochs' rows, each epoch's once all of it is saved."""
+    """The epochs' rows, each epoch's once all of it is saved, and each training's once they are kept for good."""
+    unkept: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for rows, saves in epochs:
-        wait_for(saves)
-        yield from rows
+        waiting = {k for k, kept in results_of(saves).items() if not kept}
+        for k, row in rows:
+            unkept[k].append(row)
+            if k not in waiting:
+                yield from ((k, each) for each in unkept.pop(k))
 
 
-def wait_for(saves: Iterable[Future[None]]) -> None:
-    """Return once all are done; raise what one of them raised."""
-    for save in saves:
-        save.result()
+def results_of(saves: Mapping[int, Future[bool]]) -> dict[int, bool]:
+    """What the saves return, once all are done; raises what one of them raised."""
+    return {k: save.result() for k, save in saves.items()}
 
 
 def run_pack(
     members: Sequence[PlannedTraining], data: TrialData, context: Context, folders: Sequence[TrainingFolder]
-) -> Iterator[PackEpoch]:
+) -> Generator[PackEpoch]:
     """Run trainings that one pack can train, each to its largest budget, as `run_training` does one.
 
     First come all rows that were saved before. An epoch is saved while the next is trained. What was found damaged is
@@ -187,21 +227,23 @@ def run_pack(
     if known:
         known[0][1].update(notes)
         notes = {}
-        yield PackEpoch(known, [])
+        yield PackEpoch(known, {})
     going = {
         k: progress for k, progress in enumerate(progresses)
         if not diverged(progress.rows) and progress.state_epoch < members[k].epochs
     }
-    saves: list[Future[None]] = []
+    saves: dict[int, Future[bool]] = {}
+    gpu = on_gpu(context)
     with ThreadPoolExecutor(len(members)) as beside:  # members' saves, half of which is waiting, wait at once
         for epoch_metrics in fit_pack(pack, going):
-            wait_for(saves)  # which read what is known of the epochs before
-            epoch = PackEpoch([], [])
+            results_of(saves)  # which read what is known of the epochs before
+            epoch = PackEpoch([], {})
             for k, metrics in epoch_metrics.items():
-                row, timing = metrics.row(PREFIX[context.protocol]), metrics.timing()
-                going[k].add(row, timing, pack.state(k, metrics.epoch))
+                row, timing = metrics.row(PREFIX[context.protocol]), {**metrics.timing(), **gpu}
+                state = pack.snapshot(k, metrics.epoch)
                 last = metrics.diverged or metrics.epoch == members[k].epochs
-                epoch.saves.append(beside.submit(_save, folders[k], going[k], kept_epochs(members[k]), last))
+                progress, keep = going[k], kept_epochs(members[k])
+                epoch.saves[k] = beside.submit(_save, folders[k], progress, row, timing, state, keep, last)
                 epoch.rows.append((k, {**row, **timing, **notes}))
                 notes = {}
                 if last:
@@ -210,10 +252,15 @@ def run_pack(
             yield epoch
 
 
-def _save(folder: TrainingFolder, progress: Progress, keep: tuple[int, ...], last: bool) -> None:
-    folder.save(progress, keep)
+def _save(
+    folder: TrainingFolder, progress: Progress, row: dict[str, Any], timing: dict[str, Any],
+    state: Callable[[], bytes], keep: tuple[int, ...], last: bool,
+) -> bool:
+    progress.add(row, timing, state())
+    kept = folder.save(progress, keep, last=last)
     if last:
         folder.finish(keep)
+    return kept
 
 
 def resumed_pack(
@@ -264,26 +311,6 @@ def noting_damage() -> Iterator[list[str]]:
         warnings.simplefilter("always", Damaged)
         yield damage
     damage += [str(warning.message) for warning in caught if issubclass(warning.category, Damaged)]
-
-
-def score_training(
-    config: TrainingConfig, epoch: int, data: TrialData, test: Pictures, context: Context, trainings: str
-) -> None:
-    """Score a training's model after `epoch` on the test set and keep the score in its folder.
-
-    The model comes from the training's newest saved state that is not of a later epoch, trained on if need
-    be. Besides the metrics, the score has for each picture the predicted class and 255 times its
-    probability, each packed by `pack_bytes`.
-    """
-    folder = TrainingFolder(training_path(Path(trainings), training_key(config, context)))
-    training, _ = resumed(config, data, context, folder, until=epoch)
-    for _ in fit(training, epoch):
-        pass
-    outputs = training.steps.outputs(test)
-    confidence, predicted = (outputs if config.head == "softmax" else outputs.softmax(1)).max(1)
-    score = dataclasses.asdict(evaluate(outputs, test.labels))
-    score |= {"predicted": pack_bytes(predicted.numpy()), "confidence": pack_bytes((confidence * 255).round().numpy())}
-    folder.save_score(epoch, {f"test_{name}": value for name, value in score.items()})
 
 
 def _metrics(row: dict[str, Any]) -> dict[str, Any]:

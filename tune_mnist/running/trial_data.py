@@ -20,17 +20,18 @@ class TrialData:
     evaluation: Pictures
 
 
-def trial_data(data: TrainingData) -> TrialData:
-    """The pictures to train on and to evaluate on."""
+def trial_data(data: TrainingData, device: str = "cpu") -> TrialData:
+    """The pictures to train on and to evaluate on; those of a GPU have no sparse form, which it has no use for."""
     from tune_mnist.training.batches import make_pictures
 
-    train = make_pictures(data.train_images, data.train_labels, data.classes)
-    return TrialData(train, make_pictures(data.eval_images, data.eval_labels, data.classes))
+    sparse = device == "cpu"
+    train = make_pictures(data.train_images, data.train_labels, data.classes, sparse=sparse)
+    return TrialData(train, make_pictures(data.eval_images, data.eval_labels, data.classes, sparse=sparse))
 
 
-def test_pictures(dataset: Dataset) -> Pictures:
-    """The data set's test pictures."""
+def test_pictures(dataset: Dataset, device: str = "cpu") -> Pictures:
+    """The data set's test pictures, as `trial_data` makes those to train on."""
     from tune_mnist.training.batches import make_pictures
 
     pixels = dataset.test_images.reshape(len(dataset.test_images), -1)
-    return make_pictures(pixels, dataset.test_labels, len(dataset.classes))
+    return make_pictures(pixels, dataset.test_labels, len(dataset.classes), sparse=device == "cpu")

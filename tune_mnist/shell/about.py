@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import sys
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ def about_run() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
         "git": _git(PACKAGE),
-        "machine": {"platform": platform.platform(), "cpu": cpu_model(), "cpus": os.cpu_count()},
+        "machine": {
+            "platform": platform.platform(), "cpu": cpu_model(), "cpus": os.cpu_count(), "gpus": gpus(), "cuda": cuda(),
+        },
     }
 
 
@@ -44,6 +46,29 @@ def cpu_model() -> str:
         return platform.processor()
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor())
+
+
+def gpus() -> list[dict[str, str]]:
+    """Each NVIDIA GPU's name and its driver's version, as nvidia-smi tells them; using none of them."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = (line.rpartition(",") for line in told.splitlines() if line.strip())
+    return [{"name": name.strip(), "driver": driver.strip()} for name, _, driver in rows]
+
+
+def cuda() -> str | None:
+    """The version of CUDA that torch was built for, None for a CPU; read, as to import torch takes a second."""
+    spec = util.find_spec("torch")
+    folders = (spec and spec.submodule_search_locations) or []
+    try:
+        text = Path(*folders, "version.py").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^cuda\b[^=]*= '([\d.]+)'", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _version(package: str) -> str | None:

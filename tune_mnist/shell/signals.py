@@ -12,7 +12,7 @@ from typing import Any
 
 STOPPED_AT_ONCE = 130
 AGAIN_SECONDS = 1.0
-QUIET_SECONDS = 0.1
+QUIET_SECONDS = 0.05
 """How long a stop may take without a word."""
 STOPPING = b"stopping: every finished epoch is kept; once more stops at once\n"
 _stopping = threading.Event()

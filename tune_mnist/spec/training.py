@@ -218,7 +218,9 @@ class Context:
     data_sha256: str
     """Digest of the training and evaluation arrays in use, so of the data and its split."""
     device: str = "cpu"
-    """Device type the training runs on: cpu or cuda."""
+    """Device type the training runs on: cpu or cuda. A key says no more of processors or GPUs: a study may go on on
+    another kind, where the same training differs by rounding. Its timings name each epoch's GPU, and a run that has
+    several kinds says so."""
     threads: int = 1
     """CPU threads of the training; another number sums in another order."""
     engine_version: int = ENGINE_VERSION

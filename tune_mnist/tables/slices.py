@@ -160,11 +160,13 @@ def best_curves(tables: Tables) -> pd.DataFrame:
 def fully_connected_and_cnn(tables: Tables, others: Sequence[Tables] = ()) -> pd.DataFrame | None:
     """Training losses, as `best_curves` gives them, of the best fully connected cell and of the best CNN's.
 
-    The CNN may be another study's: a column tells each one's protocol. None if there is no such pair.
+    The CNN may be another study's, of the same protocol if there is one: a column tells each one's. None if there is
+    no such pair.
     """
     pair = []
+    studies = sorted((tables, *others), key=lambda study: study.protocol != tables.protocol)
     for models in (FULLY_CONNECTED, ("CNN",)):
-        for study in (tables, *others):
+        for study in studies:
             cells = study.complete[study.complete["model"].isin(models)]
             if not cells.empty:
                 curves = best_curves(study)

@@ -42,9 +42,11 @@ class Pictures:
         return len(self.labels)
 
 
-def make_pictures(pixels: np.ndarray, labels: np.ndarray, classes: int = CLASSES) -> Pictures:
-    """Pictures with their sparse form, if that pays: pixels uint8 (n, 784), labels integer (n,)."""
-    dense = np.count_nonzero(pixels) > SPARSE_DENSITY * pixels.size
+def make_pictures(
+    pixels: np.ndarray, labels: np.ndarray, classes: int = CLASSES, *, sparse: bool = True
+) -> Pictures:
+    """Pictures with their sparse form, if that is asked for and pays: pixels uint8 (n, 784), labels integer (n,)."""
+    dense = not sparse or np.count_nonzero(pixels) > SPARSE_DENSITY * pixels.size
     return Pictures(pixels, labels.astype(np.int64), None if dense else _heights(pixels), classes)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from tune_mnist.training.batches import Pictures
 from tune_mnist.training.metrics import Evaluation, evaluate
 from tune_mnist.training.packing import finite_or_none
 from tune_mnist.training.steps.choose import make_pack, make_steps
+from tune_mnist.training.steps.pack import PackSteps
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,17 @@ class PackTraining:
             for loss, evaluation in zip(losses, evaluations, strict=True)
         ]
 
-    def state(self, k: int, epoch: int) -> bytes:
-        """Training k's state after `epoch`, as `Training.state` gives it on the same device."""
-        return state_to_bytes(epoch, self.steps.state(k))
+    def snapshot(self, k: int, epoch: int) -> Callable[[], bytes]:
+        """Training k's state after `epoch`, as `Training.state` gives it on the same device.
+
+        Returns:
+            A function for any thread, which may be called while training goes on.
+        """
+        if isinstance(self.steps, PackSteps):
+            steps = self.steps.snapshot(k)
+            return lambda: state_to_bytes(epoch, steps())
+        state = state_to_bytes(epoch, self.steps.state(k))
+        return lambda: state
 
     def load(self, k: int, state: bytes) -> None:
         """Let training k go on from a state."""

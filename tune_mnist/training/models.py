@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 POOLED = 2
 """So many of the CNN's convolutions are followed by a pool."""
+
+_drawing = threading.Lock()
+"""Held while a model's weights are drawn from torch's global generator, which all threads share."""
 
 
 class FullyConnected(nn.Module):
@@ -98,13 +102,13 @@ def head_module(head: Head) -> nn.Module:
 def build_model(config: TrainingConfig, classes: int = CLASSES) -> nn.Module:
     """The config's model with the initial weights (float32, CPU) that its seed determines.
 
-    Drawing the weights leaves torch's global generator as it was.
+    Drawing the weights leaves torch's global generator as it was. Several threads may do so at once.
 
     Raises:
         UserError: the constructor of a model of one's own failed.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with _drawing, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)  # `torch.manual_seed` would seed the GPUs' generators, too
         if isinstance(config.source, OwnModel):
             return Own(_own(config, config.source, classes), config.head)
         if is_fully_connected(config.model):

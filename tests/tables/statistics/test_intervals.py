@@ -22,16 +22,17 @@ def test_wilson_interval_of_a_known_share() -> None:
     assert interval_of({3: Score(0.9, flags(90, 10))}) == wilson(Score(0.9, flags(90, 10)))
 
 
-def test_seeds_and_pictures_add_in_quadrature() -> None:
+def test_seeds_and_pictures_count_by_their_variances() -> None:
     chance = np.random.default_rng(0)
     right = chance.random((3, 500)) < chance.beta(9, 1, size=500)
     accuracies, shares = right.mean(axis=1), right.mean(axis=0)
-    over_seeds = t.ppf(0.975, 2) * sem(accuracies)
+    variances = np.array([sem(accuracies) ** 2, picture_variance(list(accuracies), shares)])
+    quantile = np.average([t.ppf(0.975, 2), norm.ppf(0.975)], weights=variances)
     low, high = accuracy_interval(list(accuracies), shares)
-    pictures = norm.ppf(0.975) * math.sqrt(picture_variance(list(accuracies), shares))
-    assert (high - low) / 2 == pytest.approx(math.hypot(over_seeds, pictures)) and pictures > 0
+    assert (high - low) / 2 == pytest.approx(quantile * math.sqrt(variances.sum())) and variances.min() > 0
     low, high = accuracy_interval(list(accuracies), None)
-    assert (high - low) / 2 == pytest.approx(over_seeds)
+    assert (high - low) / 2 == pytest.approx(t.ppf(0.975, 2) * sem(accuracies))
+    assert accuracy_interval([0.5, 0.5], None) == (0.5, 0.5)
 
 
 def test_the_pictures_component_is_that_of_the_two_way_analysis_of_variance() -> None:

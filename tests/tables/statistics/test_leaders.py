@@ -10,7 +10,6 @@ from scipy.stats import studentized_range, t
 
 from tune_mnist.tables.statistics.difference import joint
 from tune_mnist.tables.statistics.leaders import against_third, equivalence_p, may_be_best, seeds_needed, smallest_gap
-from tune_mnist.tables.statistics.multiplicity import best_p
 from tune_mnist.tables.statistics.noise import Noise, estimate, learn_noise
 
 
@@ -22,14 +21,12 @@ def study(chance: np.random.Generator, means: np.ndarray, seeds: int, deviation:
 def test_the_p_of_a_tie_is_scipy_s_studentised_range() -> None:
     accuracies = study(np.random.default_rng(0), np.linspace(0.98, 0.96, 12), 3)
     trainings = list(range(12))
-    noise = learn_noise(accuracies, trainings)
-    found = against_third(accuracies, trainings)
-    assert np.isnan(found.p[:3]).all() and math.isinf(noise.prior_df)
+    noise = Noise(0.08**2, math.inf, 20.0)  # every training's: variance and degrees of freedom
+    found = against_third(accuracies, trainings, noise)
+    assert np.isnan(found.p[:3]).all()
     log_errors = np.log(1 - accuracies.mean(axis=1))
     q = (log_errors[3:] - log_errors[2]) / math.sqrt(noise.variance / 3)
-    near = np.isin(np.arange(3, 12), np.array([*noise.by_training]))
-    assert near.sum() > 4
-    assert found.p[3:][near] == pytest.approx(studentized_range.sf(q, 12, 2 * noise.df)[near], abs=1e-3)
+    assert found.p[3:] == pytest.approx(studentized_range.sf(q, 12, 40), abs=1e-3)
     assert found.difference[5] == pytest.approx(accuracies[5].mean() - accuracies[2].mean())
 
 
@@ -52,6 +49,26 @@ def test_the_set_of_possible_bests_holds_the_best_and_leaves_out_the_rest() -> N
     assert p[:2].min() > 0.05 and p[2:].max() < 0.05 and p[0] > 0.5
 
 
+def test_the_p_of_a_best_is_the_smallest_of_scipy_s_t_tests_times_the_others() -> None:
+    accuracies = study(np.random.default_rng(1), np.linspace(0.98, 0.976, 4), 3)
+    noise = Noise(0.08**2, math.inf, 20.0)  # every training's: variance and degrees of freedom
+    p = may_be_best(accuracies, list(range(4)), noise)
+    log_errors = np.log(1 - accuracies.mean(axis=1))
+    behind = (log_errors - log_errors.min()) / math.sqrt(2 * noise.variance / 3)
+    assert p == pytest.approx(np.minimum(3 * t.sf(behind, 40), 1)) and p[-1] < p[0] == 1
+
+
+@pytest.mark.parametrize("deviations", [np.full(10, 0.08), 0.08 * np.geomspace(0.4, 2.5, 10)])
+def test_one_of_many_bests_is_seldom_ruled_out_however_unlike_their_noise(deviations: np.ndarray) -> None:
+    chance = np.random.default_rng(2)
+    ruled_out = []
+    for _ in range(150):
+        trainings = chance.permutation(np.repeat(np.arange(10), 3))
+        drawn = np.exp(deviations[trainings, None] * chance.normal(size=(30, 3)))
+        ruled_out.append(may_be_best(1 - 0.02 * drawn, trainings.tolist()) <= 0.05)
+    assert np.mean(ruled_out) <= 0.05  # of any one of them
+
+
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_who_may_be_best_is_decided_by_the_foremost_as_by_all(seeds: int) -> None:
     chance = np.random.default_rng(seeds)
@@ -62,10 +79,8 @@ def test_who_may_be_best_is_decided_by_the_foremost_as_by_all(seeds: int) -> Non
     found = estimate(accuracies, trainings, noise, alike=True)
     error, df = joint(*(np.add.outer(np.zeros(60), each) for each in (found.relative_error, found.df)),
                       found.relative_error[:, None], found.df[:, None])
-    t = np.where(np.eye(60) > 0, 0, (found.log_error[:, None] - found.log_error) / error)
-    furthest = t.argmax(axis=1)
-    cells = np.arange(60)
-    expected = best_p(t[cells, furthest], 60, df[cells, furthest])
+    behind = (found.log_error[:, None] - found.log_error) / error
+    expected = np.minimum(59 * t.sf(behind, df).min(axis=1), 1)
     np.testing.assert_allclose(may_be_best(accuracies, trainings), expected, rtol=1e-6, atol=1e-12)
 
 

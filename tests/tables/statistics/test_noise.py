@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import polygamma
 
 from tune_mnist.tables.statistics.noise import estimate, learn_noise, near_leaders
 
@@ -36,6 +37,17 @@ def test_trainings_that_differ_keep_more_of_their_own_noise() -> None:
     assert noise.prior_df < 10
     moderated = np.array([variance for variance, _ in noise.by_training.values()])
     assert np.corrcoef(np.log(moderated), np.log(deviations[np.array([*noise.by_training])]))[0, 1] > 0.6
+
+
+@pytest.mark.parametrize("trainings", [8, 30, 200])
+def test_trainings_that_seem_alike_are_not_taken_to_be_so_the_less_the_fewer_they_are(trainings: int) -> None:
+    prior_df = [
+        learn_noise(drawn(np.full(trainings, 0.98), np.full(trainings, 0.08), 3, seed), list(range(trainings))).prior_df
+        for seed in range(20)
+    ]
+    by_chance = float(polygamma(1, 1))  # variance of the logarithm of a variance with 2 degrees of freedom
+    half_an_error = 0.5 * by_chance * math.sqrt(2 / (trainings - 1))
+    assert polygamma(1, max(prior_df) / 2) == pytest.approx(half_an_error)  # where they differ by no more than chance
 
 
 def test_the_cells_of_one_training_are_one_witness_as_far_as_they_agree() -> None:

@@ -39,15 +39,17 @@ def accuracy_interval(
     """Interval of the accuracy that a configuration has over all seeds and all pictures like these (95%).
 
     `accuracies` are those of its seeds, `shares` float (pictures,) of the seeds that got each picture right. Both are
-    drawn at random, and crossed: Student's half width over seeds and the normal one over pictures are added in
-    quadrature, each from its component of variance (two-way analysis of variance, Cornfield and Tukey 1956).
+    drawn at random, and crossed, each with its component of variance (two-way analysis of variance, Cornfield and
+    Tukey 1956). The standard error of both counts by the mean of Student's quantile, for the seeds, and the normal
+    one, for the pictures, weighted by their variances (Cochran and Cox, Experimental Designs, 1950).
     Without shares it is Student's over seeds, for these pictures alone. There are at least two seeds.
     """
     seeds = len(accuracies)
+    of_seeds = float(np.var(accuracies, ddof=1)) / seeds
+    of_pictures = 0.0 if shares is None else picture_variance(accuracies, shares)
     student, normal = _critical(level, seeds - 1)
-    half = student * math.sqrt(float(np.var(accuracies, ddof=1)) / seeds)
-    if shares is not None:
-        half = math.hypot(half, normal * math.sqrt(picture_variance(accuracies, shares)))
+    variance = of_seeds + of_pictures
+    half = (of_seeds * student + of_pictures * normal) / math.sqrt(variance) if variance else 0.0
     mean = float(np.mean(accuracies))
     return max(0.0, mean - half), min(1.0, mean + half)
 

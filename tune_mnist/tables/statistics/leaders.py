@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.stats import t as student
 
 from tune_mnist.tables.statistics.difference import LEVEL, joint
-from tune_mnist.tables.statistics.multiplicity import best_p, holm, range_p
+from tune_mnist.tables.statistics.multiplicity import holm, range_p
 from tune_mnist.tables.statistics.noise import Estimates, Noise, estimate, learn_noise
 
 POWER = 0.8
@@ -58,21 +58,23 @@ def against_third(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: 
 def may_be_best(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise | None = None) -> np.ndarray:
     """p, float (cells,), that a cell is the best of all, by comparisons with the best (Hsu 1984); NaN with one seed.
 
-    Those with p above 5% contain the best with a probability of 95% at least. Arguments are `against_third`'s, in any
-    order.
+    Those with p above 5% contain the best with a probability of 95% at least. Each cell is held against each other
+    by a t test of the two, and the smallest p counts as many times as there are others (Bonferroni): each training's
+    noise is estimated by itself, and the quietest by luck would pass Dunnett's law, which has one noise for all, too
+    often. Arguments are `against_third`'s, in any order.
     """
     noise = learn_noise(accuracies, trainings) if noise is None else noise
     found = estimate(accuracies, trainings, noise, alike=True)
     if math.isnan(noise.variance) or len(accuracies) < 2:
         return np.full(len(accuracies), np.nan)
-    foremost, ahead = _foremost(found), []
-    for cell, (log_error, own, own_df) in enumerate(zip(found.log_error, found.relative_error, found.df, strict=True)):
-        others = np.append(foremost, cell)
-        error, df = joint(found.relative_error[others], found.df[others], own, own_df)
-        t = _ratio(log_error - found.log_error[others], error)  # how far each other is ahead, and 0 the cell itself
-        ahead.append((t.max(), df[t.argmax()]))
-    t, df = np.array(ahead).T
-    return best_p(t, len(t), df)
+    foremost, p = _foremost(found), np.empty(len(found.mean))
+    for start in range(0, len(p), 256):
+        rows = slice(start, start + 256)
+        own, own_df = found.relative_error[rows, None], found.df[rows, None]  # (256, 1), against (foremost,)
+        error, df = joint(found.relative_error[foremost], found.df[foremost], own, own_df)
+        ahead = _ratio(found.log_error[rows, None] - found.log_error[foremost], error)  # (256, foremost)
+        p[rows] = student.sf(ahead, df).min(axis=1)
+    return np.minimum((len(p) - 1) * p, 1)
 
 
 def _foremost(found: Estimates) -> np.ndarray:

@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
 NEAR = 2.0  # cells with at most this many times the third's error teach the noise
+CAUTION = 0.5  # of a standard error is added to what trainings' noises seem to differ: few seem alike by chance alone
 LEAST_ERROR = 5e-5  # half a picture of 10,000, so that a perfect accuracy has a logarithm
 
 
@@ -19,9 +20,9 @@ class Noise:
     """The variance from seed to seed of log(1 - accuracy), which is that of the error relative to itself.
 
     Trainings differ in it: their variances follow a scaled inverse χ² distribution about `variance`, worth `prior_df`
-    degrees of freedom (infinite: they are all alike), as learnt from `df` degrees of freedom of the trainings near the
-    leaders. `by_training` has each of these trainings' own variance, moderated by the others', and its degrees of
-    freedom. A variance of NaN: nothing is known, as with one seed.
+    degrees of freedom (infinite: they are taken to be alike), as learnt from `df` degrees of freedom of the trainings
+    near the leaders. `by_training` has each of these trainings' own variance, moderated by the others', and its
+    degrees of freedom. A variance of NaN: nothing is known, as with one seed.
     """
 
     variance: float = math.nan
@@ -78,17 +79,19 @@ def learn_noise(accuracies: np.ndarray, trainings: Sequence[Hashable]) -> Noise:
     as many degrees of freedom as their correlation leaves. Trainings are moderated by empirical Bayes (Smyth 2004,
     doi:10.2202/1544-6115.1027); with fewer than three of them they are taken to be alike.
     """
-    near = near_leaders(accuracies) & (np.isfinite(accuracies).sum(axis=1) > 1)
+    seeds_of = np.isfinite(accuracies).sum(axis=1)
     members: dict[Hashable, list[int]] = {}
-    for cell in np.flatnonzero(near).tolist():
+    for cell in np.flatnonzero(near_leaders(accuracies) & (seeds_of > 1)).tolist():
         members.setdefault(trainings[cell], []).append(cell)
     if not members:
         return Noise()
     logs = log_error(accuracies)
     correlation = _correlation(logs, list(members.values()))
-    own = np.array([np.nanvar(logs[cells], axis=1, ddof=1).mean() for cells in members.values()])
+    variances = np.full(len(logs), np.nan)
+    variances[seeds_of > 1] = np.nanvar(logs[seeds_of > 1], axis=1, ddof=1)
+    own = np.array([variances[cells].mean() for cells in members.values()])
     count = np.array([len(cells) for cells in members.values()])
-    seeds = np.array([np.isfinite(logs[cells]).sum(axis=1).mean() for cells in members.values()])
+    seeds = np.array([seeds_of[cells].mean() for cells in members.values()])
     df = (seeds - 1) * count / (1 + (count - 1) * correlation**2)
     variance, prior_df = _prior(own, df)
     whole = float(df.sum())
@@ -113,7 +116,7 @@ def estimate(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise
     several = seeds > 1
     if several.any():
         variance[several] = np.nanvar(accuracies[several], axis=1, ddof=1)
-    leaders = np.flatnonzero(near | alike)
+    leaders = np.flatnonzero(near | alike).tolist()
     known = [noise.by_training.get(trainings[cell], noise.leaders) if near[cell] else noise.leaders for cell in leaders]
     if known:
         variance[leaders], df[leaders] = np.array(known).T
@@ -136,19 +139,21 @@ def _correlation(logs: np.ndarray, members: Sequence[Sequence[int]]) -> float:
 
 
 def _prior(variances: np.ndarray, df: np.ndarray) -> tuple[float, float]:
-    """Centre and degrees of freedom of the distribution that variances, each with its df, come from."""
-    alike = float(np.average(variances, weights=df)), math.inf
+    """Centre and degrees of freedom of the distribution that variances, each with its df, come from.
+
+    By the moments of their logarithms (Smyth 2004), but for `CAUTION`.
+    """
     known = variances > 0
     if known.sum() < 3:
-        return alike
+        return float(np.average(variances, weights=df)), math.inf
     logs = np.log(variances[known]) - digamma(df[known] / 2) + np.log(df[known] / 2)
-    excess = float(np.var(logs, ddof=1) - polygamma(1, df[known] / 2).mean())
-    prior_df = 2 * _inverse_trigamma(excess) if excess > 0 else math.inf
-    if math.isinf(prior_df):
-        return alike
+    by_chance = float(polygamma(1, df[known] / 2).mean())  # the variance that alike ones' logarithms would have
+    standard_error = by_chance * math.sqrt(2 / (len(logs) - 1))
+    excess = max(0.0, float(np.var(logs, ddof=1)) - by_chance) + CAUTION * standard_error
+    prior_df = 2 * _inverse_trigamma(excess)
     centre = math.exp(float(logs.mean()) + float(digamma(prior_df / 2)) - math.log(prior_df / 2))
     return centre, prior_df
 
 
 def _inverse_trigamma(value: float) -> float:
-    return float(brentq(lambda x: polygamma(1, x) - value, 1e-6, 1e6)) if value > 2e-6 else math.inf
+    return float(brentq(lambda x: polygamma(1, x) - value, 1e-6, 1e6))

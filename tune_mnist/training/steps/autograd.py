@@ -14,13 +14,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
 from tune_mnist.training.steps.base import CheckpointedSteps, learning_rate
+from tune_mnist.training.steps.exact import exact_arithmetic
 from tune_mnist.training.steps.optimisers import make_optimiser
 
 EVALUATION_BATCH = 1000
 
 
 class AutogradSteps(CheckpointedSteps):
-    """Steps of any model on any device; convolutions run channels-last, in bf16 if the config says so."""
+    """Steps of any model on any device; convolutions run channels-last, in bf16 if the config says so.
+
+    On CUDA too float32 is not TF32, and the default generator, from which dropout draws, stays as it was.
+    """
 
     def __init__(
         self, config: TrainingConfig, model: nn.Module, train: Pictures, device: str = "cpu",
@@ -36,6 +40,11 @@ class AutogradSteps(CheckpointedSteps):
             self.average.n_averaged.fill_(1)  # the initial weights, of which the first step would else not keep a trace
 
     def train_epoch(self, epoch: int, after_step: Callable[[int], None] | None = None) -> float:
+        of_gpu = [self.device] if self.device.type == "cuda" else []
+        with exact_arithmetic(), torch.random.fork_rng(of_gpu):
+            return self._train_epoch(epoch, after_step)
+
+    def _train_epoch(self, epoch: int, after_step: Callable[[int], None] | None) -> float:
         config, n = self.config, len(self.labels)
         order = epoch_order(n, config.seed, epoch).to(self.device)
         maps = affine_maps(n, config, config.seed, epoch).to(self.device) if config.augments else None
@@ -77,7 +86,8 @@ class AutogradSteps(CheckpointedSteps):
     @torch.no_grad()
     def outputs(self, pictures: Pictures) -> Tensor:
         model = (self.average or self.model).eval()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        bf16 = self.config.precision == "bf16"
+        with exact_arithmetic(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             batches = as_tensor(pictures.pixels).split(EVALUATION_BATCH)
             return torch.cat([model(normalise(pixels.to(self.device), self.dtype)).float().cpu() for pixels in batches])
 

@@ -80,24 +80,28 @@ class CheckpointedSteps(Steps):
 
     def _begin(self, seed: int, record: Tensor) -> int:
         """Seed dropout, or go on from `middle`, whose part of the `record` is filled in; return the steps done."""
-        torch.manual_seed(seed)
+        own = default_generator(self.device)
+        own.manual_seed(seed)
         if self.middle is None:
             return 0
         record[: len(self.middle["record"])] = self.middle["record"]
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(self.middle["generator"], self.device)
-        else:
-            torch.set_rng_state(self.middle["generator"])
+        own.set_state(self.middle["generator"])
         return int(self.middle["steps"])
 
     def _note(self, steps: int, record: Tensor) -> None:
-        cuda = self.device.type == "cuda"
-        generator = torch.cuda.get_rng_state(self.device) if cuda else torch.get_rng_state()
-        self.middle = {"steps": steps, "record": record, "generator": generator}
+        self.middle = {"steps": steps, "record": record, "generator": default_generator(self.device).get_state()}
 
     def _middle(self) -> dict[str, Any]:
         """What `state()` has besides, in the middle of an epoch."""
         return {} if self.middle is None else {"middle": {**self.middle, "record": self.middle["record"].clone()}}
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """What dropout on the device draws from. `torch.manual_seed` would seed those of all devices, the user's too."""
+    if device.type == "cuda":
+        torch.cuda.init()
+        return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    return torch.default_generator
 
 
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:

@@ -12,6 +12,7 @@ from tune_mnist.training.batches import Pictures
 from tune_mnist.training.models import FullyConnected, build_model
 from tune_mnist.training.steps.autograd import AutogradSteps
 from tune_mnist.training.steps.base import CheckpointedSteps, Pack, Steps
+from tune_mnist.training.steps.fused_pack import FusedPackSteps, can_fuse
 from tune_mnist.training.steps.linear import LinearSteps
 from tune_mnist.training.steps.lockstep import Lockstep, common_batches
 from tune_mnist.training.steps.pack import SLOTS, PackOfOne, PackSteps
@@ -21,7 +22,7 @@ from tune_mnist.training.steps.ways import way_of
 def make_steps(config: TrainingConfig, train: Pictures, device: str = "cpu") -> Steps:
     """The fastest steps for the config, as `way_of` says."""
     if way_of(config, torch.device(device).type, train.classes) == "packs":
-        return PackOfOne(config, train, device)
+        return PackOfOne(config, train, device, make_slots)
     return make_checkpointed(config, train, device)
 
 
@@ -43,4 +44,9 @@ def make_pack(configs: Sequence[TrainingConfig], train: Pictures, device: str = 
     if torch.device(device).type == "cpu" and len(shared) == 1 and None not in shared:
         return Lockstep(configs, train)
     # Filled up with copies, as the number of slots decides the bits.
-    return PackSteps([*configs, *[configs[-1]] * (SLOTS - len(configs))], train, device)
+    return make_slots([*configs, *[configs[-1]] * (SLOTS - len(configs))], train, device)
+
+
+def make_slots(configs: Sequence[TrainingConfig], train: Pictures, device: str = "cpu") -> PackSteps:
+    """The fastest steps in slots, as many as there are configs, which differ in lr and seed only."""
+    return (FusedPackSteps if can_fuse(configs[0], device) else PackSteps)(configs, train, device)

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import make_pictures
 from tune_mnist.training.dataset import CLASSES, PIXELS
-from tune_mnist.training.models import SimpleNN
+from tune_mnist.training.models import FullyConnected, build_model
 from tune_mnist.training.steps import kernels
 from tune_mnist.training.steps.linear import LinearSteps, layers_of
 
@@ -47,7 +48,8 @@ def compile_steps() -> None:
     pixels[:, :100] = 255
     pictures = make_pictures(pixels, np.arange(len(pixels)) % CLASSES)
     config = TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=16)
-    steps = LinearSteps(config, SimpleNN(0, "logits"), pictures)
-    layers_of(steps.flat, SimpleNN.sizes)[0].bias.fill_(-1000)  # dormant units, which have compiled code of their own
+    model = cast(FullyConnected, build_model(config))
+    steps = LinearSteps(config, model, pictures)
+    layers_of(steps.flat, model.sizes)[0].bias.fill_(-1000)  # dormant units, which have compiled code of their own
     steps.train_epoch(1)
     steps.outputs(pictures)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,14 +16,19 @@ from torch.nn.utils import parameters_to_vector
 
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.training.batches import Pictures, affine_maps, as_tensor, epoch_order, generator, normalise, transform
-from tune_mnist.training.dataset import PIXELS
-from tune_mnist.training.models import build_model
+from tune_mnist.training.models import FullyConnected, build_model
 from tune_mnist.training.steps.base import BETA1, BETA2, EPS, Pack, Steps, learning_rate
+from tune_mnist.training.steps.dropout import GivenDropout, dropout_calls, dropouts
+from tune_mnist.training.steps.exact import exact_arithmetic
+from tune_mnist.training.steps.graphs import captured, capturing, in_time, own_stream, pinned_copy, runs_of
 
 # Members of a pack in use on a device. Another number sums in another order, so a change must raise ENGINE_VERSION.
 SLOTS = 4
 EVALUATION_BATCH = 500
+EVALUATION_BATCH_OF_GPU = 5000  # of fully connected models: calling a few small kernels takes longer than their work
 WARM_UPS = 3  # steps before a capture, in which the libraries pick kernels and workspaces
+STEPS_OF_GRAPH = 8  # so many launches less, each of which takes the host and the device some microseconds
+PIECE = 4096  # numbers of a row that CUDA's fused AdamW gets at once: it gives up to 65,536 of one tensor to one block
 ALIGNMENT = 32  # elements; every member's row starts on a boundary that the vectorised kernels like
 
 
@@ -40,8 +46,8 @@ class PackSteps(Pack):
     of torch depend on device and layout), a state of it goes on in any pack of as many members bit for
     bit, and a loss that is not finite stays its own.
 
-    No step waits for the device. On CUDA each size of batch is captured once, before the first epoch,
-    and replayed; then lr is rounded to float32. Not thread-safe.
+    No step waits for the device. On CUDA a pack works on a stream of its own, beside other packs; its steps are
+    captured once, before the first epoch, and replayed; then lr is rounded to float32. Not thread-safe.
 
     Raises:
         ValueError: the configs differ in more than lr and seed.
@@ -56,10 +62,17 @@ class PackSteps(Pack):
         self.configs, self.config = tuple(configs), configs[0]
         self.device, self.dtype = torch.device(device), dtype
         self.classes = train.classes
-        self._make_model()
-        self._make_members()
-        self._make_data(train)
-        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self.stream = own_stream(self.device, self) if self.device.type == "cuda" else None
+        self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        self.kept: tuple[Pictures, Tensor] | None = None
+        with self._on_stream():
+            self._make_model()
+            self._make_members()
+            self._make_data(train)
+
+    def _on_stream(self) -> AbstractContextManager[Any]:
+        """Let the block's work for the device be done in the order of the pack's own."""
+        return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
     def _make_model(self) -> None:
         model, self.dropout = build_model(self.config, self.classes).to("meta"), GivenDropout()
@@ -67,6 +80,8 @@ class PackSteps(Pack):
         self.mask_shapes = dropout_calls(model) if self.config.dropout else []
         for name in dropouts(model):
             model.set_submodule(name, self.dropout)
+        small = self.device.type == "cuda" and isinstance(model, FullyConnected)
+        self.evaluation_batch = EVALUATION_BATCH_OF_GPU if small else EVALUATION_BATCH
         self.model = model
 
     def _make_members(self) -> None:
@@ -75,6 +90,7 @@ class PackSteps(Pack):
         self.padding = -rows.shape[1] % ALIGNMENT
         self.weights = F.pad(rows, (0, self.padding)).to(self.device, self.dtype)
         self.means, self.squares = torch.zeros_like(self.weights), torch.zeros_like(self.weights)  # Adam's moments
+        self.piece = PIECE if self.device.type == "cuda" else rows.shape[1] + self.padding
         self.counts = torch.zeros(len(rows), device=self.device)
         self.average = self.weights.clone() if self.config.ema_decay else None
 
@@ -89,10 +105,11 @@ class PackSteps(Pack):
         self.targets = F.one_hot(labels, self.classes).to(self.dtype) * (1 - smoothing) + smoothing / self.classes
         self.order = torch.zeros(len(self.seeds), n, dtype=torch.int64, device=device)
         self.maps = torch.zeros(len(self.seeds), n, 2, 3, device=device) if self.config.augments else None
-        self.batches = [size] * (n // size) + [n % size] * (n % size > 0)
+        self.steps_per_epoch = -(-n // size)
+        self.runs = runs_of(n, size, STEPS_OF_GRAPH if device.type == "cuda" else 1)
         # CUDA's fused AdamW reads its lr as float32, the CPU's as a double.
         lr_dtype = torch.float32 if device.type == "cuda" else torch.float64
-        self.rates = torch.zeros(len(self.batches), len(self.configs), dtype=lr_dtype, device=device)
+        self.rates = torch.zeros(self.steps_per_epoch, len(self.configs), dtype=lr_dtype, device=device)
         self.total = torch.zeros(len(self.configs), dtype=torch.float64, device=device)
         self.step = torch.zeros(1, dtype=torch.int64, device=device)  # within the epoch
         self.columns = torch.arange(size, device=device)
@@ -100,31 +117,36 @@ class PackSteps(Pack):
     @torch.no_grad()
     def train_epoch(self, epoch: int, members: Sequence[int] | None = None) -> list[float]:
         """As `Pack.train_epoch`, by default of all; all run along in any case."""
-        with exact_convolutions():
-            if self.device.type == "cuda" and not self.graphs:
-                self.graphs = {batch: self._capture(batch) for batch in dict.fromkeys(self.batches)}
+        with exact_arithmetic(), self._on_stream():
+            self._capture()
             self._begin(epoch)
-            for batch in self.batches:
+            for batch, steps in in_time(self.runs, self.stream):
                 if self.graphs:
-                    self.graphs[batch].replay()
-                else:
+                    self.graphs[batch, steps].replay()
+                    continue
+                for _ in range(steps):
                     self._advance(batch)
-        losses: list[float] = (self.total / len(self.pixels)).tolist()
+            losses: list[float] = (self.total / len(self.pixels)).tolist()
         return losses if members is None else [losses[k] for k in members]
 
     def _begin(self, epoch: int) -> None:
         """Write the epoch's order, augmentation, learning rates and dropout seeds to the device."""
-        n, steps = len(self.pixels), len(self.batches)
+        n, steps = len(self.pixels), self.steps_per_epoch
         self.order.copy_(torch.stack([epoch_order(n, seed, epoch) for seed in self.seeds]))
         if self.maps is not None:
             self.maps.copy_(torch.stack([affine_maps(n, self.config, seed, epoch) for seed in self.seeds]))
         for seed, of_seed in self.generators.items():
             of_seed.manual_seed(generator(seed, epoch, "dropout").initial_seed())
         numbers = range((epoch - 1) * steps, epoch * steps)
-        rates = [[learning_rate(config, number, steps) for config in self.configs] for number in numbers]
-        self.rates.copy_(torch.tensor(rates, dtype=torch.float64))
+        self.rates.copy_(self._rates(numbers))
         self.step.zero_()
         self.total.zero_()
+
+    def _rates(self, numbers: range) -> Tensor:
+        """The learning rates of optimisation steps (from 0)."""
+        steps = self.steps_per_epoch
+        rates = [[learning_rate(config, number, steps) for config in self.configs] for number in numbers]
+        return torch.tensor(rates, dtype=torch.float64)
 
     def _advance(self, batch: int) -> None:
         """One step of every member on its next `batch` pictures. Captured: no host value may depend on a device one."""
@@ -167,43 +189,47 @@ class PackSteps(Pack):
     def _update(self, gradients: Tensor) -> None:
         self.counts.add_(1)
         rates = self.rates.index_select(0, self.step)[0]
-        rows = (self.weights, gradients, self.means, self.squares, self.counts, rates)
-        for weights, gradient, means, squares, count, rate in zip(*map(Tensor.unbind, rows), strict=True):
+        rows = (self.weights, gradients, self.means, self.squares)
+        for k, count in enumerate(self.counts.unbind()):
+            weights, gradient, means, squares = (list(numbers[k].split(self.piece)) for numbers in rows)
             torch._fused_adamw_(
-                [weights], [gradient], [means], [squares], [], [count], lr=rate, beta1=BETA1, beta2=BETA2,
+                weights, gradient, means, squares, [], [count] * len(weights), lr=rates[k], beta1=BETA1, beta2=BETA2,
                 weight_decay=self.config.weight_decay, eps=EPS, amsgrad=False, maximize=False,
             )
         if self.average is not None:
             self.average.lerp_(self.weights, 1 - self.config.ema_decay)
 
-    def _capture(self, batch: int) -> torch.cuda.CUDAGraph:
-        """The step on `batch` pictures as a CUDA graph; the members stay as they are."""
+    def _capture(self) -> None:
+        """On CUDA capture the epoch's steps, unless that is done; the members stay as they are."""
+        if self.stream is None or self.graphs:
+            return
         before = [(tensor, tensor.clone()) for tensor in self._rows().values()]
-        current, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                self.step.zero_()
-                self._advance(batch)
-        current.wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        for of_seed in self.generators.values():
-            graph.register_generator_state(of_seed)  # so that a replay goes on from the seed that `_begin` set
-        with torch.cuda.graph(graph):
-            self._advance(batch)
+        graphs = {}
+        with capturing():
+            for batch, steps in dict.fromkeys(self.runs):
+                for _ in range(WARM_UPS):
+                    self.step.zero_()
+                    self._advance(batch)
+                graphs[batch, steps] = captured(partial(self._advance, batch), steps, self.generators.values())
         for tensor, kept in before:
             tensor.copy_(kept)
-        return graph
+        self.graphs = graphs
 
     @torch.no_grad()
     def outputs(self, pictures: Pictures, members: Sequence[int] | None = None) -> Tensor:
         """As `Pack.outputs`, by default of all."""
         all_outputs = vmap(self._outputs, in_dims=(0, None))
-        batches = as_tensor(pictures.pixels).to(self.device).split(EVALUATION_BATCH)
-        with exact_convolutions():
+        with exact_arithmetic(), self._on_stream():
+            batches = self._on_device(pictures).split(self.evaluation_batch)
             parts = [all_outputs(self._evaluated(), normalise(batch, self.dtype)).float() for batch in batches]
-        whole = torch.cat(parts, dim=1).cpu()
+            whole = torch.cat(parts, dim=1).cpu()
         return whole if members is None else whole[list(members)]
+
+    def _on_device(self, pictures: Pictures) -> Tensor:
+        """Their pixels (n, 784), which stay on the device until it is asked for others."""
+        if self.kept is None or self.kept[0] is not pictures:
+            self.kept = pictures, as_tensor(pictures.pixels).to(self.device)
+        return self.kept[1]
 
     def _evaluated(self) -> Tensor:
         return self.weights if self.average is None else self.average
@@ -216,19 +242,36 @@ class PackSteps(Pack):
 
     def state(self, k: int) -> dict[str, Tensor]:
         """Member k's weights and optimiser state: copies on the CPU, the same in whatever pack it is."""
-        return {name: rows[k].to("cpu", copy=True) for name, rows in self._rows().items()}
+        return self.snapshot(k)()
+
+    def snapshot(self, k: int) -> Callable[[], dict[str, Tensor]]:
+        """Member k's `state()` as it is now: a function for any thread, to be called while training goes on."""
+        if self.stream is None:
+            state = {name: rows[k].clone() for name, rows in self._rows().items()}
+            return lambda: state
+        with self._on_stream():
+            copies = {name: pinned_copy(rows[k]) for name, rows in self._rows().items()}
+            copied = self.stream.record_event()
+
+        def once_copied() -> dict[str, Tensor]:
+            copied.synchronize()
+            return copies
+
+        return once_copied
 
     def load(self, k: int, state: dict[str, Any]) -> None:
         """Let member k go on from a `state()` of the same config in any pack."""
-        for name, rows in self._rows().items():
-            rows[k].copy_(state[name])
+        with self._on_stream():
+            for name, rows in self._rows().items():
+                rows[k].copy_(state[name])
 
     @torch.no_grad()
     def module(self, k: int) -> nn.Module:
         """A module with member k's evaluated weights: float32, on the CPU, in eval mode."""
         model = build_model(self.configs[k], self.classes)
         sizes = [shape.numel() for shape in self.shapes.values()]
-        parts = self._evaluated()[k].cpu().split([*sizes, self.padding])
+        with self._on_stream():
+            parts = self._evaluated()[k].cpu().split([*sizes, self.padding])
         for parameter, part in zip(model.parameters(), parts, strict=False):
             parameter.copy_(part.view_as(parameter))
         return model.eval()
@@ -238,9 +281,10 @@ class PackOfOne(Steps):
     """One training in a pack otherwise filled with copies of it, so that its bits are those of any pack in use."""
 
     def __init__(
-        self, config: TrainingConfig, train: Pictures, device: str = "cpu", dtype: torch.dtype = torch.float32
+        self, config: TrainingConfig, train: Pictures, device: str = "cpu",
+        make: Callable[[Sequence[TrainingConfig], Pictures, str], PackSteps] = PackSteps,
     ) -> None:
-        self.pack = PackSteps([config] * SLOTS, train, device, dtype)
+        self.pack = make([config] * SLOTS, train, device)
 
     def train_epoch(self, epoch: int) -> float:
         return self.pack.train_epoch(epoch)[0]
@@ -256,37 +300,3 @@ class PackOfOne(Steps):
 
     def module(self) -> nn.Module:
         return self.pack.module(0)
-
-
-class GivenDropout(nn.Module):
-    """Stands in for every Dropout of a model: multiplies by the next of the masks it was given, if any is left."""
-
-    masks: Iterator[Tensor] = iter(())
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        mask = next(self.masks, None)
-        return hidden if mask is None else hidden * mask
-
-
-def dropouts(model: nn.Module) -> dict[str, nn.Dropout]:
-    """Every Dropout of the model by its name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
-
-
-def dropout_calls(model: nn.Module) -> list[tuple[torch.Size, float]]:
-    """Of each of the meta model's calls of dropout, in their order: the shape of one picture, and the share kept."""
-    calls: list[tuple[torch.Size, float]] = []
-
-    def note(layer: nn.Dropout, _: Any, hidden: Tensor) -> None:
-        calls.append((hidden.shape[1:], 1 - layer.p))
-
-    hooks = [layer.register_forward_hook(note) for layer in dropouts(model).values()]
-    model(torch.empty(1, PIXELS, device="meta"))
-    for hook in hooks:
-        hook.remove()
-    return calls
-
-
-def exact_convolutions() -> AbstractContextManager[None]:
-    """Convolutions on CUDA that give the same bits each time, in float32 where asked for it and not TF32."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -1,0 +1,1 @@
+"""What proves that a GPU trains right, and how fast."""
