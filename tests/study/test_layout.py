@@ -67,10 +67,15 @@ def test_a_start_reads_no_state_and_who_goes_on_with_one_verifies_it(
     study = made_study(tmp_path / "study", SPEC)
     folder = begun(study.training(KEY), 3)
     damage(states(folder)[3])
-    read, read_bytes = [], Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.suffix) or read_bytes(path))
+    read, read_bytes = set(), Path.read_bytes
+
+    def seen(path: Path) -> bytes:
+        read.add(path.suffix)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", seen)
     plan = SPEC.trainings()[0]
     assert missing_trainings(study, [plan], CONTEXT, Console(quiet=True)) == []
-    assert set(read) == {".json"}
+    assert read == {".json"}
     with pytest.warns(match="state-00003.* does not match its checksum; kept as"):
         assert folder.begin(CONFIG, CONTEXT).state_epoch == 2

@@ -231,9 +231,10 @@ def _draw_heatmap(panel: Axes, means: pd.DataFrame, texts: pd.DataFrame | None, 
         cbar=False, linewidths=0 if texts is None else 0.8, annot_kws={"size": 8},
     )
     panel.patch.set(facecolor=".93", hatch="////", edgecolor=".75")
-    for y, x in np.argwhere(means.isna().to_numpy()) if texts is not None else ():
-        background = {"fc": ".97", "ec": "none", "pad": 1}
-        panel.text(x + 0.5, y + 0.5, texts.iloc[y, x], ha="center", va="center", size=8, bbox=background)
+    if texts is not None:
+        for y, x in np.argwhere(means.isna().to_numpy()):
+            background = {"fc": ".97", "ec": "none", "pad": 1}
+            panel.text(x + 0.5, y + 0.5, texts.iloc[y, x], ha="center", va="center", size=8, bbox=background)
     columns, rows = (every(math.ceil(len(values) / MOST_NUMBERS), values) for values in (means.columns, means.index))
     panel.set_xticks(*columns)
     panel.set_yticks(*rows, rotation=0, va="center")

@@ -81,7 +81,7 @@ def _candidates(right: Sequence[Sequence[Right]]) -> np.ndarray:
     replacement, the variance is at most d / n where two networks differ on a share d of them.
     """
     pictures = right[0][0].pictures
-    leader = max(right, key=lambda known: sum(each.count for each in known))
+    leader = max(right, key=lambda known: sum(each.hits for each in known))
     best = np.stack([each.bits for each in leader])  # uint8 (seeds, bytes)
     found = []
     for start in range(0, len(right), BLOCK):

@@ -77,7 +77,7 @@ def test_who_may_be_best_is_decided_by_the_foremost_as_by_all(seeds: int) -> Non
     trainings = [cell // 2 for cell in range(60)]
     noise = learn_noise(accuracies, trainings)
     found = estimate(accuracies, trainings, noise, alike=True)
-    error, df = joint(found.relative_error, found.df, found.relative_error[:, None], found.df[:, None])
+    error, df = joint(found.relative_error[None], found.df[None], found.relative_error[:, None], found.df[:, None])
     behind = (found.log_error[:, None] - found.log_error) / error
     expected = np.minimum(59 * t.sf(behind, df).min(axis=1), 1)
     np.testing.assert_allclose(may_be_best(accuracies, trainings), expected, rtol=1e-6, atol=1e-12)

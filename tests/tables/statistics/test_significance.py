@@ -39,7 +39,7 @@ def test_packed_predictions_come_back_with_their_number(n: int) -> None:
     correct[0] = True
     again = score(float(correct.mean()), pack_bits(correct)).correct
     assert again is not None
-    assert again.pictures == n and again.count == correct.sum()
+    assert again.pictures == n and again.hits == correct.sum()
     np.testing.assert_array_equal(again.flags, correct)
     assert not unpack_bits(pack_bits(correct))[n:].any()
 

@@ -17,7 +17,7 @@ def wilson(sample: Score) -> tuple[float, float]:
     """95% Wilson interval of one network's accuracy, over pictures; NaN if its predictions are not known."""
     if sample.correct is None:
         return math.nan, math.nan
-    return _wilson(sample.correct.count, sample.correct.pictures)
+    return _wilson(sample.correct.hits, sample.correct.pictures)
 
 
 @functools.cache  # of many networks' counts most are alike

@@ -30,7 +30,7 @@ class Right(NamedTuple):
         return np.unpackbits(self.bits, count=self.pictures).astype(bool)
 
     @property
-    def count(self) -> int:
+    def hits(self) -> int:
         """How many pictures are right."""
         return int(ones(self.bits))
 
@@ -154,7 +154,7 @@ def compare_networks(first: Sample, second: Sample, *, same_pictures: bool = Tru
         half = norm.ppf(1 - LEVEL / 2) * float(np.std(per_picture, ddof=1)) / math.sqrt(len(per_picture))
         p, test = mcnemar(one.correct, other.correct), "McNemar"
     else:
-        right, sizes = np.array([[known.count, known.pictures] for known in (one.correct, other.correct)]).T
+        right, sizes = np.array([[known.hits, known.pictures] for known in (one.correct, other.correct)]).T
         shares = right / sizes
         half = norm.ppf(1 - LEVEL / 2) * math.sqrt(float((shares * (1 - shares) / sizes).sum()))
         p, test = float(fisher_exact(np.stack([right, sizes - right])).pvalue), "Fisher"
