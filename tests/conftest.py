@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from support.buckets import faults, moto, uri
+
+__all__ = ["faults", "moto", "uri"]  # fixtures, which are made when a test asks for them
+
 if not Path("/dev/nvidia0").exists():
     os.environ["TRITON_INTERPRET"] = "1"  # which Triton reads when it is imported
 ROOT = Path(__file__).parents[1]
-WITHOUT_RAY = {"spec", "shell", "training", "study", "tables", "figures", "reporting", "digits"}
+WITHOUT_RAY = {"spec", "shell", "training", "study", "tables", "figures", "reporting", "digits", "bucket"}
 """The rooms that may not import Ray: their slow tests are only long."""
 RAY = {
     path for path in ROOT.glob("tests/**/test_*.py")

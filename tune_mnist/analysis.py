@@ -8,6 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from tune_mnist.shell.cli import command, leave
+from tune_mnist.spec.places import shown
 
 
 @dataclass(frozen=True)
@@ -15,17 +16,18 @@ class AnalysisArgs:
     """A study to analyse."""
 
     study: Positional[Path]
-    """The study's folder, such as ray_results/grid."""
+    """The study's folder, such as ray_results/grid, or s3://BUCKET/PREFIX/NAME."""
 
 
 def _analysis(args: AnalysisArgs) -> int:
     from tune_mnist.reporting.publish import write_results
+    from tune_mnist.study.storage.opening import storage_at
     from tune_mnist.study.study import Study
     from tune_mnist.tables.of_study import tables_of
 
-    study = Study(args.study)
+    study = Study(storage_at(args.study))
     for path in write_results(study, tables_of(study)):
-        print(path)
+        print(shown(study.storage.path_of(path)))
     return 0
 
 

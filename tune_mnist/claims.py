@@ -18,10 +18,11 @@ class ClaimsArgs(ReportArgs):
 
 def _claims(args: ClaimsArgs) -> int:
     from tune_mnist.reporting.judge import judge, print_judgements
+    from tune_mnist.study.storage.opening import storage_at
     from tune_mnist.study.study import Study
     from tune_mnist.tables.of_study import tables_of
 
-    tables, *others = (tables_of(Study(folder)) for folder in args.studies)
+    tables, *others = (tables_of(Study(storage_at(path))) for path in args.studies)
     print_judgements(judge(tables, others), tables.method, as_json=args.json)
     return 0
 

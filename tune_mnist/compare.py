@@ -15,9 +15,9 @@ class CompareArgs:
     """Two studies to compare."""
 
     first: Positional[Path]
-    """The first study's folder."""
+    """The first study's folder, or s3://BUCKET/PREFIX/NAME."""
     second: Positional[Path]
-    """The second study's folder; differences are second less first."""
+    """The second study's; differences are second less first."""
     along: tuple[str, ...] = ()
     """Settings to match cells by, such as lr epochs, the best of those with the same being compared; if not given,
     all of which the studies have values in common."""
@@ -27,11 +27,12 @@ class CompareArgs:
 
 def _compare(args: CompareArgs) -> int:
     from tune_mnist.reporting.compared import print_comparison
+    from tune_mnist.study.storage.opening import storage_at
     from tune_mnist.study.study import Study
     from tune_mnist.tables.comparison import compare_folders
 
-    comparison = compare_folders(Study(args.first), Study(args.second), args.along or None)
-    print_comparison(comparison, as_json=args.json)
+    first, second = (Study(storage_at(path)) for path in (args.first, args.second))
+    print_comparison(compare_folders(first, second, args.along or None), as_json=args.json)
     return 0
 
 

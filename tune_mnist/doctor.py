@@ -9,7 +9,7 @@ from pathlib import Path
 from tune_mnist.running.resources import Resources
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import STORAGE, check_storage_name
+from tune_mnist.spec.places import STORAGE, check_storage_name
 
 DESCRIPTION = """Say on one screen whether this machine is ready for a study, and with --address a cluster's every
 node; where something is not right, what to do. Exit status: 0 ready, 1 not."""
@@ -22,7 +22,7 @@ class DoctorArgs:
     address: str | None = None
     """A running Ray cluster (auto or HOST:PORT) to look at, too."""
     storage: Path = STORAGE
-    """Folder of the studies."""
+    """Folder of the studies, or a bucket: s3://BUCKET/PREFIX, gs://… or az://…."""
     gpu: bool = False
     """Instead train on this machine's GPU for at most 8 minutes: are its numbers right, and how fast is it?"""
     json: bool = False
@@ -44,7 +44,8 @@ def _check_gpu(as_json: bool) -> int:
     if not torch.cuda.is_available():
         print("no GPU that torch can use: run it where there is one", file=sys.stderr)
         return 1
-    from tune_mnist.running.gpu_check import Scale, check_gpu, print_findings
+    from tune_mnist.running.gpu_check.check import check_gpu, print_findings
+    from tune_mnist.running.gpu_check.scale import Scale
 
     return 1 - print_findings(check_gpu(Scale()), as_json=as_json)
 

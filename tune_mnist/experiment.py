@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.trial_data import TrialData, test_pictures, trial_data
 from tune_mnist.spec.errors import require
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import FULLY_CONNECTED, Context, PlannedTraining, TrainingConfig
-from tune_mnist.study.files import make_folder, set_aside, writing
-from tune_mnist.study.lock import study_lock
 from tune_mnist.study.own_models import remember
-from tune_mnist.study.ownership import refuse_foreign_study
+from tune_mnist.study.storage.opening import storage_at
 from tune_mnist.study.study import Study
 from tune_mnist.training.dataset import Dataset, TrainingData, load_dataset, training_data
 from tune_mnist.training.steps.ways import way_of
@@ -91,29 +90,26 @@ def ways(experiment: Experiment, plans: Sequence[PlannedTraining]) -> str:
 
 
 @contextlib.contextmanager
-def open_study(folder: Path, *, fresh: bool = False) -> Iterator[Study]:
-    """The study in `folder`, made if need be, locked for this process; `fresh` first moves an old one aside.
+def open_study(path: Path, *, fresh: bool = False) -> Iterator[Study]:
+    """The study at `path`, made if need be, locked for this process; `fresh` first moves an old one aside.
 
     Nothing is written before the lock is held.
 
     Raises:
-        UserError: the folder cannot be written to, is no study's but not empty, or another run holds the study.
+        UserError: `path` cannot be written to, is no study's but not empty, or another run holds the study.
         KeyboardInterrupt: one of the block, with how to go on as its text.
     """
-    refuse_foreign_study(folder)
+    storage = storage_at(path)
     command, old = "the same command", ""
     try:
-        if fresh and folder.exists():
-            with study_lock(folder), writing(folder):
-                aside = set_aside(folder)
-            command, old = "the same command without --fresh", f"; the old study is in {aside}"
-        make_folder(folder, parents=True)
-        with study_lock(folder):
-            study = Study(folder)
+        with storage.hold(fresh) as aside:
+            if aside is not None:
+                command, old = "the same command without --fresh", f"; the old study is in {shown(aside)}"
+            study = Study(storage)
             study.create()
             yield study
     except KeyboardInterrupt:
-        how = f"stopped; every finished epoch is in {folder}: {command} goes on from there{old}"
+        how = f"stopped; every finished epoch is in {shown(path)}: {command} goes on from there{old}"
         raise KeyboardInterrupt(how) from None
 
 
@@ -134,7 +130,7 @@ def session(experiment: Experiment, study: Study, console: Console, *, keep: boo
         making = beside.submit(trial_data, experiment.data, experiment.context.device)
         compiling = beside.submit(_compile, experiment, console, over)
         try:
-            with ray_session(experiment.resources, console, study.folder, keep=keep):
+            with ray_session(experiment.resources, console, study.storage, keep=keep):
                 compiling.result()
                 beside.submit(_load_figures, over)
                 yield making.result()

@@ -12,8 +12,9 @@ from tune_mnist.running.resources import Resources
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
+from tune_mnist.spec.places import STORAGE, check_storage_name
 from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.study import STORAGE, Download, StudySpec, check_storage_name, check_study_name
+from tune_mnist.spec.study import Download, StudySpec, check_study_name
 from tune_mnist.spec.toml import read_spec
 
 DESCRIPTION = """Train every cell of a grid on Ray Tune; write its tables, the top three and figures.
@@ -30,7 +31,7 @@ class RunArgs:
     name: str
     """The study's name; its results land in STORAGE/NAME."""
     storage: Path = STORAGE
-    """Folder of the studies."""
+    """Folder of the studies, or a bucket: s3://BUCKET/PREFIX, gs://… or az://…."""
     fresh: bool = False
     """Start anew; an earlier study of this name is moved aside, not deleted."""
     download: Download = False

@@ -15,12 +15,12 @@ from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.about import about_run
 from tune_mnist.shell.process_state import process_state_kept
-from tune_mnist.spec.study import STORAGE, StudySpec
+from tune_mnist.spec.places import STORAGE
+from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import home_expanded
 from tune_mnist.spec.training import Context, PlannedTraining, training_key
-from tune_mnist.study.lock import refuse_if_held
-from tune_mnist.study.ownership import refuse_foreign_study
 from tune_mnist.study.rounds import DECIDED, Round
+from tune_mnist.study.storage.opening import storage_at
 from tune_mnist.study.study import Study
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class GridResult:
-    """The outcome of a grid: its study's folder and tables, and Ray's results of the trials that ran now."""
+    """The outcome of a grid: its study's path and tables, and Ray's results of the trials that ran now."""
 
     folder: Path
     tables: Tables
@@ -65,18 +65,17 @@ def run_grid(
         UserError: bad input, before anything is written and before Ray starts.
         KeyboardInterrupt: stopped by a signal, with how to go on as its text.
     """
-    folder, spec, tracking = home_expanded(Path(storage)) / name, spec or StudySpec(), tracking or Tracking()
-    refuse_foreign_study(folder)
-    refuse_if_held(folder)  # before the heavy imports: a refusal should be quick
+    path, spec, tracking = home_expanded(Path(storage)) / name, spec or StudySpec(), tracking or Tracking()
+    storage_at(path).refuse()  # before the heavy imports: a refusal should be quick
     give_home()
     from rich.console import Console
 
     console = console or Console(stderr=True)
     tracking.check()
     experiment = check_experiment(spec, resources or Resources(), download=download)
-    with open_study(folder, fresh=fresh) as study:
+    with open_study(path, fresh=fresh) as study:
         tables, results = run_experiment(experiment, study, console, tracking, keep_ray=keep_ray)
-    return GridResult(study.folder, tables, results)
+    return GridResult(study.path, tables, results)
 
 
 def run_experiment(
@@ -129,6 +128,7 @@ def finished(
     from tune_mnist.tables.of_study import tables_of
 
     study.tidy()
+    study.storage.mirror(study.folder / "tensorboard")
     tables = tables or tables_of(study)
     write_results(study, tables, drawn=drawing.result() if drawing else None, dataset=experiment.dataset)
     return tables
@@ -138,6 +138,7 @@ def missing_trainings(
     study: Study, plans: Sequence[PlannedTraining], context: Context, console: Console
 ) -> list[PlannedTraining]:
     """The planned trainings that are neither complete nor diverged; says how many there are of each kind."""
+    study.storage.refresh()
     missing: list[PlannedTraining] = []
     begun = 0
     for plan in plans:

@@ -12,7 +12,8 @@ from tyro.conf import Positional, arg
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import STORAGE, Download, StudySpec, TrustCode, check_study_name
+from tune_mnist.spec.places import STORAGE, check_storage_name
+from tune_mnist.spec.study import Download, StudySpec, TrustCode, check_study_name
 from tune_mnist.spec.toml import read_spec
 
 DESCRIPTION = """Retrain a study's best config on all training pictures and score it once on the test set.
@@ -27,7 +28,7 @@ class RetrainArgs:
     """What to retrain, and where and how."""
 
     study: Positional[Annotated[Path | None, arg(metavar="[STUDY]")]] = None
-    """A study's folder, such as ray_results/grid."""
+    """A study's folder, such as ray_results/grid, or s3://BUCKET/PREFIX/NAME."""
     spec: Annotated[StudySpec, arg(name="")] = field(default_factory=StudySpec)
     rank: int = 1
     """Which of the study's cells, the best being 1; others than the best land in rank-N/."""
@@ -36,7 +37,7 @@ class RetrainArgs:
     name: str = "retrain"
     """Without a study: the name of the folder under STORAGE; by default a spec's own."""
     storage: Path = STORAGE
-    """Without a study: folder of the results."""
+    """Without a study: folder, or bucket, of the results."""
     checkpoint_every: int = 500
     """Steps between checkpoints, of which the last 10 are kept."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -52,6 +53,7 @@ class RetrainArgs:
 
     def __post_init__(self) -> None:
         check_study_name(self.name)
+        check_storage_name(self.storage)
         require(self.rank >= 1, "rank >= 1", self.rank, "change --rank")
         require(self.rank == 1 or self.key is None, "one of rank and key", "both", "drop --rank or --key")
         require(self.checkpoint_every >= 1, "checkpoint_every >= 1", self.checkpoint_every, "raise --checkpoint-every")

@@ -13,13 +13,12 @@ from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.about import about_run
 from tune_mnist.shell.process_state import process_state_kept
+from tune_mnist.spec.places import STORAGE
 from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.study import STORAGE
 from tune_mnist.spec.toml import home_expanded
 from tune_mnist.spec.words.command_line import command_line
 from tune_mnist.study.files import write_atomic
-from tune_mnist.study.lock import refuse_if_held
-from tune_mnist.study.ownership import refuse_foreign_study
+from tune_mnist.study.storage.opening import storage_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,9 +64,8 @@ def run_search(
         UserError: bad input, before anything is written and before Ray starts.
         KeyboardInterrupt: stopped by a signal, with how to go on as its text.
     """
-    folder, spec, tracking = home_expanded(Path(storage)) / name, spec or SearchSpec(), tracking or Tracking()
-    refuse_foreign_study(folder)
-    refuse_if_held(folder)  # before the heavy imports: a refusal should be quick
+    path, spec, tracking = home_expanded(Path(storage)) / name, spec or SearchSpec(), tracking or Tracking()
+    storage_at(path).refuse()  # before the heavy imports: a refusal should be quick
     give_home()
     from rich.console import Console
 
@@ -86,7 +84,7 @@ def run_search(
     configs = (spec.planned(settings).config for settings in corners)
     experiment = check_experiment(spec.data_spec(), resources or Resources(), configs=configs, download=download)
     sources = check_sources(warm_start, experiment.context)
-    with open_study(folder, fresh=fresh) as study:
+    with open_study(path, fresh=fresh) as study:
         trials = Trials(study, spec, experiment.context, optuna_storage)
         study.add(None, experiment.context, about_run())
         study.record_search(command_line(spec, name), over=False)
@@ -96,12 +94,13 @@ def run_search(
         from tune_mnist.reporting.publish import write_results
         from tune_mnist.tables.of_study import tables_of
 
+        study.storage.mirror(study.folder / "tensorboard")
         study.record_search(command_line(spec, name), over=True)
         found = write_search(trials)  # the page shows its figures
         say(console, DRAWING)
         tables = tables_of(study)
         write_results(study, tables)
-        return SearchResult(study.folder, tables, *found)
+        return SearchResult(study.path, tables, *found)
 
 
 def run_missing_trials(
@@ -129,11 +128,15 @@ def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     from tune_mnist.searching.figures import search_figures
     from tune_mnist.searching.tables import pareto_table, trials_table
 
-    folder, table = trials.study.folder, trials_table(trials)
+    study, table = trials.study, trials_table(trials)
     pareto = pareto_table(trials, table) if len(trials.spec.goals) > 1 else None
+    written = []
     for name, frame in (("trials", table), ("pareto", pareto)):
         if frame is not None:
-            write_atomic(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+            written.append(study.folder / f"{name}.csv")
+            write_atomic(written[-1], frame.to_csv(index=False, lineterminator="\n").encode())
     for name, png in search_figures(trials).items():
-        write_atomic(folder / "figures" / f"{name}.png", png)
+        written.append(study.folder / "figures" / f"{name}.png")
+        write_atomic(written[-1], png)
+    study.storage.keep(written)
     return table, pareto

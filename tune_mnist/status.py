@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import STORAGE
+from tune_mnist.spec.places import STORAGE
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class StatusArgs:
     """A study to look at."""
 
     study: Positional[Annotated[Path | None, arg(metavar="[STUDY]")]] = None
-    """The study's folder, such as ray_results/report; without one, the study in ray_results that ran last."""
+    """The study, such as ray_results/report or s3://BUCKET/PREFIX/NAME; without one, ray_results' newest."""
     watch: bool = False
     """Look again and again until nobody runs the study any more, or Ctrl-C."""
     every: float = 2.0
@@ -33,9 +33,10 @@ class StatusArgs:
 def _status(args: StatusArgs) -> int:
     from tune_mnist.running.watching.status_view import show, watch
     from tune_mnist.study.look import Look, newest_study
+    from tune_mnist.study.storage.opening import storage_at
     from tune_mnist.study.study import Study
 
-    look = Look(Study(args.study or newest_study(STORAGE)))
+    look = Look(Study(storage_at(args.study or newest_study(STORAGE))))
     if args.watch:
         watch(look, args.every, as_json=args.json)
     else:
@@ -45,7 +46,7 @@ def _status(args: StatusArgs) -> int:
 
 main = command(
     "status", StatusArgs, _status,
-    "Show a study's progress, time left, best accuracy and failures, from any machine that sees its folder.",
+    "Show a study's progress, time left, best accuracy and failures, from any machine that sees its folder or bucket.",
 )
 
 if __name__ == "__main__":

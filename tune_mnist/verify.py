@@ -20,7 +20,7 @@ class VerifyArgs:
     """A study to check."""
 
     study: Positional[Path]
-    """The study's folder, such as ray_results/grid."""
+    """The study's folder, such as ray_results/grid, or s3://BUCKET/PREFIX/NAME."""
     replay: str | None = None
     """Also train this training (its folder's name under trainings/) again, and compare its metrics."""
     trust_code: TrustCode = False
@@ -32,11 +32,11 @@ class VerifyArgs:
 
 def _verify(args: VerifyArgs) -> int:
     from tune_mnist.reporting.verification import print_problems, problems, replay
-    from tune_mnist.study.lock import refuse_if_held
+    from tune_mnist.study.storage.opening import storage_at
     from tune_mnist.study.study import Study
 
-    study = Study(args.study)
-    refuse_if_held(study.folder)
+    study = Study(storage_at(args.study))
+    study.storage.refuse_if_held()
     found = list(problems(study))
     if args.replay is not None:
         found += replay(study, args.replay, args.data, trusted=args.trust_code)

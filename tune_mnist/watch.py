@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from tune_mnist.shell.cli import command, leave
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import STORAGE
+from tune_mnist.spec.places import STORAGE
 
 DESCRIPTION = """Serve a page that shows a study's progress, its best trainings, and their curves as they grow.
 
@@ -22,7 +22,7 @@ class WatchArgs:
     """A study to watch."""
 
     study: Positional[Annotated[Path | None, arg(metavar="[STUDY]")]] = None
-    """The study's folder, such as ray_results/report; without one, the study in ray_results that ran last."""
+    """The study, such as ray_results/report or s3://BUCKET/PREFIX/NAME; without one, ray_results' newest."""
     port: int = 8100
     """Port to listen on; 0 takes any free one."""
 
@@ -33,9 +33,10 @@ class WatchArgs:
 def _watch(args: WatchArgs) -> int:
     from tune_mnist.running.watching.live_page import serve_until_interrupted
     from tune_mnist.study.look import newest_study
+    from tune_mnist.study.storage.opening import storage_at
     from tune_mnist.study.study import Study
 
-    serve_until_interrupted(Study(args.study or newest_study(STORAGE)), args.port)
+    serve_until_interrupted(Study(storage_at(args.study or newest_study(STORAGE))), args.port)
     return 0
 
 

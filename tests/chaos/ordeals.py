@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script
 
-from chaos import damage, deaths, guard, inputs, outcomes
+from chaos import buckets, damage, deaths, guard, inputs, outcomes
 from chaos.harness import Lab
 
 
@@ -43,6 +43,9 @@ ORDEALS = {
     "twelve": Ordeal(outcomes.twelve, 3, 1),
     "in-step": Ordeal(outcomes.in_step, 3, 1),
     "schedules": Ordeal(outcomes.schedule, 4, 1),
+    "bucket-deaths": Ordeal(buckets.kill_all, 20, 2),
+    "bucket-server": Ordeal(buckets.kill_server, 5, 1),
+    "bucket-drivers": Ordeal(buckets.two_drivers, 3, 1),
     "guard": Ordeal(guard.guard, 1, 1),
 }
 

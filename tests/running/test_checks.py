@@ -18,6 +18,8 @@ import torch
 from tune_mnist.doctor import DoctorArgs, main
 from tune_mnist.running import checks
 from tune_mnist.running.checks import Check, machine_checks, package_checks
+from tune_mnist.running.gpu_check import check
+from tune_mnist.running.gpu_check.scale import Finding
 from tune_mnist.spec.errors import UserError
 
 
@@ -107,7 +109,7 @@ def test_damaged_data_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [
         (["--address", "nonsense"], "address is auto or HOST:PORT"),
         (["--address", "ray://head:10001"], "address is auto or HOST:PORT"),
-        (["--storage", "s3://bucket/studies"], "storage is a folder"),
+        (["--storage", "ftp://server/studies"], "storage is a folder or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://"),
         (["--storage", "z\udce9ro"], r"storage has a name in UTF-8, as Ray asks for` must hold, but got 'z\udce9ro'"),
         (["--storag", "x"], "did you mean `--storage`"),
     ],
@@ -119,8 +121,9 @@ def test_bad_input_is_one_line(words: list[str], told: str, capsys: pytest.Captu
 
 
 def test_addresses_and_folders_are_checked_when_made() -> None:
-    with pytest.raises(UserError, match="storage is a folder.*object stores have no atomic rename"):
-        DoctorArgs(storage=Path("s3://bucket"))
+    with pytest.raises(UserError, match="storage is a folder or s3://.*, but got http:/bucket"):
+        DoctorArgs(storage=Path("http://bucket"))
+    assert DoctorArgs(storage=Path("s3://bucket/x")).storage == Path("s3://bucket/x")
     assert DoctorArgs(address="head:6379", storage=Path("C/x")).address == "head:6379"
 
 
@@ -172,3 +175,13 @@ def test_without_a_gpu_the_check_of_one_says_so_in_a_line(
 def test_the_check_of_a_gpu_is_not_a_clusters() -> None:
     with pytest.raises(UserError, match="--gpu looks at this machine.* got --address: drop one of them"):
         DoctorArgs(gpu=True, address="auto")
+
+
+@pytest.mark.parametrize(("right", "status"), [(True, 0), (None, 0), (False, 1)])
+def test_the_check_of_a_gpu_ends_as_its_findings_are(
+    right: bool | None, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(check, "check_gpu", lambda scale: iter([Finding("bits", right, "the same again")]))
+    assert main(["--gpu"]) == status
+    assert "the same again" in capsys.readouterr().out

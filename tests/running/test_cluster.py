@@ -19,6 +19,7 @@ import pytest
 from local_nodes import LocalNodes, local_nodes, wait_for
 from rich.console import Console
 
+from support.buckets import KEYS, new_uri
 from support.idx import random_arrays, write_folder
 from support.plain import plain_study
 from tune_mnist.experiment import check_experiment
@@ -26,6 +27,8 @@ from tune_mnist.running import runner
 from tune_mnist.running.resources import Resources
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Context
+from tune_mnist.study.storage.bucket.objects import Bucket
+from tune_mnist.study.storage.folder import FolderStorage
 from tune_mnist.study.study import Study
 from tune_mnist.training.batches import make_pictures
 
@@ -93,6 +96,31 @@ def test_a_node_killed_and_one_added_change_no_byte(cluster: LocalNodes, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.cluster
+def test_a_study_in_a_bucket_needs_no_folder_that_nodes_share(moto: str, tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", random_arrays(train=1200, test=200))
+    words = [*WORDS[:-1], "6", "--data", str(data), "--name", "three"]
+    folders = {name: tmp_path / name / ("x" * 80) for name in ("driver", "nodes")}  # too long for Ray's own files
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    reached = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": f"http://{moto}"}
+    uri = new_uri()
+    with local_nodes((1, 1), environment={**reached, "TMPDIR": str(folders["nodes"])}) as nodes:
+        command = [sys.executable, "-m", "tune_mnist.grid", *words, "--storage", uri, "--address", nodes.address]
+        environment = nodes.environment | {"TMPDIR": str(folders["driver"])}
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert run.returncode == 0 and "10/10 trainings" in run.stderr, run.stderr
+    assert not list(folders["driver"].glob("*/*/*/trainings/*")) and list(folders["nodes"].glob("*/*/*/trainings/*"))
+    spec = StudySpec(models=("SimpleNN",), lr=(1e-3, 3e-3), batch_size=(32,), seeds=5, epochs=(2, 6), data=data)
+    alone = plain_study(spec, tmp_path / "alone")
+    with pytest.MonkeyPatch.context() as environ:
+        for name in (*KEYS, "AWS_ENDPOINT_URL"):
+            environ.setenv(name, reached[name])
+        for name in TABLES:
+            assert Bucket(f"{uri}/three").read(name) == (alone.folder / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_shares_of_a_gpu_and_more_of_it_after_running_out_of_its_memory(cluster: LocalNodes, tmp_path: Path) -> None:
     command = [sys.executable, __file__, cluster.address, str(tmp_path)]
     environment = cluster.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -120,7 +148,7 @@ def as_driver(address: str, folder: Path) -> dict[str, Any]:
     resources = Resources(address=address, cpus_per_trial=0.2)
     ready = check_experiment(spec, resources)
     plans, found = spec.trainings(), {}
-    with open(folder / "lines", "w+") as out, ray_session(resources, Console(quiet=True), folder):
+    with open(folder / "lines", "w+") as out, ray_session(resources, Console(quiet=True), FolderStorage(folder)):
         for share in (0.25, 0.3):
             study = made(folder / f"share{share}")
             mine = dataclasses.replace(resources, gpus_per_trial=share)
@@ -128,7 +156,7 @@ def as_driver(address: str, folder: Path) -> dict[str, Any]:
                 watch = Watch(display, study, Context(protocol="holdout", data_sha256="none"), mine)
                 runner._fit(waiting(study.folder, int(1 / share)), plans, watch, Tracking(), at_once=None)
             found[f"{share:g}"] = most_at_once(study.folder)
-        runner.run_trial = needing  # type: ignore[attr-defined]
+        runner.run_trial = needing  # type: ignore[attr-defined,assignment]
         study = made(folder / "memory")
         from tune_mnist.running.trial_data import TrialData
 
@@ -176,7 +204,7 @@ def most_at_once(folder: Path) -> int:
     return max(itertools.accumulate(step for _, step in ends))
 
 
-def needing(config: dict[str, Any], *, data: Any, context: Any, trainings: str) -> None:
+def needing(config: dict[str, Any], *, data: Any, context: Any, study: Any) -> None:
     """`run_trial` on a GPU where seed 0 needs half of it, seed 1 a quarter, and seed 2 more than there is."""
     import torch
     from ray import tune
@@ -192,7 +220,7 @@ def needing(config: dict[str, Any], *, data: Any, context: Any, trainings: str) 
 
     trial.run_training = short  # type: ignore[assignment]
     try:
-        trial.run_trial(config, data=data, context=context, trainings=trainings)
+        trial.run_trial(config, data=data, context=context, study=study)
     finally:
         trial.run_training = real
 

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from local_nodes import LocalNodes
 
+from tune_mnist.spec.places import bucket_uri
+
 CLUSTER = Path(__file__).parents[2] / "experiments" / "cluster"
 BASH = ["bash", "-n"]
 
@@ -71,12 +73,10 @@ def each(schema: dict[str, Any]) -> dict[str, Any]:
 TEXT, WHOLE = {"type": "string"}, {"type": "integer", "minimum": 0}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
 CONTAINER = keys(
-    name=TEXT, image=TEXT, resources=keys(requests=TEXTS, limits=TEXTS),
-    volumeMounts=each(keys(name=TEXT, mountPath=TEXT)),
+    name=TEXT, image=TEXT, env=each(keys(name=TEXT, value=TEXT)), resources=keys(requests=TEXTS, limits=TEXTS),
 )
 CONTAINER["properties"]["ports"] = each(keys(containerPort=WHOLE, name=TEXT))
-VOLUME = keys(name=TEXT, persistentVolumeClaim=keys(claimName=TEXT))
-GROUP = {"rayStartParams": TEXTS, "template": keys(spec=keys(containers=each(CONTAINER), volumes=each(VOLUME)))}
+GROUP = {"rayStartParams": TEXTS, "template": keys(spec=keys(serviceAccountName=TEXT, containers=each(CONTAINER)))}
 # By the names of KubeRay's RayJobSpec, RayClusterSpec and WorkerGroupSpec, as far as the file has them.
 RAY_JOB = keys(
     apiVersion={"const": "ray.io/v1"}, kind={"const": "RayJob"}, metadata=keys(name=TEXT),
@@ -105,7 +105,7 @@ def test_the_rayjob_has_kuberay_s_keys_each_with_a_value_of_its_type() -> None:
 
 
 def test_the_rayjob_names_only_what_there_is() -> None:
-    claim, job = documents("kuberay.yaml")
+    account, job = documents("kuberay.yaml")
     cluster = job["spec"]["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     images = set()
@@ -114,11 +114,9 @@ def test_the_rayjob_names_only_what_there_is() -> None:
         (container,) = pod["containers"]
         images.add(container["image"])
         assert container["resources"]["requests"] == container["resources"]["limits"]
-        (mount,) = container["volumeMounts"]
-        (volume,) = pod["volumes"]
-        assert mount["name"] == volume["name"] and mount["mountPath"] == "/shared"
-        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-    assert len(images) == 1 and claim["spec"]["accessModes"] == ["ReadWriteMany"]
+        assert pod["serviceAccountName"] == account["metadata"]["name"] and account["kind"] == "ServiceAccount"
+        assert [variable["name"] for variable in container["env"]] == ["AWS_REGION"]
+    assert len(images) == 1
     for group in cluster["workerGroupSpecs"]:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
     assert f"rayproject/ray:{cluster['rayVersion']}-" in (CLUSTER / "Dockerfile").read_text()
@@ -132,7 +130,7 @@ def test_the_rayjob_s_entrypoint_is_a_command_of_ours() -> None:
     assert words[:3] == ["python", "-m", "tune_mnist.grid"]
     words = [str(CLUSTER.parents[1] / word) if word.endswith(".toml") else word for word in words[3:]]
     args = parse(GridArgs, words, prog="grid", description="", from_toml=from_toml)
-    assert args.resources.address == "auto" and str(args.storage).startswith("/shared/")
+    assert args.resources.address == "auto" and bucket_uri(args.storage) == "s3://BUCKET/studies"
 
 
 def test_the_slurm_script_starts_a_node_per_host_and_the_study_on_the_first(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tune_mnist.running import nodes
 from tune_mnist.running.nodes import check_storage, live_nodes, slots, storage_problems, waiting_line
 from tune_mnist.running.resources import Node, Resources
 from tune_mnist.spec.errors import UserError
+from tune_mnist.study.storage.folder import FolderProbe, FolderStorage
 
 BUSY = Node("10.0.0.1", {"CPU": 4.0, "GPU": 1.0}, {"CPU": 0.5, "GPU": 0.2}, id="a" * 56)
 IDLE = Node("10.0.0.2", {"CPU": 2.0}, {"CPU": 2.0}, id="b" * 56)
@@ -74,10 +75,11 @@ class Answers:
         monkeypatch.setattr(ray, "wait", self.wait)
         monkeypatch.setattr(ray, "get", self.get)
 
-    def on_node(self, node: Node, function: Callable[..., Any], probe: str, name: str) -> tuple[str, Any]:
+    def on_node(self, node: Node, function: Callable[..., Any], probe: FolderProbe, name: str) -> tuple[str, Any]:
         if node.address == "dies":
             return node.address, ray.exceptions.WorkerCrashedError()
-        return node.address, function(self.views.get(node.address, str)(probe), name)
+        view = self.views.get(node.address, str)(str(probe.path))
+        return node.address, function(FolderProbe(Path(view)), name)
 
     def wait(self, tasks: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
         assert num_returns == len(tasks) and timeout == 2.5
@@ -113,7 +115,7 @@ def test_each_node_that_does_not_share_the_folder_is_told_with_its_problem(
     }
     Answers(monkeypatch, views)
     addresses = ("good", "blind", "mirror", "broken", "dies", "silent")
-    problems = storage_problems(shared, map(node_at, addresses), seconds=2.5)
+    problems = storage_problems(FolderStorage(shared), map(node_at, addresses), seconds=2.5)
     assert problems == {
         "blind (blind000)": f"does not see {tmp_path / 'nowhere'}",
         "mirror (mirror00)": f"writes to a {shared} of its own",
@@ -127,14 +129,14 @@ def test_each_node_that_does_not_share_the_folder_is_told_with_its_problem(
 def test_no_problem_is_none_and_one_is_an_error_that_names_the_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes, "storage_problems", lambda folder, asked: {})
-    check_storage(tmp_path, [IDLE])
-    monkeypatch.setattr(nodes, "storage_problems", lambda folder, asked: {"a": "does not see it", "b": "neither"})
+    monkeypatch.setattr(nodes, "storage_problems", lambda storage, asked: {})
+    check_storage(FolderStorage(tmp_path), [IDLE])
+    monkeypatch.setattr(nodes, "storage_problems", lambda storage, asked: {"a": "does not see it", "b": "neither"})
     with pytest.raises(UserError, match=r"node a \(and 1 more nodes\) does not see it: .* or change --storage"):
-        check_storage(tmp_path, [IDLE, BUSY])
+        check_storage(FolderStorage(tmp_path), [IDLE, BUSY])
 
 
 def test_a_folder_that_this_machine_cannot_write_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write .*file.*Not a directory"):
-        storage_problems(tmp_path / "file", [IDLE])
+    with pytest.raises(UserError, match="cannot write .*file.*File exists"):
+        storage_problems(FolderStorage(tmp_path / "file"), [IDLE])

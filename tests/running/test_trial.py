@@ -175,7 +175,7 @@ def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
     def epochs() -> Generator[PackEpoch]:
         for number, event in enumerate(begun[:3]):
             event.set()
-            yield PackEpoch([(0, {"epoch": number}), (1, {"epoch": number})], [])
+            yield PackEpoch([(0, {"epoch": number}), (1, {"epoch": number})], {})
         begun[3].set()
         raise OSError("the disk is full")
 
@@ -189,20 +189,28 @@ def test_the_next_epoch_is_made_while_the_rows_of_one_are_used() -> None:
 
 
 def test_the_rows_of_an_epoch_wait_for_all_that_saves_it() -> None:
-    first, second = saves = [Future[None](), Future[None]()]
+    first, second = Future[bool](), Future[bool]()
+    saves = {0: first, 1: second}
     with ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next, once_saved([PackEpoch([(0, {"epoch": 1}), (1, {"epoch": 1})], saves)]))
-        first.set_result(None)
+        first.set_result(True)
         assert not wait([coming], 0.2).done
-        second.set_result(None)
+        second.set_result(True)
         assert coming.result(10) == (0, {"epoch": 1})
 
 
 def test_no_row_comes_of_an_epoch_that_could_not_be_saved() -> None:
-    bad: Future[None] = Future()
+    bad: Future[bool] = Future()
     bad.set_exception(OSError("the disk is full"))
     with pytest.raises(OSError, match="the disk is full"):
-        next(once_saved([PackEpoch([(0, {"epoch": 1})], [bad])]))
+        next(once_saved([PackEpoch([(0, {"epoch": 1})], {0: bad})]))
+
+
+def new_study(folder: Path) -> Study:
+    """A new study in the folder."""
+    study = Study(folder)
+    study.create()
+    return study
 
 
 class Session:
@@ -252,7 +260,7 @@ def test_what_a_share_is_too_small_for_is_reported_and_gone_without_a_collection
     monkeypatch.setattr(PackSteps, "train_epoch", short)
     monkeypatch.setattr(trial, "tune", session)
     config = trial_config([PlannedTraining(config, (3,)) for config in PACKS["in slots"]])
-    run_trial(config, data=data, context=CONTEXT, trainings=str(tmp_path))
+    run_trial(config, data=data, context=CONTEXT, study=new_study(tmp_path))
     assert [row.get("epoch") for row in session.reports] == [1, 1, 1, None]
     assert "CUBLAS_STATUS_ALLOC_FAILED" in session.reports[-1][OUT_OF_MEMORY]
     assert len(packs) == 1 and packs[0]() is None
@@ -267,7 +275,7 @@ def test_a_trial_that_is_ended_gives_memory_back_once_its_packs_are_gone(
     monkeypatch.setattr(trial, "tune", Session(ends=True))
     config = trial_config([PlannedTraining(config, (3,)) for config in PACKS["in slots"]])
     with pytest.raises(SystemExit, match="^$"):
-        run_trial(config, data=data, context=CONTEXT, trainings=str(tmp_path))
+        run_trial(config, data=data, context=CONTEXT, study=new_study(tmp_path))
     assert len(packs) == 1 and alive == [0]
 
 
@@ -281,7 +289,7 @@ def test_an_error_of_another_kind_goes_on_to_ray(
     monkeypatch.setattr(trial, "tune", Session())
     config = trial_config([PlannedTraining(config, (3,)) for config in PACKS["in slots"]])
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        run_trial(config, data=data, context=CONTEXT, trainings=str(tmp_path))
+        run_trial(config, data=data, context=CONTEXT, study=new_study(tmp_path))
 
 
 def test_packs_side_by_side_leave_the_files_that_each_leaves_alone(
@@ -311,7 +319,7 @@ def test_where_one_of_the_packs_fails_all_are_closed() -> None:
             for number in itertools.count():
                 if fails and number == 2:
                     raise OSError("the disk is full")
-                yield PackEpoch([(0, {"epoch": number})], [])
+                yield PackEpoch([(0, {"epoch": number})], {})
         finally:
             closed.append(name)
 

@@ -16,6 +16,7 @@ from tune_mnist.searching.trials import Trials
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.space import Range, Space
+from tune_mnist.study.storage.bucket.storage import BucketStorage
 from tune_mnist.study.study import Study
 from tune_mnist.tables.of_study import tables_of
 
@@ -50,6 +51,28 @@ def test_a_kill_leaves_none_running_and_what_has_epochs_goes_on_as_the_same_tria
     assert sum(states(again).values()) == 6 and states(again)["fail"] == 1
     params = [json.dumps(trial.params) for trial in again.all()]
     assert len(set(params)) == 6
+
+
+def test_a_search_in_a_bucket_goes_on_from_its_snapshot_on_another_node(uri: str) -> None:
+    with (storage := BucketStorage(uri)).hold():
+        (study := Study(storage)).create()
+        trials = Trials(study, SPEC, CONTEXT)
+        study.add(None, CONTEXT, {})
+        first, begun = trials.next(), trials.next()
+        assert first is not None and begun is not None
+        train(trials, first, 3)
+        trials.end(first)
+        train(trials, begun, 1)
+    with (storage := BucketStorage(uri)).hold():  # as after a kill: the working copy is gone
+        assert not (storage.folder / "ray").exists()
+        again = Trials(Study(storage), SPEC, CONTEXT)
+        assert states(again) == {"complete": 1, "waiting": 1}
+        resumed = again.next()
+        assert resumed is not None and resumed.key == begun.key and resumed.trial.number == begun.trial.number
+        train(again, resumed, 3)
+        again.end(resumed)
+        assert run_all(again) == 4 and states(again) == {"complete": 6}
+    assert len(tables_of(Study(BucketStorage(uri))).results) == 6
 
 
 def test_more_trials_extend_and_draw_anew(tmp_path: Path) -> None:

@@ -105,13 +105,13 @@ def test_a_diverged_trainings_states_are_tidied_too(folder: TrainingFolder) -> N
 
 def test_a_score_is_the_same_from_a_kept_state_from_an_earlier_one_and_from_the_start(folder: TrainingFolder) -> None:
     list(run_training(PlannedTraining(CONFIG, (1, 2, 4)), data(), CONTEXT, folder))
-    test, trainings = data().evaluation, str(folder.folder.parent)
+    test, study = data().evaluation, Study(folder.folder.parents[2])
     scores = []
     for epoch in (2, 1):  # dropped one after the other
-        score_training(CONFIG, 2, data(), test, CONTEXT, trainings)
+        score_training(CONFIG, 2, data(), test, CONTEXT, study)
         scores.append(folder.score(2))
         states(folder)[epoch].unlink()
-    score_training(CONFIG, 2, data(), test, CONTEXT, trainings)
+    score_training(CONFIG, 2, data(), test, CONTEXT, study)
     assert scores == [folder.score(2)] * 2 and list(states(folder)) == [4]
 
 

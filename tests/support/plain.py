@@ -36,7 +36,7 @@ def plain_study(spec: StudySpec, folder: Path) -> Study:
             for _ in run_training(plan, data, context, study.training(training_key(plan.config, context))):
                 pass
     for config, epochs in winners_to_score(study):
-        score_training(config, epochs, data, test, context, str(study.folder / "trainings"))
+        score_training(config, epochs, data, test, context, study)
     study.tidy()
     write_tables(tables_of(study), study.folder, write_atomic)
     return study

@@ -22,12 +22,13 @@ from tune_mnist.deploy.trained import load_trained
 from tune_mnist.running.watching.display import LINE_SECONDS
 from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import STORAGE, StudySpec
+from tune_mnist.spec.places import STORAGE, shown
+from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import home_expanded
-from tune_mnist.study.files import make_folder
-from tune_mnist.study.lock import study_lock
 from tune_mnist.study.own_models import MODELS, remember, require_known
-from tune_mnist.study.ownership import refuse_foreign_model, refuse_foreign_study
+from tune_mnist.study.ownership import refuse_foreign_model
+from tune_mnist.study.storage.base import Storage
+from tune_mnist.study.storage.opening import storage_at
 from tune_mnist.study.study import Study
 from tune_mnist.tables.text import print_table
 from tune_mnist.training.dataset import Dataset, load_dataset, training_data
@@ -58,56 +59,68 @@ def run_retrain(
     require(not spec.adds_seeds, "seeds is a number where one cell is retrained", spec.seeds, "give --seeds a number")
     if device == "cuda":
         require(torch.cuda.is_available(), "device cuda has a GPU", "none here", "use --device cpu")
+    place = Study(storage_at(study or home_expanded(storage) / name))
     if study is not None:
-        choice = choice_of_study(Study(study), rank, key, spec.first_seeds)
-        dataset = dataset_of(Study(study), download=download)
+        choice = choice_of_study(place, rank, key, spec.first_seeds)
+        dataset = dataset_of(place, download=download)
     else:
-        choice = choice_of_spec(spec, home_expanded(storage).absolute() / name / "best")
+        choice = choice_of_spec(spec, place.folder / "best")
         dataset = load_dataset(spec.dataset, spec.data, download=download)
     source = choice.configs[0].source
     if source is not None and study is None:
         try_models(choice.configs, training_data(dataset, "report"))
         remember([source])
     elif source is not None and study is not None:
-        require_known(source, study / MODELS / source.name, trusted=trust_code)
-    refuse_foreign_study(choice.folder.parent)
+        require_known(source, place.folder / MODELS / source.name, trusted=trust_code)
+    place.storage.refuse()
+    place.storage.bring(choice.folder)
     for config in choice.configs:
         refuse_foreign_model(choice.folder_of(config))
-    make_folder(choice.folder.parent, parents=True)
-    with study_lock(choice.folder.parent):
+    with place.storage.hold():
         first = prepare(choice.configs[0], choice.epochs, dataset, choice.folder, device=device, threads=threads)
         outcomes: list[dict[str, Any]] = []
         for config in choice.configs:
             job = dataclasses.replace(first, config=config, folder=choice.folder_of(config))
-            outcome = _retrained(job, checkpoint_every, console)
+            outcome = _retrained(job, checkpoint_every, console, place.storage)
             if robustness and not outcomes:
-                outcome["robustness"] = str(_robustness(job, dataset, checkpoint_every, console))
+                table = _robustness(job, dataset, checkpoint_every, console, place.storage)
+                outcome["robustness"] = shown(place.storage.path_of(table))
+            place.storage.mirror(choice.folder)
             outcomes.append(outcome)
     return outcomes
 
 
-def _retrained(job: Retraining, checkpoint_every: int, console: Console) -> dict[str, Any]:
-    """The outcome of a retraining, which is run unless its folder holds all of it."""
+def _retrained(job: Retraining, checkpoint_every: int, console: Console, storage: Storage) -> dict[str, Any]:
+    """The outcome of a retraining, run unless its folder holds all of it; checkpoints are kept as they come."""
+    place = shown(storage.path_of(job.folder))
     metrics = finished_metrics(job)
     if metrics is None:
         try:
-            with _shown_progress(job, console) as on_step:
+            with _shown_progress(job, console) as show:
+
+                def on_step(progress: RetrainProgress) -> None:
+                    show(progress)
+                    if progress.step % checkpoint_every == 0:
+                        storage.mirror(job.folder)
+
                 metrics = retrain(job, checkpoint_every, on_step)
         except KeyboardInterrupt:
-            how = f"stopped; checkpoints are in {job.folder}: the same command goes on from the last of them"
+            how = f"stopped; checkpoints are in {place}: the same command goes on from the last of them"
             raise KeyboardInterrupt(how) from None
     else:
         console.print(f"{job.config.label}: done already", highlight=False)
-    return {"folder": str(job.folder), "config": job.config.content(), "metrics": metrics}
+    return {"folder": place, "config": job.config.content(), "metrics": metrics}
 
 
-def _robustness(job: Retraining, dataset: Dataset, checkpoint_every: int, console: Console) -> Path:
+def _robustness(
+    job: Retraining, dataset: Dataset, checkpoint_every: int, console: Console, storage: Storage
+) -> Path:
     """Measure and draw the robustness of a retrained model; one trained with augmentation gets a twin without."""
     models = {"augmented" if job.config.augments else "plain": load_trained(job.folder)}
     if job.config.augments:
         config = dataclasses.replace(job.config, rotation=0.0, translation=0.0, scaling=0.0, shear=0.0)
         twin = dataclasses.replace(job, config=config, folder=job.folder / "plain")
-        _retrained(twin, checkpoint_every, console)
+        _retrained(twin, checkpoint_every, console, storage)
         models["plain"] = load_trained(twin.folder)
     console.print("measuring robustness", highlight=False)
     table = measure(models, dataset.test_images, dataset.test_labels)

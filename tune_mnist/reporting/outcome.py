@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX
 from tune_mnist.spec.words.naming import BASE, cell_name, setting_text, short_name, value_text
@@ -36,7 +37,7 @@ def print_grid(folder: Path, tables: Tables, spec: StudySpec, *, as_json: bool =
         return
     cells = tables.results["status"].value_counts().to_dict()
     print(json.dumps({
-        "folder": str(folder), "cells": cells, "asked": len(asked), "top3": _records(tables.top3),
+        "folder": shown(folder), "cells": cells, "asked": len(asked), "top3": _records(tables.top3),
         "failed": _records(tables.failed),
     }))
 
@@ -56,7 +57,7 @@ def print_search(
     states = trials["state"].value_counts().to_dict()
     if as_json:
         print(json.dumps({
-            "folder": str(folder), "trials": states, "top3": _records(tables.top3),
+            "folder": shown(folder), "trials": states, "top3": _records(tables.top3),
             "pareto": None if pareto is None else _records(pareto), "failed": _records(tables.failed),
         }))
         return
@@ -96,8 +97,8 @@ def _print_tables(folder: Path, tables: Tables) -> None:
         print(f"{ties} more cells are not distinguishable from the third: see top3.csv. {tables.method}")
     for line in _failures(tables):
         print(line)
-    print(f"Tables and figures are in {folder}; read {folder / 'report.html'}")
-    tracebacks = sorted(folder.glob("trainings/*/failure.json"))
+    print(f"Tables and figures are in {shown(folder)}; read {shown(folder / 'report.html')}")
+    tracebacks = sorted(folder.glob("trainings/**/failure.json"))
     if tracebacks and (tables.failed["status"] == "failed").any():
         others = f", and of {len(tracebacks) - 1} more beside it" if len(tracebacks) > 1 else ""
         print(f"The whole traceback of what failed is in {tracebacks[0]}{others}")

@@ -45,6 +45,7 @@ def write_results(
         write_atomic(paths[-1], png)
     page = study.folder / TEMPLATE
     write_atomic(page, report_page(study, tables, figures, others, predictions))
+    study.storage.keep([*paths, page])
     return [*paths, page]
 
 
@@ -52,6 +53,7 @@ def _search_figures(study: Study) -> dict[str, bytes]:
     """The figures that Optuna's storage gave, by name, if the study is a search's: they are kept as they are."""
     if study.search() is None:
         return {}
+    study.storage.bring(study.folder / "figures")
     paths = sorted((study.folder / "figures").glob("*.png"))
     return {path.stem: path.read_bytes() for path in paths if path.stem.startswith(tuple(SEARCH_TITLES))}
 

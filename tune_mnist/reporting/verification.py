@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_mnist.spec.errors import UserError, require
 from tune_mnist.spec.own.model import OwnModel
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.toml import from_mapping
 from tune_mnist.spec.training import PREFIX, Context, TrainingConfig, training_key
 from tune_mnist.study.files import Corrupt, read_json
@@ -31,14 +32,15 @@ def problems(study: Study) -> Iterator[str]:
     Raises:
         UserError: the folder is no study.
     """
-    damaged = []
+    study.storage.refresh_all()
+    damaged = list(study.storage.damaged())
     try:
         read_json(study.folder / "study.json")
     except Corrupt as problem:
         damaged.append(str(problem))
     except (FileNotFoundError, NotADirectoryError):
         if not (study.folder / "trainings").is_dir():
-            raise UserError(f"{study.folder} is not a study: name a folder that holds a study.json") from None
+            raise UserError(f"{shown(study.path)} is not a study: name a folder that holds a study.json") from None
         damaged.append("study.json is missing")
     damaged += [
         f"{folder.relative_to(study.folder)}: {problem}"
@@ -176,7 +178,7 @@ def print_problems(study: Study, lines: Sequence[str], replayed: str | None, *, 
     """Print what `problems` and, of the training `replayed`, `replay` say: a line each, or one JSON object."""
     trainings = sum(1 for _ in entries(study.folder / "trainings"))
     if as_json:
-        print(json.dumps({"folder": str(study.folder), "trainings": trainings, "problems": lines}))
+        print(json.dumps({"folder": shown(study.path), "trainings": trainings, "problems": lines}))
         return
     again = f", {replayed} trained again" if replayed else ""
     print("\n".join(lines) or f"{study.name}: nothing is wrong: {trainings} trainings and the tables{again}")

@@ -12,13 +12,14 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+from tune_mnist.shell.private import own_folder
 from tune_mnist.spec.errors import UserError
 from tune_mnist.study.files import writing
 
 DASHBOARD_SECONDS = 10.0
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """How long the path of a Unix socket may be."""
-SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/dash_TaskEventsHead"
 """The longest path of a socket that Ray makes in the private folder."""
 SHORT_FOLDERS = ("/tmp", "/var/tmp")
 TOKEN = "token"
@@ -40,7 +41,7 @@ def private_folder() -> Path:
     name = f"tune_mnist-{os.getuid()}"
     for base in dict.fromkeys([temporary, *SHORT_FOLDERS]):
         if _holds_sockets(Path(base) / name) and os.access(base, os.W_OK):
-            return _own(Path(base) / name)
+            return own_folder(Path(base) / name)
     longest = SOCKET_BYTES - len(f"/{name}/{SOCKET}")
     raise UserError(f"TMPDIR {temporary} is too long for Ray's sockets: set it to a folder of {longest} bytes or less")
 
@@ -51,19 +52,6 @@ def _holds_sockets(folder: Path) -> bool:
         return len(str(folder / SOCKET).encode()) <= SOCKET_BYTES
     except UnicodeEncodeError:
         return False
-
-
-def _own(folder: Path) -> Path:
-    """Make `folder`, if need be, this user's own and closed to others."""
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-        if status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode):
-            folder.chmod(0o700)
-            return folder
-    except OSError as error:
-        raise UserError(f"cannot make {folder} ({error.strerror}): set TMPDIR to a folder of your own") from None
-    raise UserError(f"{folder} is not a folder of this user's own: set TMPDIR to one")
 
 
 def token_path() -> Path:

@@ -20,11 +20,11 @@ from packaging.requirements import Requirement
 from tune_mnist.running.access import private_folder, token_path
 from tune_mnist.running.surroundings import raised_limits, usable_processors
 from tune_mnist.spec.errors import UserError
-from tune_mnist.study.files import write_atomic
+from tune_mnist.study.storage.folder import GIB
+from tune_mnist.study.storage.opening import storage_at
 
 PACKAGES = ("torch", "ray", "optuna")
-GIB = 2**30
-LEAST_DISK_GIB, LEAST_MEMORY_GIB, LEAST_SHARED_GIB = 2.0, 2.0, 0.5
+LEAST_MEMORY_GIB, LEAST_SHARED_GIB = 2.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def machine_checks(storage: Path) -> Iterator[Check]:
                   "enlarge /dev/shm (docker run --shm-size=2g): Ray would use the disk instead")
     yield _gpus(facts["gpus"])
     yield _checked("MNIST", _mnist, "install the package again")
-    yield _checked("storage", lambda: _storage(storage), "choose another --storage")
+    yield _checked("storage", lambda: storage_at(storage).readiness())
     yield _checked("Ray's folder", lambda: str(private_folder()))
     yield _checked("limits", _limits)
     yield _token()
@@ -174,18 +174,6 @@ def _mnist() -> str:
 
     dataset = load_dataset()
     return f"{len(dataset.train_labels):,} + {len(dataset.test_labels):,} pictures, checksums right"
-
-
-def _storage(storage: Path) -> str:
-    folder = storage.absolute()
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    probe = nearest / ".doctor.tmp"
-    write_atomic(probe, b"probe")
-    probe.unlink()
-    free = shutil.disk_usage(nearest).free / GIB
-    if free < LEAST_DISK_GIB:
-        raise UserError(f"{folder} has {free:.1f} GiB free of the {LEAST_DISK_GIB:g} GiB that a study may take")
-    return f"{folder} can be written to, {free:.0f} GiB free"
 
 
 def _token() -> Check:

@@ -14,7 +14,9 @@ from tune_mnist.running.nodes import PROBE_SECONDS, live_nodes, on_node, storage
 from tune_mnist.running.resources import Node
 from tune_mnist.running.session import joined
 from tune_mnist.spec.errors import UserError
-from tune_mnist.study.files import make_folder
+from tune_mnist.spec.places import shown
+from tune_mnist.study.storage.base import Storage
+from tune_mnist.study.storage.opening import storage_at
 
 
 def cluster_checks(address: str, storage: Path) -> Iterator[Check]:
@@ -25,7 +27,7 @@ def cluster_checks(address: str, storage: Path) -> Iterator[Check]:
             yield Check("cluster", f"{address}, {len(nodes)} nodes")
             yield from _dashboard(url)
             yield from _nodes(nodes)
-            yield from _storage(storage.absolute(), nodes)
+            yield from _storage(storage_at(storage), nodes)
     except UserError as error:
         problem, _, remedy = str(error).rpartition(": ")
         yield Check("cluster", problem, remedy)
@@ -64,14 +66,13 @@ def _node(name: str, node: Node, facts: dict[str, Any]) -> Check:
     return Check(name, ", ".join(words), remedy)
 
 
-def _storage(storage: Path, nodes: list[Node]) -> Iterator[Check]:
+def _storage(storage: Storage, nodes: list[Node]) -> Iterator[Check]:
     try:
-        make_folder(storage, parents=True)
         problems = storage_problems(storage, nodes)
     except UserError as error:
         yield Check("storage on every node", str(error), "choose another --storage")
         return
     for node, problem in problems.items():
-        yield Check(f"storage on {node}", problem, "give every node the same shared folder there")
+        yield Check(f"storage on {node}", problem, "let every node reach the same shared folder or bucket")
     if not problems:
-        yield Check("storage on every node", f"{storage} is read and written by all {len(nodes)}")
+        yield Check("storage on every node", f"{shown(storage.path)} is read and written by all {len(nodes)}")

@@ -1,10 +1,8 @@
-"""A cluster's nodes: what each has, and whether each sees the study's folder."""
+"""A cluster's nodes: what each has, and whether each reaches the study's storage."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,7 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_mnist.running.resources import Node, Resources
 from tune_mnist.spec.errors import UserError
-from tune_mnist.study.files import write_atomic
+from tune_mnist.study.storage.base import Probe, Storage
 
 PROBE_SECONDS = 25.0
 
@@ -49,40 +47,34 @@ def waiting_line(resources: Resources, nodes: Iterable[Node]) -> str | None:
     return f"the cluster is full: no node has {wanted} free now ({in_all} free in all): waiting for room, Ctrl-C stops"
 
 
-def check_storage(folder: Path, nodes: Iterable[Node]) -> None:
-    """Check that each node reads and writes `folder` as this process does.
+def check_storage(storage: Storage, nodes: Iterable[Node]) -> None:
+    """Check that each node reads and writes `storage` as this process does.
 
     Raises:
         UserError: a node does not, or does not answer in time; the message names it.
     """
-    problems = storage_problems(folder, nodes)
+    problems = storage_problems(storage, nodes)
     if problems:
         address, problem = next(iter(problems.items()))
         others = f" (and {len(problems) - 1} more nodes)" if len(problems) > 1 else ""
-        remedy = "give every node the same shared folder there, or change --storage"
+        remedy = "let every node reach the same storage, a shared folder or a bucket, or change --storage"
         raise UserError(f"node {address}{others} {problem}: {remedy}")
 
 
-def storage_problems(folder: Path, nodes: Iterable[Node], seconds: float = PROBE_SECONDS) -> dict[str, str]:
-    """What is wrong with `folder` on each node where something is, by the node's address (and id, for one host's many).
+def storage_problems(storage: Storage, nodes: Iterable[Node], seconds: float = PROBE_SECONDS) -> dict[str, str]:
+    """What is wrong with `storage` on each node where something is, by address and id (a host may have many nodes).
 
     Raises:
         UserError: this process itself cannot write there.
     """
-    nonce = secrets.token_hex(8)  # a name that no file system has remembered to be absent
-    probe = folder / f".probe-{nonce}.tmp"
-    write_atomic(probe, nonce.encode())
     problems = {}
-    try:
-        tasks = {on_node(node, _probe, str(probe), node.id): node for node in nodes}
+    with storage.probe() as probe:
+        tasks = {on_node(node, _problem_on, probe, node.id): node for node in nodes}
         answered, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=seconds) if tasks else ([], [])
         for task, node in tasks.items():
             problem = _problem(task, node, probe) if task in answered else f"does not answer in {seconds:g} s"
             if problem is not None:
                 problems[f"{node.address} ({node.id[:8]})"] = problem
-    finally:
-        for path in folder.glob(f".probe-{nonce}*.tmp"):
-            path.unlink(missing_ok=True)
     return problems
 
 
@@ -92,28 +84,14 @@ def on_node(node: Node, function: Callable[..., Any], *args: Any) -> ray.ObjectR
     return ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=strategy).remote(*args)
 
 
-def _probe(probe: str, node: str) -> str | None:
-    """On a node: read the driver's file and write one beside it; what went wrong, if anything."""
-    path = Path(probe)
-    try:
-        nonce = path.read_text()
-        write_atomic(_answer(path, node), nonce.encode())
-    except FileNotFoundError:
-        return f"does not see {path.parent}"
-    except OSError as error:  # which a WriteError is, too
-        return f"cannot use {path.parent} ({error.strerror})"
-    return None
+def _problem_on(probe: Probe, node: str) -> str | None:
+    """On a node: what is wrong with the storage there."""
+    return probe.problem_on(node)
 
 
-def _answer(probe: Path, node: str) -> Path:
-    return probe.with_name(f"{probe.stem}-{node}.tmp")
-
-
-def _problem(task: ray.ObjectRef[Any], node: Node, probe: Path) -> str | None:
+def _problem(task: ray.ObjectRef[Any], node: Node, probe: Probe) -> str | None:
     try:
         problem: str | None = ray.get(task)
     except ray.exceptions.RayError as error:
         return f"cannot run a task ({str(error).strip().splitlines()[0]})"
-    if problem is None and not _answer(probe, node.id).exists():
-        return f"writes to a {probe.parent} of its own"
-    return problem
+    return probe.unseen() if problem is None and not probe.is_answered(node.id) else problem

@@ -100,9 +100,7 @@ def run_trainings(
         UserError: the study cannot be written to, or no node can hold a trial any more.
         KeyboardInterrupt: a signal came; every finished epoch is in the study.
     """
-    trainable = tune.with_parameters(
-        run_trial, data=data, context=context, trainings=str(study.folder / "trainings")
-    )
+    trainable = tune.with_parameters(run_trial, data=data, context=context, study=study)
     waiting, results = sorted(plans, key=cost_order), None
     attempts = {plan.config: Attempt(resources.gpus_per_trial) for plan in plans}
     with Display(RunState(waiting, f"{PREFIX[context.protocol]}_accuracy"), console) as display:
@@ -215,7 +213,7 @@ def fit_trials(
             raise watch.problem from None
         if isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
             raise OutOfMemory(str(error.__cause__)) from None
-        watch.study.check_writable()  # which says so if the study's folder is to blame
+        watch.study.storage.check_writable()  # which says so if that is to blame
         raise
 
 
@@ -232,13 +230,12 @@ def score_winners(
 
     Here, where they are at that epoch and this machine's CPU is what trained them; else by Ray, in parallel.
     """
-    trainings = str(study.folder / "trainings")
     trained_here = context.device == "cpu" and resources.address is None
     by_ray = []
     for config, epoch in winners:
         folder = study.training(training_key(config, context))
         if trained_here and folder.progress(with_state=True, until=epoch).state_epoch == epoch:
-            score_training(config, epoch, data, test, context, trainings)
+            score_training(config, epoch, data, test, context, study)
         else:
             by_ray.append((config, epoch))
     if by_ray:
@@ -248,4 +245,4 @@ def score_winners(
             max_calls=0,  # any number: with a GPU each call would else have a process of its own, and a CUDA context
         )(score_training)
         shared = ray.put(data), ray.put(test)
-        ray.get([remote.remote(config, epoch, *shared, context, trainings) for config, epoch in by_ray])
+        ray.get([remote.remote(config, epoch, *shared, context, study) for config, epoch in by_ray])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from tune_mnist.running.gpu import gpu_share
 from tune_mnist.running.trial import resumed
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.training import Context, TrainingConfig, training_key
-from tune_mnist.study.layout import training_path
-from tune_mnist.study.training_folder import TrainingFolder
+from tune_mnist.study.study import Study
 from tune_mnist.training.batches import Pictures
 from tune_mnist.training.loop import fit
 from tune_mnist.training.metrics import evaluate
@@ -18,7 +16,7 @@ from tune_mnist.training.packing import pack_bytes
 
 
 def score_training(
-    config: TrainingConfig, epoch: int, data: TrialData, test: Pictures, context: Context, trainings: str
+    config: TrainingConfig, epoch: int, data: TrialData, test: Pictures, context: Context, study: Study
 ) -> None:
     """Score a training's model after `epoch` on the test set and keep the score in its folder.
 
@@ -26,7 +24,7 @@ def score_training(
     be. Besides the metrics, the score has for each picture the predicted class and 255 times its
     probability, each packed by `pack_bytes`.
     """
-    folder = TrainingFolder(training_path(Path(trainings), training_key(config, context)))
+    folder = study.training(training_key(config, context))
     with gpu_share(1.0, context.device):
         training, _ = resumed(config, data, context, folder, until=epoch)
         for _ in fit(training, epoch):

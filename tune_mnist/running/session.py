@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch  # to replace functions of Ray's for a while
 
@@ -25,6 +24,7 @@ from tune_mnist.shell.about import PACKAGE
 from tune_mnist.shell.garbage import collect_seldom
 from tune_mnist.shell.signals import deferring, reinstate, unwinding
 from tune_mnist.spec.errors import UserError, require
+from tune_mnist.study.storage.base import Storage
 
 # Ray's own tables, loggers and SIGINT handling are replaced by ours; workers stay in the driver's folder.
 RAY_ENVIRONMENT = {
@@ -66,17 +66,17 @@ NAME = "TUNE_MNIST_RAY_SESSION"
 
 @contextlib.contextmanager
 def ray_session(
-    resources: Resources, console: Console, folder: Path | None = None, *, keep: bool = False
+    resources: Resources, console: Console, storage: Storage | None = None, *, keep: bool = False
 ) -> Iterator[None]:
     """Start Ray on this machine, on loopback, or join `resources.address`; shut down at the end.
 
     A program that has a session of Ray's already keeps it, during the block and after. With `keep` one that is started
     here lives on, for the next such block, to the end of the program or `ray.shutdown()`, unless the block fails. Every
-    node of a cluster, or of such a session, that may get a trial must read and write `folder`, if one is given.
+    node of a cluster, or of such a session, that may get a trial must read and write `storage`, if one is given.
 
     Raises:
         UserError: Ray does not start, there is no such cluster, no node can hold a trial, or one does not
-            see the folder.
+            reach the storage.
         KeyboardInterrupt: a signal came meanwhile.
     """
     if _is_kept() and resources.address is not None:
@@ -89,8 +89,8 @@ def ray_session(
         nodes = live_nodes()
         own = resources.address is None and not given
         resources.check(nodes)
-        if folder is not None and not own:
-            check_storage(folder, filter(resources.can_hold, nodes))
+        if storage is not None and not own:
+            check_storage(storage, filter(resources.can_hold, nodes))
         full = waiting_line(resources, nodes)
         if full and not own:
             console.print(full, highlight=False, soft_wrap=True)

@@ -21,10 +21,13 @@ from tune_mnist.running.trial import BROKEN, OUT_OF_MEMORY
 from tune_mnist.running.watching.display import Display
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.training import Context, TrainingConfig, training_key
+from tune_mnist.study.storage.bucket.problems import BucketError, NoAnswerError
 from tune_mnist.study.study import Study
 
 ACTOR_DIED = "The actor died"
 LOW_ON_MEMORY = "due to the node running low on memory"
+ENDING = {"WriteError": UserError, "BucketError": BucketError, "NoAnswerError": NoAnswerError}
+"""Errors of workers that all trials would meet alike."""
 WAITING_SECONDS = 10.0  # without a running trial, after which to say what it waits for
 IDLE_SECONDS = 60.0  # after which to ask whether one can run at all
 
@@ -75,6 +78,7 @@ class Watch(tune.Callback):
             self._start_group(trial)
             return
         plan, state = plans_of(trial)[result["member"]], self.display.state
+        self.study.storage.saved(training_key(plan.config, self.context), result["epoch"])
         state.epoch(plan.config, result)
         if result.get("diverged"):
             state.end(plan.config, "diverged")
@@ -121,6 +125,7 @@ class Watch(tune.Callback):
         self._end(trial, "failed")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._check_held()
         if self.problem is not None:
             raise self.problem
         self.display.update()
@@ -136,6 +141,12 @@ class Watch(tune.Callback):
         elif min(now - self.idle_since, now - self.said_waiting_at) > WAITING_SECONDS:
             self.said_waiting_at = now
             self._say_waiting(now - self.idle_since)
+
+    def _check_held(self) -> None:
+        try:
+            self.study.storage.check_held()
+        except UserError as problem:
+            self.problem = problem
 
     def _say_waiting(self, idle_seconds: float) -> None:
         """Say what the run waits for, and end it if that has not been there for a while, or no worker comes up."""
@@ -199,10 +210,11 @@ class Watch(tune.Callback):
         return f"{self.timeouts.pop(trial, 'WorkerDied: killed or crashed')}\n\n{text}" if ACTOR_DIED in text else text
 
     def _goes_on_after(self, error: str) -> bool:
-        """Whether a trial's error is its own: a full disk or a removed folder fails all alike and ends the run."""
-        if error.startswith("WriteError: "):
+        """Whether a trial's error is its own: a full disk or a store that is gone fails all, and ends the run."""
+        kind, _, line = error.partition(": ")
+        if kind in ENDING:
             # Raised at the end of the step: Tune would wrap it here.
-            self.problem = UserError(error.removeprefix("WriteError: "))
+            self.problem = ENDING[kind](line)
         return self.problem is None
 
 

@@ -7,10 +7,10 @@ import gc
 import math
 import traceback
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +23,7 @@ from tune_mnist.running.trial_data import TrialData
 from tune_mnist.spec.errors import Damaged
 from tune_mnist.spec.own.loading import place_of_error
 from tune_mnist.spec.training import PREFIX, Context, PlannedTraining, TrainingConfig, training_key
-from tune_mnist.study.layout import training_path
+from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import Progress, TrainingFolder, diverged
 from tune_mnist.training.loop import EpochMetrics, PackTraining, Training, fit
 from tune_mnist.training.steps.pack import SLOTS, common_part
@@ -41,14 +41,17 @@ BROKEN = "broken"
 
 
 class PackEpoch(NamedTuple):
-    """An epoch of a pack, or all that was known before: rows, each with its member's number, and what saves them."""
+    """An epoch of a pack, or all that was known before: rows, each with its member's number, and what saves them.
+
+    A save tells whether the rows are kept for good, or wait for the next ones.
+    """
 
     rows: list[tuple[int, dict[str, Any]]]
-    saves: list[Future[None]]
+    saves: dict[int, Future[bool]]
 
 
-def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trainings: str) -> None:
-    """Train a trial's groups of trainings, resuming from and saving to each one's folder under `trainings`.
+def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, study: Study) -> None:
+    """Train a trial's groups of trainings, resuming from and saving to each one's folder of `study`.
 
     Reports one row per training and epoch, with the training's key and its number in the trial as `member`:
     those of the store first, so that Ray sees every trial whole.
@@ -61,7 +64,7 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trai
         title.set(group_label([plan.config for plan in group]))
         try:
             with gpu_share(share, context.device):
-                run_group(group, first, data, context, trainings)
+                run_group(group, first, data, context, study)
         except Exception as error:
             own = group[0].config.source
             if is_out_of_memory(error):  # of the GPU: no use in trying again with the same share
@@ -73,12 +76,10 @@ def run_trial(config: dict[str, Any], *, data: TrialData, context: Context, trai
         first += len(group)
 
 
-def run_group(
-    group: Sequence[PlannedTraining], first: int, data: TrialData, context: Context, trainings: str
-) -> None:
+def run_group(group: Sequence[PlannedTraining], first: int, data: TrialData, context: Context, study: Study) -> None:
     """Train trainings of a trial that run together and report their rows; the first is the trial's member `first`."""
     keys = [training_key(plan.config, context) for plan in group]
-    folders = [TrainingFolder(training_path(Path(trainings), key)) for key in keys]
+    folders = [study.training(key) for key in keys]
     with contextlib.closing(run_members(group, data, context, folders)) as rows:
         for k, row in rows:
             tune.report({"key": keys[k], "member": first + k, "diverged": diverged([row]), **_metrics(row)})
@@ -111,7 +112,7 @@ def packs_of(members: Sequence[PlannedTraining], device: str) -> list[list[int]]
 def _numbered(numbers: Sequence[int], epochs: Iterable[PackEpoch]) -> Generator[PackEpoch]:
     """A pack's epochs, with its members' numbers in the trial."""
     for rows, saves in epochs:
-        yield PackEpoch([(numbers[k], row) for k, row in rows], saves)
+        yield PackEpoch([(numbers[k], row) for k, row in rows], {numbers[k]: save for k, save in saves.items()})
 
 
 def run_training(
@@ -131,12 +132,15 @@ def run_training(
     if diverged(progress.rows):
         return
     gpu = on_gpu(context)
+    unkept: list[dict[str, Any]] = []
     for metrics in fit(training, plan.epochs):
         row, timing = metrics.row(PREFIX[context.protocol]), {**metrics.timing(), **gpu}
         progress.add(row, timing, training.state())
-        folder.save(progress, kept_epochs(plan))
-        yield {**row, **timing, **notes}
+        unkept.append({**row, **timing, **notes})
         notes = {}
+        if folder.save(progress, kept_epochs(plan), last=metrics.diverged or metrics.epoch == plan.epochs):
+            yield from unkept
+            unkept = []
     folder.finish(kept_epochs(plan))
 
 
@@ -193,16 +197,19 @@ def side_by_side(runs: Sequence[Generator[PackEpoch]]) -> Generator[PackEpoch]:
 
 
 def once_saved(epochs: Iterable[PackEpoch]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The epochs' rows, each epoch's once all of it is saved."""
+    """The epochs' rows, each epoch's once all of it is saved, and each training's once they are kept for good."""
+    unkept: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for rows, saves in epochs:
-        wait_for(saves)
-        yield from rows
+        waiting = {k for k, kept in results_of(saves).items() if not kept}
+        for k, row in rows:
+            unkept[k].append(row)
+            if k not in waiting:
+                yield from ((k, each) for each in unkept.pop(k))
 
 
-def wait_for(saves: Iterable[Future[None]]) -> None:
-    """Return once all are done; raise what one of them raised."""
-    for save in saves:
-        save.result()
+def results_of(saves: Mapping[int, Future[bool]]) -> dict[int, bool]:
+    """What the saves return, once all are done; raises what one of them raised."""
+    return {k: save.result() for k, save in saves.items()}
 
 
 def run_pack(
@@ -220,23 +227,23 @@ def run_pack(
     if known:
         known[0][1].update(notes)
         notes = {}
-        yield PackEpoch(known, [])
+        yield PackEpoch(known, {})
     going = {
         k: progress for k, progress in enumerate(progresses)
         if not diverged(progress.rows) and progress.state_epoch < members[k].epochs
     }
-    saves: list[Future[None]] = []
+    saves: dict[int, Future[bool]] = {}
     gpu = on_gpu(context)
     with ThreadPoolExecutor(len(members)) as beside:  # members' saves, half of which is waiting, wait at once
         for epoch_metrics in fit_pack(pack, going):
-            wait_for(saves)  # which read what is known of the epochs before
-            epoch = PackEpoch([], [])
+            results_of(saves)  # which read what is known of the epochs before
+            epoch = PackEpoch([], {})
             for k, metrics in epoch_metrics.items():
                 row, timing = metrics.row(PREFIX[context.protocol]), {**metrics.timing(), **gpu}
                 state = pack.snapshot(k, metrics.epoch)
                 last = metrics.diverged or metrics.epoch == members[k].epochs
                 progress, keep = going[k], kept_epochs(members[k])
-                epoch.saves.append(beside.submit(_save, folders[k], progress, row, timing, state, keep, last))
+                epoch.saves[k] = beside.submit(_save, folders[k], progress, row, timing, state, keep, last)
                 epoch.rows.append((k, {**row, **timing, **notes}))
                 notes = {}
                 if last:
@@ -248,11 +255,12 @@ def run_pack(
 def _save(
     folder: TrainingFolder, progress: Progress, row: dict[str, Any], timing: dict[str, Any],
     state: Callable[[], bytes], keep: tuple[int, ...], last: bool,
-) -> None:
+) -> bool:
     progress.add(row, timing, state())
-    folder.save(progress, keep)
+    kept = folder.save(progress, keep, last=last)
     if last:
         folder.finish(keep)
+    return kept
 
 
 def resumed_pack(

@@ -151,7 +151,7 @@ def run_search_trials(
         KeyboardInterrupt: a signal came; every finished epoch is in the study, and no trial is left running.
     """
     spec, study = trials.spec, trials.study
-    trainable = tune.with_parameters(run_trial, data=data, context=context, trainings=str(study.folder / "trainings"))
+    trainable = tune.with_parameters(run_trial, data=data, context=context, study=study)
     at_once = max(1, slots(resources, live_nodes()))  # Optuna is begun for no more, as it learns meanwhile
     try:
         varying = tuple(dict.fromkeys(name.rpartition(".")[2] for name in distributions(spec.space)))

@@ -179,6 +179,7 @@ class Trials:
         plan = self.spec.planned(settings)
         key = training_key(plan.config, self.context)
         trial.set_user_attr(KEY, key)
+        self._keep()
         self.study.add(self.spec.training(settings), self.context)
         return BegunTrial(trial, plan, key)
 
@@ -195,6 +196,12 @@ class Trials:
         # A pruned trial's value is its last epoch's, which Optuna takes itself.
         with quiet():
             self.optuna.tell(begun.trial, values if state == TrialState.COMPLETE else None, state=state)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Keep Optuna's database with the study, if it is a file there: no transaction is open now."""
+        if (self.study.folder / DATABASE).exists():
+            self.study.storage.keep([self.study.folder / DATABASE])
 
     def _outcome(self, record: TrainingRecord) -> tuple[TrialState, list[float] | None]:
         """How a training with this record ended, and its objectives: of a pruned one the last epoch's."""
@@ -226,6 +233,7 @@ def owner_of(study: Study) -> str:
     except (FileNotFoundError, Corrupt):
         word = secrets.token_hex(8)
         write_json(path, {"owner": word})
+        study.storage.keep([path])
         return word
 
 

@@ -10,9 +10,12 @@ from rich.console import Console
 from tune_mnist.searching.suggesting import settings_of
 from tune_mnist.searching.trials import Trials
 from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.training import Context, training_key
 from tune_mnist.study.files import make_folder, write_atomic
+from tune_mnist.study.storage.opening import storage_at
 from tune_mnist.study.study import Study
+from tune_mnist.study.training_folder import TrainingFolder
 
 
 def check_sources(folders: Sequence[Path], context: Context) -> list[Study]:
@@ -21,13 +24,13 @@ def check_sources(folders: Sequence[Path], context: Context) -> list[Study]:
     Raises:
         UserError: one is no study, or was made under another protocol or on other data than `context`.
     """
-    studies = [Study(folder) for folder in folders]
+    studies = [Study(storage_at(folder)) for folder in folders]
     for study in studies:
         for name in ("protocol", "data_sha256"):
             theirs, ours = getattr(study.context(), name), getattr(context, name)
             if theirs != ours:
                 difference = f"{name} {theirs}, the search {ours}"
-                raise UserError(f"{study.folder} has {difference}: name a study of the same for --warm-start")
+                raise UserError(f"{shown(study.path)} has {difference}: name a study of the same for --warm-start")
     return studies
 
 
@@ -42,18 +45,19 @@ def add_sources(trials: Trials, sources: Sequence[Study], console: Console) -> N
         for record in source.records(planned, source.context()):
             config = record.config
             if record.key == training_key(config, trials.context) and trials.has(config) and record.epochs:
-                _copy(source.training(record.key).folder, trials.study.training(record.key).folder)
+                _copy(source.training(record.key), trials.study.training(record.key))
                 trials.study.add(trials.spec.training(settings_of(trials.spec.space, config)), trials.context)
             entered += trials.add_warm(record, source.name)
         line = f"warm start: {entered} of {len(planned)} trainings of {source.name} entered"
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: TrainingFolder, target: TrainingFolder) -> None:
     """Copy a training's files that are not there; its history comes before the states that continue it."""
-    if (target / "history.json").exists() or not (source / "history.json").exists():
+    if (target.folder / "history.json").exists() or not (source.folder / "history.json").exists():
         return
-    make_folder(target.parent)
-    make_folder(target)
-    for path in sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith(".")):
-        write_atomic(target / path.name, path.read_bytes())
+    make_folder(target.folder.parent)
+    make_folder(target.folder)
+    for path in sorted(path for path in source.folder.iterdir() if path.is_file() and path.name[0] != "."):
+        write_atomic(target.folder / path.name, path.read_bytes())
+    target.keep_copied()

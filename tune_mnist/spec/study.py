@@ -28,8 +28,6 @@ from tune_mnist.spec.training import (
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "emnist-letters", "emnist-balanced"]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
-STORAGE = Path("ray_results")
-"""The folder of the studies, unless another is asked for."""
 
 # What grids, searches and other commands ask for alike: types that carry their text for --help.
 ProtocolChoice = Annotated[Protocol, Doc(
@@ -168,13 +166,3 @@ def check_study_name(name: str) -> str:
     rule = "name matches [A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
     require(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) is not None, rule, repr(name), "change --name")
     return name
-
-
-def check_storage_name(storage: Path) -> Path:
-    """Return `storage` if it names a folder, else raise `UserError`: a study needs atomic renames, fsync and locks."""
-    is_uri = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(storage)) is not None
-    remedy = "object stores have no atomic rename, fsync or lock: mount a shared folder (NFS, Lustre, EFS, Filestore)"
-    require(not is_uri, "storage is a folder", storage, remedy)
-    is_text = re.search("[\ud800-\udfff]", str(storage)) is None  # what of a path is no UTF-8 comes as such a one
-    require(is_text, "storage has a name in UTF-8, as Ray asks for", ascii(str(storage)), "rename the folder")
-    return storage

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from tune_mnist.shell.about import MASK, PACKAGE
 from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.study.lock import Holder, read_holder
+from tune_mnist.study.lock import Holder
 from tune_mnist.study.progress import RunState
 from tune_mnist.study.rounds import Round
-from tune_mnist.study.seen import Seen, Stamp, stamp
+from tune_mnist.study.seen import Seen, stamp
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingRecord
 
@@ -52,8 +53,6 @@ class Look:
     study: Study
     seen: Seen | None = None
     """What was seen so far, as long as nothing of it went away."""
-    dead: Stamp | None = None
-    """The lock's stamp when its holder was last seen not to live."""
     on_record: Callable[[TrainingRecord], None] = lambda record: None
     """Is given every record that is read, and again each time it has changed."""
 
@@ -67,20 +66,21 @@ class Look:
             return self._status()
         except (KeyError, TypeError):
             raise UserError(
-                f"{self.study.folder}: its study.json is of another version: look with the version that made it"
+                f"{shown(self.study.path)}: its study.json is of another version: look with the version that made it"
             ) from None
         except OSError as error:
             raise UserError(f"cannot read {error.filename}: {error.strerror}: see to its folder") from None
 
     def _status(self) -> Status:
+        self.study.storage.refresh()
         about = self.study.describe()
         runs, search = about["runs"], about.get("search")
         asked = (about["specs"], about.get("rounds"), about["context"], search)
         if self.seen is None or self.seen.asked != asked or not self.seen.update():
             self.seen = Seen(self.study, asked, self.on_record, over=search is not None and search["over"])
             self.seen.update()
-        seen, holder = self.seen, read_holder(self.study.folder)
-        alive = holder is not None and self._lives(holder)
+        seen, holder = self.seen, self.study.storage.holder()
+        alive = holder is not None and self.study.storage.lives(holder)
         seen.show_running(_started(runs) if alive else time.time())
         left = seen.counts["begun"] + seen.counts["waiting"]
         finished = not left and (search is None or search["over"]) and (self.study.folder / "results.csv").exists()
@@ -96,12 +96,6 @@ class Look:
             command=_command_line(runs),
         )
 
-    def _lives(self, holder: Holder) -> bool:
-        """Whether the holder lives; of one that was seen not to, looking long is spared until its lock moves."""
-        moved = stamp(self.study.folder / "lock")
-        if moved != self.dead:
-            self.dead = None if holder.lives(self.study.folder) else moved
-        return self.dead is None
 
 
 def newest_study(storage: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import from_mapping
 from tune_mnist.spec.training import SETTINGS, Context, PlannedTraining, training_key
@@ -19,30 +20,39 @@ from tune_mnist.study.files import (
     read_json,
     remove_leftovers,
     warn_and_set_aside,
-    write_atomic,
     write_json,
 )
 from tune_mnist.study.layout import training_path
 from tune_mnist.study.own_models import MODELS, models_in, save_model
 from tune_mnist.study.rounds import Round
+from tune_mnist.study.storage.base import Storage
+from tune_mnist.study.storage.folder import FolderStorage
 from tune_mnist.study.training_folder import TrainingFolder, TrainingRecord
-
-PROBE_BYTES = 2**20  # about what an epoch of a small model writes
 
 
 class Study:
-    """A study's folder: STORAGE/NAME."""
+    """A study: the folder STORAGE/NAME, or what another `Storage` has of it in a folder of this process."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
+    def __init__(self, kept: Path | Storage) -> None:
+        self.storage = kept if isinstance(kept, Storage) else FolderStorage(kept.absolute())
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's files are read and written."""
+        return self.storage.folder
+
+    @property
+    def path(self) -> Path:
+        """What names the study to users."""
+        return self.storage.path
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.path.name
 
     def training(self, key: str) -> TrainingFolder:
         """The folder of the training with this key, existing or not."""
-        return TrainingFolder(training_path(self.folder / "trainings", key))
+        return TrainingFolder(training_path(self.folder / "trainings", key), self.storage)
 
     def create(self) -> None:
         """Make the folder's inside, if need be, and clear what killed writers left.
@@ -52,13 +62,7 @@ class Study:
         """
         make_folder(self.folder / "trainings")
         remove_leftovers(self.folder)
-        self.check_writable()
-
-    def check_writable(self) -> None:
-        """Raise `WriteError` if the folder is gone, read-only or full."""
-        probe = self.folder / ".probe.tmp"
-        write_atomic(probe, bytes(PROBE_BYTES))
-        probe.unlink(missing_ok=True)
+        self.storage.check_writable()
 
     def describe(self) -> dict[str, Any]:
         """study.json's content.
@@ -69,9 +73,9 @@ class Study:
         try:
             return read_json(self.folder / "study.json")
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{self.folder} is not a study: name a folder that holds a study.json") from None
+            raise UserError(f"{shown(self.path)} is not a study: name a folder that holds a study.json") from None
         except Corrupt as problem:
-            raise UserError(f"{self.folder}: {problem}: restore it, or run the study's command again") from None
+            raise UserError(f"{shown(self.path)}: {problem}: restore it, or run the study's command again") from None
 
     def add(self, spec: StudySpec | None, context: Context, about: dict[str, Any] | None = None) -> None:
         """Record that `spec` belongs to the study, and what is known of a run that begins (`about`); None adds nothing.
@@ -96,13 +100,14 @@ class Study:
         content["context"] = dataclasses.asdict(context)
         for model in spec.sources if spec is not None else ():
             save_model(self.folder / MODELS / model.name, model)
+            self.storage.mirror(self.folder / MODELS)
         if spec is not None:
             as_json = _as_json(spec.content())
             if as_json not in map(_as_now, content["specs"]):
                 content["specs"].append(as_json)
         if about is not None:
             content["runs"].append(about)
-        write_json(path, content)
+        self._write(content)
 
     def specs(self) -> list[StudySpec]:
         """Every spec that the study was asked for, the first one first."""
@@ -128,7 +133,11 @@ class Study:
         as_json = [_as_json(dataclasses.asdict(each)) for each in rounds]
         if recorded.get(number, [])[: len(as_json)] != as_json:
             recorded[number] = as_json
-            write_json(self.folder / "study.json", content)
+            self._write(content)
+
+    def _write(self, content: dict[str, Any]) -> None:
+        write_json(self.folder / "study.json", content)
+        self.storage.keep([self.folder / "study.json"])
 
     def search(self) -> dict[str, Any] | None:
         """What the study's search is, if it has one: see `record_search`."""
@@ -143,7 +152,7 @@ class Study:
         content = self.describe()
         search = {"command": command, "over": over}
         if content.get("search") != search:
-            write_json(self.folder / "study.json", content | {"search": search})
+            self._write(content | {"search": search})
 
     def planned(self) -> list[PlannedTraining]:
         """Every training of every spec of the study once, with the union of its budgets, in a fixed order.

@@ -22,6 +22,8 @@ from tune_mnist.study.files import (
     write_json,
 )
 from tune_mnist.study.states import SealedStates, number_of
+from tune_mnist.study.storage.base import Storage
+from tune_mnist.study.storage.folder import FolderStorage
 
 Status = Literal["complete", "unfinished", "diverged", "failed", "stopped early"]
 """What became of a training. Whether one was stopped early its search says: in its folder it is unfinished."""
@@ -89,8 +91,9 @@ class TrainingFolder:
     files are set aside with a `Damaged` warning when they are met.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, storage: Storage | None = None) -> None:
         self.folder = folder
+        self.storage = storage or FolderStorage(folder)
         self.states = SealedStates(folder, "state", 5, self.key.encode(), checksum)
 
     @property
@@ -102,6 +105,7 @@ class TrainingFolder:
         self._make()
         if until is None:  # else another may be writing here
             remove_leftovers(self.folder)
+        self.storage.begin_training(self.folder, until)
         self.describe(config, context)
         return self.progress(with_state=True, until=until)
 
@@ -133,17 +137,23 @@ class TrainingFolder:
                     return Progress(rows, timings, state, epoch)
         return Progress(rows, timings)
 
-    def save(self, progress: Progress, keep: Collection[int] = ()) -> None:
-        """Write the rows and timings, then the state, then drop all states but the newest and those of `keep`."""
+    def save(self, progress: Progress, keep: Collection[int] = (), *, last: bool = True) -> bool:
+        """Write the rows and timings, then the state, then drop all states but the newest and those of `keep`.
+
+        Returns:
+            Whether all of it is kept for good now: unless it is the `last` of a training, it may wait for the next.
+        """
         self._write("history.json", {"epochs": progress.rows})
         self._write("timings.json", {"epochs": progress.timings})
         if progress.state is None:
-            return
+            return self.storage.keep_training(self.folder, len(progress.rows), (), at_once=last)
         self.states.write(progress.state_epoch, progress.state)
         paths = self.states.paths()
         with_rows = [path for path in paths if number_of(path) <= progress.state_epoch]
         kept = {*with_rows[:KEPT_STATES], *(path for path in with_rows if number_of(path) in keep)}
         remove(set(paths) - kept)  # the old, and those whose rows were lost
+        epochs = {number_of(path) for path in kept}
+        return self.storage.keep_training(self.folder, progress.state_epoch, epochs, at_once=last)
 
     def reject(self, progress: Progress, until: int | None = None) -> Progress:
         """Set aside the state of `progress`, which is none of the training's; return where that leaves it."""
@@ -156,27 +166,37 @@ class TrainingFolder:
         """Keep the newest state, from which a longer budget can go on, and those of epochs `keep`; forget failures."""
         remove(path for path in self.states.paths()[1:] if number_of(path) not in keep)
         remove([self.folder / "failure.json"])
+        self.storage.keep_states(self.folder, keep)
 
     def tidy(self, epochs: int) -> None:
         """Keep the newest state alone, if the training has diverged or has at least `epochs` epochs."""
         older = self.states.paths()[1:]
-        rows = self._rows("history.json") if older else []
+        rows = self._rows("history.json") if older or self.storage.older_states(self.folder) else []
         if len(rows) >= epochs or diverged(rows):
             remove(older)
+            self.storage.keep_states(self.folder, ())
 
     def fail(self, error: str, traceback: str) -> None:
         """Record that the training ended with an error: one line, and the traceback."""
         self._make()
         self._write("failure.json", {"error": error, "traceback": traceback})
+        self.storage.keep([self.folder / "failure.json"])
 
     def save_score(self, epoch: int, score: dict[str, Any]) -> None:
         """Keep the test score of the model after `epoch`."""
         self._write(f"test-{epoch:05}.json", {"score": score})
+        self.storage.keep([self.folder / f"test-{epoch:05}.json"])
 
     def score(self, epoch: int) -> dict[str, Any] | None:
         """The test score of the model after `epoch`, if it was ever taken."""
         content = self._read(f"test-{epoch:05}.json")
         return content and content["score"]
+
+    def keep_copied(self) -> None:
+        """Keep files that were copied into the folder from another study's training."""
+        rows, epochs = len(self._rows("history.json")), [number_of(path) for path in self.states.paths()]
+        self.storage.keep_training(self.folder, rows, epochs, at_once=True)
+        self.storage.keep(self.folder.glob("test-*.json"))
 
     def scores(self) -> dict[int, dict[str, Any]]:
         """The test scores that were taken, by the epochs after which they were."""

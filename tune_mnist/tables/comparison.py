@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.places import shown
 from tune_mnist.spec.words.naming import BASE, ordered, value_text
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables
@@ -125,7 +126,7 @@ def compare_folders(first: Study, second: Study, along: Sequence[str] | None = N
     tables = tables_of(first), tables_of(second)
     for study, each in zip((first, second), tables, strict=True):
         if each.complete.empty:
-            raise UserError(f"{study.folder} has no complete cell: name a study that is further on")
+            raise UserError(f"{shown(study.path)} has no complete cell: name a study that is further on")
     check_along(along or (), *tables)
     comparison = compare_studies(*tables, same_pictures=same, along=along)
     settings = differing_settings(first, second, comparison.along)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tune_mnist.spec.training import TrainingConfig, training_key
 from tune_mnist.study.layout import entries
+from tune_mnist.study.storage.opening import storage_at
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder, stopped_early
 from tune_mnist.tables.analyse import Tables, analyse
@@ -22,6 +23,7 @@ Cell = tuple[TrainingConfig, int]
 
 def tables_of(study: Study) -> Tables:
     """The tables of everything the study was asked for so far, with the test scores it has."""
+    study.storage.refresh()
     planned, context = study.planned(), study.context()
     scores: dict[Cell, Mapping[str, Any]] = {}
     for plan in planned:
@@ -37,13 +39,13 @@ def tables_of(study: Study) -> Tables:
     return analyse(planned, records, context.protocol, scores, context.data_sha256, level)
 
 
-def load_study(folder: Path | str) -> Tables:
-    """The tables of the study in `folder`, such as ray_results/grid, read from its trainings.
+def load_study(path: Path | str) -> Tables:
+    """The tables of a study, such as ray_results/grid or s3://BUCKET/PREFIX/NAME, read from its trainings.
 
     Raises:
-        UserError: the folder holds no study, or a damaged one.
+        UserError: there is no study, or a damaged one.
     """
-    return tables_of(Study(Path(folder)))
+    return tables_of(Study(storage_at(Path(path))))
 
 
 def trainings_of_cell(study: Study, tables: Tables, row: pd.Series) -> list[Cell]:

@@ -7,6 +7,8 @@ The environment's CHAOS holds a JSON object with any of
   tune     arguments of Ray's TuneConfig to override
   reverse  whether trainings are handed out in reverse order
   figures  false: none is drawn, which takes longer than all these small trainings
+  patience seconds that an object store is asked in vain
+  stale    seconds after which the lease of a bucket's study may be taken over, instead of a minute
 """
 
 from __future__ import annotations
@@ -122,9 +124,11 @@ def patch_training(module: ModuleType) -> None:
 def patch_store(module: ModuleType) -> None:
     save = module.TrainingFolder.save
 
-    def saved(self: Any, progress: Any, *keep: Any) -> None:
-        save(self, progress, *keep)
-        log("saved", self.key, progress.state_epoch)
+    def saved(self: Any, progress: Any, *keep: Any, **more: Any) -> bool:
+        kept: bool = save(self, progress, *keep, **more)
+        if kept:
+            log("saved", self.key, progress.state_epoch)
+        return kept
 
     module.TrainingFolder.save = saved  # type: ignore[attr-defined]
 
@@ -142,7 +146,20 @@ def patch_publish(module: ModuleType) -> None:
         module._further_figures = lambda *args: iter(())  # type: ignore[attr-defined]
 
 
+def patch_objects(module: ModuleType) -> None:
+    if "patience" in CHAOS:
+        module.Bucket.__init__.__defaults__ = (CHAOS["patience"],)
+
+
+def patch_lease(module: ModuleType) -> None:
+    if "stale" in CHAOS:
+        seconds = CHAOS["stale"]
+        patched: Any = module
+        patched.STALE_SECONDS, patched.SURE_SECONDS, patched.BEAT_SECONDS = seconds, 0.75 * seconds, seconds / 3
+
+
 PATCHES = {
+    "tune_mnist.study.storage.bucket.objects": patch_objects, "tune_mnist.study.storage.bucket.lease": patch_lease,
     "tune_mnist.training.loop": patch_training, "tune_mnist.study.training_folder": patch_store,
     "tune_mnist.running.runner": patch_runner, "tune_mnist.reporting.publish": patch_publish,
 }

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from tune_mnist.running.watching.curves import DRAWN, Curves, Filters
 from tune_mnist.running.watching.status_view import headline, json_of, lines
 from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.places import shown
 from tune_mnist.study.look import Look, Status
 from tune_mnist.study.study import Study
 
@@ -185,7 +186,7 @@ def serve_until_interrupted(study: Study, port: int) -> None:
     Raises:
         UserError: as `served` does.
     """
-    print(f"reading {study.folder}", file=sys.stderr, flush=True)
+    print(f"reading {shown(study.path)}", file=sys.stderr, flush=True)
     with served(study, port) as server, contextlib.suppress(KeyboardInterrupt):
         print(f"Watch {study.name} on {server.address}; Ctrl-C ends it", flush=True)
         server.serve_forever()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tune_mnist.running.watching.display import view
+from tune_mnist.spec.places import shown
 from tune_mnist.study.look import Look, Status
 from tune_mnist.study.progress import clock
 from tune_mnist.study.rounds import in_words
@@ -28,7 +29,7 @@ def json_of(status: Status) -> dict[str, Any]:
     state = status.progress
     best = state.best
     return {
-        "study": status.study.name, "folder": str(status.study.folder), "state": status.state,
+        "study": status.study.name, "folder": shown(status.study.path), "state": status.state,
         "holder": status.holder and dataclasses.asdict(status.holder), "trainings": status.trainings,
         "model_epochs": {"done": state.done_epochs, "planned": state.total_epochs},
         "running": [
@@ -78,7 +79,7 @@ def lines(status: Status) -> Iterator[str]:
     if status.state == "stopped" and status.command:
         yield f"to go on: {status.command}"
     if status.state == "done":
-        yield f"its tables and figures are in {status.study.folder}"
+        yield f"its tables and figures are in {shown(status.study.path)}"
 
 
 def show(status: Status, *, as_json: bool = False) -> None:
