@@ -44,7 +44,8 @@ def _check_gpu(as_json: bool) -> int:
     if not torch.cuda.is_available():
         print("no GPU that torch can use: run it where there is one", file=sys.stderr)
         return 1
-    from tune_mnist.running.gpu_check import Scale, check_gpu, print_findings
+    from tune_mnist.running.gpu_check.check import check_gpu, print_findings
+    from tune_mnist.running.gpu_check.scale import Scale
 
     return 1 - print_findings(check_gpu(Scale()), as_json=as_json)
 

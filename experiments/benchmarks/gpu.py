@@ -22,7 +22,8 @@ from tune_mnist.training.batches import Pictures, make_pictures
 from tune_mnist.training.dataset import load_dataset, training_data
 from tune_mnist.training.models import build_model
 from tune_mnist.training.steps.autograd import AutogradSteps
-from tune_mnist.training.steps.pack import SLOTS, PackSteps
+from tune_mnist.training.steps.choose import make_slots
+from tune_mnist.training.steps.pack import SLOTS
 
 BATCHES, LRS = StudySpec().batch_size, StudySpec().lr
 WAYS = ("eager", "pack")
@@ -46,7 +47,7 @@ def ways_of(model: str, batch: int, train: Pictures, device: str) -> dict[str, C
     """The ways to train one of the model's trainings, warm."""
     configs = [TrainingConfig(model=model, lr=lr, batch_size=batch) for lr in LRS[:SLOTS]]
     eager = AutogradSteps(configs[0], build_model(configs[0]), train, device)
-    pack = PackSteps(configs, train, device)
+    pack = make_slots(configs, train, device)
     ways = {
         "eager": timed(eager.train_epoch, 1, device),
         "pack": timed(lambda epoch: pack.train_epoch(epoch, range(len(configs))), len(configs), device),

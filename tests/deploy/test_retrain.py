@@ -375,3 +375,8 @@ def test_a_folder_of_someone_elses_is_refused_and_left_as_it_is(
     told = capsys.readouterr().err
     assert f"{folder} is not empty" in told or f"{folder.parent} is not empty" in told
     assert told.count("\n") == 1 and [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "model.pt"]
+
+
+def test_no_sparse_form_is_made_for_a_gpu(dataset: Dataset, tmp_path: Path) -> None:
+    on_gpu = prepare(config(), 1, dataset, tmp_path, device="cuda")
+    assert on_gpu.train.nonzero is None and on_gpu.test.nonzero is None

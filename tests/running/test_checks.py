@@ -18,6 +18,8 @@ import torch
 from tune_mnist.doctor import DoctorArgs, main
 from tune_mnist.running import checks
 from tune_mnist.running.checks import Check, machine_checks, package_checks
+from tune_mnist.running.gpu_check import check
+from tune_mnist.running.gpu_check.scale import Finding
 from tune_mnist.spec.errors import UserError
 
 
@@ -173,3 +175,13 @@ def test_without_a_gpu_the_check_of_one_says_so_in_a_line(
 def test_the_check_of_a_gpu_is_not_a_clusters() -> None:
     with pytest.raises(UserError, match="--gpu looks at this machine.* got --address: drop one of them"):
         DoctorArgs(gpu=True, address="auto")
+
+
+@pytest.mark.parametrize(("right", "status"), [(True, 0), (None, 0), (False, 1)])
+def test_the_check_of_a_gpu_ends_as_its_findings_are(
+    right: bool | None, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(check, "check_gpu", lambda scale: iter([Finding("bits", right, "the same again")]))
+    assert main(["--gpu"]) == status
+    assert "the same again" in capsys.readouterr().out

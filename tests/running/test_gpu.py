@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -57,16 +56,15 @@ class Pack:
     """What is to die."""
 
 
-def failing(found: list[weakref.ref[Pack]]) -> Iterator[None]:
+def fail(found: list[weakref.ref[Pack]]) -> None:
     pack = Pack()
     found.append(weakref.ref(pack))
     raise torch.OutOfMemoryError("CUDA out of memory")
-    yield
 
 
 def in_a_thread(found: list[weakref.ref[Pack]]) -> None:
     with ThreadPoolExecutor(1) as beside:
-        coming = beside.submit(next, failing(found))
+        coming = beside.submit(fail, found)
         coming.result()
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tune_mnist.running.gpu_check import bits
+from tune_mnist.running.gpu_check import bits, speed
 from tune_mnist.running.gpu_check.check import check_gpu, print_findings
 from tune_mnist.running.gpu_check.scale import Finding, Scale
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import Context, training_key
+from tune_mnist.study.layout import training_path
+from tune_mnist.study.training_folder import TrainingFolder
 from tune_mnist.training.dataset import load_dataset, training_data
 from tune_mnist.training.steps.pack import PackSteps
 
@@ -38,6 +46,29 @@ def test_a_rehearsal_finds_nothing_wrong(capsys: pytest.CaptureFixture[str]) -> 
     told = json.loads(capsys.readouterr().out)
     assert told["right"] and [one["name"] for one in told["findings"]] == [one.name for one in found]
     assert told["findings"][4]["figures"]["step_us"]["SimpleNN 64"] > 0
+
+
+def test_the_job_with_ray_is_held_against_the_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grid's command is played by one that stores the same numbers but for one."""
+    context = Context(protocol="holdout", data_sha256="0" * 64)
+    plans = StudySpec(models=("SimpleNN",), batch_size=(64,), epochs=(1,)).trainings()
+    numbers = {f"{plan.config.label} 1": (1.0 / (1 + k), 0.5) for k, plan in enumerate(plans)}
+
+    def grid(words: list[str], **options: Any) -> Any:
+        trainings = Path(words[words.index("--storage") + 1]) / words[words.index("--name") + 1] / "trainings"
+        trainings.mkdir(parents=True)
+        for k, plan in enumerate(plans):
+            folder = TrainingFolder(training_path(trainings, training_key(plan.config, context)))
+            progress = folder.begin(plan.config, context)
+            progress.rows = [{"epoch": 1, "train_loss": 1.0 / (1 + k), "val_accuracy": 0.5 if k else 0.25}]
+            folder.save(progress)
+        return SimpleNamespace(returncode=0, stdout="", stderr="")
+
+    monkeypatch.setattr(subprocess, "run", grid)
+    found = speed.job_with_ray(dataclasses.replace(SMALL, ray=True), numbers, 100)
+    assert found.right is False and found.told.endswith("1 of 4 epochs differ")
+    numbers[f"{plans[0].config.label} 1"] = (1.0, 0.25)
+    assert speed.job_with_ray(dataclasses.replace(SMALL, ray=True), numbers, 100).right
 
 
 def test_bits_that_depend_on_the_pack_are_found(

@@ -26,7 +26,8 @@ CONFIG = TrainingConfig(model="SimpleNN", lr=1e-3, batch_size=8)
 
 def settings() -> tuple[Any, ...]:
     """Of products and of convolutions: is TF32 used; and of convolutions: are they chosen by trial, do bits repeat."""
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    products = torch.backends.cuda.matmul
     if hasattr(cudnn, "conv"):
         tf32 = products.fp32_precision == "tf32", cudnn.conv.fp32_precision == "tf32"
     else:
@@ -41,9 +42,10 @@ INEXACT = (True, True, True, False)
 @contextlib.contextmanager
 def asking_for_speed() -> Iterator[None]:
     """A process whose user, or environment, asked for TF32 and for convolutions chosen by trial."""
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    products = torch.backends.cuda.matmul
     new = hasattr(cudnn, "conv")
-    places = [(products, "fp32_precision"), (cudnn.conv, "fp32_precision")] if new else [
+    places: list[tuple[Any, str]] = [(products, "fp32_precision"), (cudnn.conv, "fp32_precision")] if new else [
         (products, "allow_tf32"), (cudnn, "allow_tf32"),
     ]
     before = [getattr(place, name) for place, name in places], cudnn.benchmark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from typing import Any
@@ -11,7 +12,6 @@ import torch
 
 from support.slices import dense, evaluation_slice, train_slice
 from tune_mnist.spec.training import TrainingConfig
-from tune_mnist.training.steps import fused_pack
 from tune_mnist.training.steps.choose import make_slots
 from tune_mnist.training.steps.fused_pack import FusedPackSteps, can_fuse
 from tune_mnist.training.steps.pack import PackSteps
@@ -76,7 +76,7 @@ def test_neighbours_and_their_divergence_change_nothing(interpreted: None) -> No
 def test_it_is_taken_for_plain_fully_connected_models_on_a_gpu_alone(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused_pack.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     other = TrainingConfig(**{"model": "SimpleNN", "lr": 1e-3, "batch_size": 4, **change})
     assert can_fuse(CONFIG, "cuda") and not can_fuse(CONFIG, "cpu") and not can_fuse(other, "cuda")
@@ -87,7 +87,7 @@ def test_it_is_taken_for_plain_fully_connected_models_on_a_gpu_alone(
 def test_without_triton_or_a_compiler_for_its_launchers_it_is_not(
     lacking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused_pack.util, "find_spec", lambda name: None if lacking == "Triton" else name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if lacking == "Triton" else name)
     monkeypatch.setattr(shutil, "which", lambda name: None if lacking == "a C compiler" else f"/usr/bin/{name}")
     assert not can_fuse(CONFIG, "cuda")
 

@@ -40,8 +40,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_garbage_is_collected_before_a_capture_and_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    collect = gc.collect
-    monkeypatch.setattr(gc, "collect", lambda: LOG.append("collected") or collect())
+    monkeypatch.setattr(gc, "collect", lambda: LOG.append("collected"))
 
     def work() -> None:
         assert not gc.isenabled()
@@ -106,7 +105,8 @@ def test_an_epochs_runs_are_its_batches_in_their_order(pictures: int, batch_size
 
 
 def test_the_host_runs_ahead_of_the_gpu_but_not_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    launched, waited = [], []
+    launched: list[int] = []
+    waited: list[tuple[int, int]] = []
 
     class Stream:
         def record_event(self, event: Any) -> Any:

@@ -280,8 +280,13 @@ def test_a_snapshot_stays_what_it_was_while_training_goes_on() -> None:
 
 def test_evaluation_pictures_go_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pack = PackSteps(members(*FOUR), mnist(0, 50))
-    seen = []
-    monkeypatch.setattr(pack_module, "as_tensor", lambda array: seen.append(array) or torch.from_numpy(array))
+    seen: list[Any] = []
+
+    def noted(array: Any) -> Tensor:
+        seen.append(array)
+        return torch.from_numpy(array)
+
+    monkeypatch.setattr(pack_module, "as_tensor", noted)
     first, again = pack.outputs(held_out()), pack.outputs(held_out())
     assert torch.equal(first, again) and len(seen) == 1
     pack.outputs(mnist(0, 50))

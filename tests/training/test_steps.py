@@ -289,10 +289,11 @@ def test_the_fastest_steps_are_chosen() -> None:
     compiled = [
         *map(config, (*FULLY_CONNECTED, "MLP")), config(optimizer="adam"), config(dropout=0.5, weight_decay=0.1),
         config("MLP", model_settings={"hidden": "7-5"}),
+        config(optimizer="sgd", momentum=0.5),
     ]
     by_autograd = [
         config("CNN"), config("MLP", model_settings={"activation": "tanh"}), config(optimizer="rmsprop"),
-        config(optimizer="adam", weight_decay=0.1), config(clip_norm=1.0), config(optimizer="sgd", momentum=0.5),
+        config(optimizer="adam", weight_decay=0.1), config(clip_norm=1.0),
     ]
     pairs = [*((each, LinearSteps) for each in compiled), *((each, AutogradSteps) for each in by_autograd)]
     for wanted, expected in pairs:
@@ -333,3 +334,15 @@ def test_the_rate_rises_then_stays_or_falls_to_0(warmup_epochs: float, schedule:
 
 def test_a_constant_rate_ignores_the_budget() -> None:
     assert learning_rate(config(lr=0.5), 10**6, 10) == learning_rate(config(lr=0.5, budget=3), 0, 10) == 0.5
+
+
+@pytest.mark.parametrize("values", [
+    {}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "dropout": 0.2},
+])
+def test_compiled_sgd_chosen_by_its_config_is_torch_s(values: dict[str, Any]) -> None:
+    wanted = config("MLP", optimizer="sgd", lr=0.05, model_settings={"hidden": "24-8"}, **values)
+    linear, reference = both(wanted)
+    for epoch in (1, 2):
+        assert linear.train_epoch(epoch) == pytest.approx(reference.train_epoch(epoch), rel=1e-10)
+    ours, theirs = unpadded(linear, linear.flat), flattened(reference.model.parameters())
+    assert (ours - theirs).norm() <= 1e-10 * theirs.norm()

@@ -43,7 +43,7 @@ def _own_help() -> str:
 def flag_type(setting: Setting) -> Any:
     """The type of a space's field for a setting, with what --help and the command line make of it."""
     choices = "{" + ",".join(map(str, setting.choices)) + "}"
-    metavar = choices if setting.choices else "VALUE...|LOW:HIGH" if setting.ranges else "VALUE..."
+    metavar = choices if setting.choices else "VALUE..."
     words = PrimitiveConstructorSpec(
         nargs="*", metavar=metavar, instance_from_str=partial(domain_of_words, setting), str_from_instance=words_of,
         is_instance=lambda value: True,
@@ -74,7 +74,7 @@ Models = Annotated[Any, PrimitiveConstructorSpec(
     nargs="*", metavar="MODEL...", instance_from_str=tuple, str_from_instance=list, is_instance=lambda value: True,
 )]
 Own = Annotated[Any, arg(name=OWN_FLAG, help=_own_help(), help_behavior_hint=""), PrimitiveConstructorSpec(
-    nargs=1, metavar="VALUE...|LOW:HIGH", instance_from_str=lambda words: json.loads(words[0]),
+    nargs=1, metavar="VALUE...", instance_from_str=lambda words: json.loads(words[0]),
     str_from_instance=lambda own: [json.dumps(own, default=str)], is_instance=lambda value: True,
 )]
 

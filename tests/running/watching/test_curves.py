@@ -99,7 +99,7 @@ def test_filters_leave_what_has_one_of_the_values_of_each_setting() -> None:
         config for config in everything if config.model == "CNN" and config.lr == 1e-2
     ]
     assert passing(lr={"least": 0.005}) == [config for config in everything if config.lr == 1e-2]
-    assert passing(lr={"least": 1e-3, "most": 1e-3}, budget=["None"]) == [c for c in everything if c.lr == 1e-3]
+    assert passing(lr={"least": 1e-3, "most": 1e-3}, budget=["–"]) == [c for c in everything if c.lr == 1e-3]
     assert passing(model={"least": 0}) == []
     curves.take(dataclasses.replace(records[3], status="failed"))
     assert passing(status=["failed", "running"]) == [records[3].config]
@@ -126,6 +126,13 @@ def test_settings_are_those_that_vary_with_limits_if_their_values_are_many() -> 
                            {"name": "seed", "least": 0, "most": many - 1})
     alone = curves_of([made(0, [0.5])]).shown({})["settings"]
     assert [one["name"] for one in alone] == ["model", "lr", "batch_size"]
+    common: dict[str, Any] = {"lr": 1e-3, "batch_size": 64}
+    own = [TrainingConfig(model="MLP", model_settings={"hidden": widths}, **common) for widths in ("64", "32")]
+    own.append(TrainingConfig(model="CNN", **common))
+    mixed = curves_of([TrainingRecord("", config, "complete", made(0, [0.5]).epochs) for config in reversed(own)])
+    shown = {one["name"]: one.get("values") for one in mixed.shown({})["settings"]}
+    assert shown == {"model": ["CNN", "MLP"], "hidden": ["32", "64", "–"]}
+    assert mixed.shown({"hidden": ["–", "32"]})["passing"] == 2
     models = curves_of(made_records(dataclasses.replace(SPEC, models=("CNN", "ComplexNN", "SimpleNN"))))
     assert models.shown({})["settings"][0]["values"] == ["SimpleNN", "ComplexNN", "CNN"]  # from small to large
 

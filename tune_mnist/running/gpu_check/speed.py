@@ -17,6 +17,7 @@ from tune_mnist.running.trial_data import TrialData, trial_data
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import TrainingConfig
 from tune_mnist.study.files import read_json
+from tune_mnist.study.layout import entries
 from tune_mnist.training.dataset import TrainingData
 from tune_mnist.training.steps.choose import make_slots
 from tune_mnist.training.steps.pack import SLOTS, PackSteps
@@ -84,7 +85,7 @@ def _budgets(scale: Scale) -> tuple[int, ...]:
 
 
 def _stored(trainings: Path) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    for folder in trainings.iterdir():
+    for folder in entries(trainings):
         config = TrainingConfig(**read_json(folder / "config.json")["config"])
         for row in read_json(folder / "history.json")["epochs"]:
             yield f"{config.label} {row['epoch']}", (row["train_loss"], row["val_accuracy"])

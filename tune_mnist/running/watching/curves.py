@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from array import array
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.training import MODEL_NAMES, PREFIX, PlannedTraining, TrainingConfig
+from tune_mnist.spec.models import place_of
+from tune_mnist.spec.training import PREFIX, PlannedTraining, TrainingConfig
 from tune_mnist.study.training_folder import TrainingRecord
 
 DRAWN = 200
@@ -26,7 +26,6 @@ CHOICES = 12
 STATUSES = ("waiting", "begun", "running", "complete", "diverged", "failed")
 COLUMNS = ("train_loss", "loss", "accuracy")
 FIRST_SETTINGS = ("model", "lr", "batch_size")
-SETTINGS = (*FIRST_SETTINGS, *(f.name for f in dataclasses.fields(TrainingConfig) if f.name not in FIRST_SETTINGS))
 
 Filters = Mapping[str, Any]
 """By setting, or `status`, what may pass: a list of values as text, or limits {"least": number, "most": number}."""
@@ -34,19 +33,31 @@ Filters = Mapping[str, Any]
 
 @dataclass
 class Setting:
-    """One setting of all trainings: a code each, and the value that it stands for."""
+    """One setting of all trainings: a code each, and the value that it stands for, None where a model has it not."""
 
-    codes: array[int] = field(default_factory=lambda: array("i"))
-    values: dict[Any, int] = field(default_factory=dict)
+    codes: array[int]
+    values: dict[Any, int] = field(default_factory=lambda: {None: 0})
+    """The values and their codes, in the order of codes."""
 
     def add(self, value: Any) -> None:
         """Append the next training's value."""
         self.codes.append(self.values.setdefault(value, len(self.values)))
 
     @property
+    def known(self) -> list[Any]:
+        """The values that trainings have, by size."""
+        lacking = 0 in np.frombuffer(self.codes, np.int32)
+        return sorted((value for value in self.values if value is not None or lacking), key=_rank)
+
+    @property
+    def varies(self) -> bool:
+        """Whether trainings that have the setting differ in it."""
+        return len(self.values) > 2
+
+    @property
     def has_limits(self) -> bool:
         """Whether it is filtered by limits, as it has too many values to choose from."""
-        return len(self.values) > CHOICES and all(isinstance(value, (int, float)) for value in self.values)
+        return len(self.values) > CHOICES + 1 and all(isinstance(value, int | float | None) for value in self.values)
 
     def passing(self, wanted: Any) -> np.ndarray:
         """Of each training, whether its value is wanted: bool (trainings,)."""
@@ -60,8 +71,9 @@ class Setting:
     def as_json(self, name: str) -> dict[str, Any]:
         """Its name and values, in order, as the page shows them."""
         if self.has_limits:
-            return {"name": name, "least": min(self.values), "most": max(self.values)}
-        return {"name": name, "values": [text_of(value) for value in sorted(self.values, key=_rank)]}
+            numbers = [value for value in self.values if value is not None]
+            return {"name": name, "least": min(numbers), "most": max(numbers)}
+        return {"name": name, "values": [text_of(value) for value in self.known]}
 
 
 @dataclass
@@ -83,7 +95,7 @@ class Curves:
     def __init__(self) -> None:
         self.curves: list[Curve] = []
         self.numbers: dict[TrainingConfig, int] = {}
-        self.settings = {name: Setting() for name in SETTINGS}
+        self.settings: dict[str, Setting] = {}
         self.statuses = array("i")
         self.best = array("d")
         """Each training's highest accuracy so far, -1 before the first."""
@@ -176,7 +188,8 @@ class Curves:
 
     def _varied(self) -> list[str]:
         """The settings in which trainings differ; the model, learning rate and batch size if they differ in none."""
-        return [name for name in SETTINGS if len(self.settings[name].values) > 1] or list(FIRST_SETTINGS)
+        names = sorted(self.settings, key=lambda name: (*FIRST_SETTINGS, name).index(name))  # else as they were met
+        return [name for name in names if self.settings[name].varies] or names[: len(FIRST_SETTINGS)]
 
     def _passing(self, filters: Filters) -> np.ndarray:
         passing = np.ones(len(self.curves), bool)
@@ -197,8 +210,12 @@ class Curves:
             self.curves.append(Curve(config))
             self.statuses.append(STATUSES.index("waiting"))
             self.best.append(-1.0)
+            row = config.row()
+            for name in row:
+                if name not in self.settings:  # those before are of models without it
+                    self.settings[name] = Setting(array("i", bytes(4 * (len(self.curves) - 1))))
             for name, setting in self.settings.items():
-                setting.add(getattr(config, name))
+                setting.add(row.get(name))
         return self.numbers[config]
 
     def _mark(self, number: int, status: str) -> None:
@@ -214,18 +231,19 @@ class Curves:
 
 def text_of(value: Any) -> str:
     """A setting's value as the page shows it, and as a filter names it."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _rank(value: Any) -> tuple[float, int, str]:
-    """By which values are ordered: numbers by their size, then models from small to large, then words."""
+def _rank(value: Any) -> tuple[Any, ...]:
+    """By which values are ordered: numbers by their size, then models as they are told, words, and none at all."""
     if isinstance(value, (int, float)):
-        return value, 0, ""
-    return math.inf, MODEL_NAMES.index(value) if value in MODEL_NAMES else len(MODEL_NAMES), str(value)
+        return 0, value
+    return (2,) if value is None else (1, *place_of(value))
 
 
 def _texts(config: TrainingConfig, names: list[str]) -> list[str]:
-    return [text_of(getattr(config, name)) for name in names]
+    row = config.row()
+    return [text_of(row.get(name)) for name in names]
 
 
 def _column(record: TrainingRecord, name: str) -> array[float]:

@@ -30,4 +30,5 @@ def make_rates(config: TrainingConfig, steps: range, steps_per_epoch: int, dtype
         lr = np.array([learning_rate(config, step, steps_per_epoch) for step in steps])
     first, second = 1 - BETA1 ** (numbers + 1), 1 - BETA2 ** (numbers + 1)  # the moments' bias corrections
     rates = (lr / first, 1 / np.sqrt(second), 1 - lr * config.weight_decay)
-    return Rate(*(values.astype(dtype) for values in rates))
+    with np.errstate(over="ignore"):  # what is too large for the dtype is infinite
+        return Rate(*(values.astype(dtype) for values in rates))

@@ -77,7 +77,7 @@ class Record(NamedTuple):
 class LinearSteps(CheckpointedSteps):
     """Steps of any stack of Linear and ReLU, with either head, with dropout and augmentation, on the CPU.
 
-    The optimiser is AdamW, or SGD where `sgd` says how.
+    The optimiser is AdamW, or SGD where the config or `sgd` says how.
 
     They run in the caller's thread alone, so that the bits do not depend on torch's number of threads.
     """
@@ -86,7 +86,7 @@ class LinearSteps(CheckpointedSteps):
         self, config: TrainingConfig, model: FullyConnected, train: Pictures, dtype: torch.dtype = torch.float32,
         sgd: Sgd | None = None,
     ) -> None:
-        self.sgd = sgd
+        self.sgd = Sgd(config.momentum, config.nesterov) if config.optimizer == "sgd" else sgd
         self.config, self.model, self.train, self.dtype = config, model, train, dtype
         self.labels = as_tensor(train.labels)
         self.sizes = padded_sizes(model.sizes)

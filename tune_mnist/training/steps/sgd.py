@@ -34,4 +34,5 @@ def make_sgd_rates(sgd: Sgd, config: TrainingConfig, steps: range, steps_per_epo
     """The rates of optimisation steps (from 0), as arrays of `dtype`."""
     lr = np.array([learning_rate(config, step, steps_per_epoch) for step in steps])
     constants = (sgd.momentum, float(sgd.nesterov), sgd.momentum if sgd.nesterov else 1.0, config.weight_decay)
-    return SgdRate(lr.astype(dtype), *(np.full(len(lr), constant, dtype) for constant in constants))
+    with np.errstate(over="ignore"):  # what is too large for the dtype is infinite
+        return SgdRate(lr.astype(dtype), *(np.full(len(lr), constant).astype(dtype) for constant in constants))

@@ -19,15 +19,16 @@ def way_of(config: TrainingConfig, device: str, classes: int = CLASSES) -> Way:
 
 
 def has_kernels(config: TrainingConfig) -> bool:
-    """Whether the compiled steps, of fully connected models with ReLU under AdamW on ten classes, are for it."""
-    return is_fully_connected(config.model) and config.value("activation") == "relu" and _plain_adamw(config)
+    """Whether the compiled steps, of fully connected models with ReLU under AdamW or SGD, are for it."""
+    has_optimiser = _is_adamw(config) or config.optimizer == "sgd"
+    has_kind = is_fully_connected(config.model) and config.value("activation") == "relu"
+    return has_kind and has_optimiser and not config.clip_norm
 
 
 def packs(config: TrainingConfig) -> bool:
     """Whether a pack's step is for it: the package's own models, without batch normalisation, under AdamW."""
-    return config.source is None and not config.value("batch_norm") and _plain_adamw(config)
+    return config.source is None and not config.value("batch_norm") and _is_adamw(config) and not config.clip_norm
 
 
-def _plain_adamw(config: TrainingConfig) -> bool:
-    is_adamw = config.optimizer == "adamw" or (config.optimizer == "adam" and not config.weight_decay)
-    return is_adamw and not config.clip_norm
+def _is_adamw(config: TrainingConfig) -> bool:
+    return config.optimizer == "adamw" or (config.optimizer == "adam" and not config.weight_decay)
