@@ -200,7 +200,7 @@ def test_the_doctor_looks_at_a_bucket(
         checks = json.loads(capsys.readouterr().out)["checks"]
         return next(check for check in checks if check["name"] == "storage")
 
-    assert check()["remedy"] is None and "conditions honoured; clocks 0" in check()["value"]
+    assert check()["remedy"] is None and "conditions honoured; clocks" in check()["value"]
     faults.rule = lambda seen: Refusal(403, "InvalidAccessKeyId")
     assert check() == {
         "name": "storage", "value": f"not allowed to read {uri}", "remedy": "needs GetObject, ListBucket",

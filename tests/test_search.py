@@ -25,6 +25,8 @@ from tune_mnist.searching.trials import KEY
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.space import Space
 from tune_mnist.spec.training import Recipe
+from tune_mnist.study.look import Look
+from tune_mnist.study.study import Study
 
 
 @pytest.mark.parametrize(("words", "told"), [
@@ -113,4 +115,9 @@ def test_a_diverged_training_ends_at_once_as_failed_and_a_stopped_one_as_pruned(
     pruned = [trial for trial in found.values() if trial.state == TrialState.PRUNED]
     assert pruned and all(0 < len(trial.intermediate_values) < 6 for trial in pruned)
     assert result.tables.top3.iloc[0]["lr"] == 1e-3
+    look = Look(Study(result.folder))()
+    assert look.state == "done" and look.trainings["stopped early"] == len(pruned)
+    assert set(result.trials["state"]) == {"failed", "complete", "stopped early"}
+    page = (result.folder / "report.html").read_text()
+    assert ">stopped early</td>" in page and "python -m tune_mnist.search " in page and 'id="search"' in page
     assert result.tables.settings.items() >= asdict(Recipe()).items()

@@ -135,6 +135,7 @@ def write_search(trials: Trials) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         if frame is not None:
             written.append(study.folder / f"{name}.csv")
             write_atomic(written[-1], frame.to_csv(index=False, lineterminator="\n").encode())
+    (study.folder / "figures").mkdir(exist_ok=True)
     for name, png in search_figures(trials).items():
         written.append(study.folder / "figures" / f"{name}.png")
         write_atomic(written[-1], png)

@@ -149,6 +149,8 @@ def main() -> None:
                 found[name].append(answers["ours"][name])
             if len({answer["loss"] for answer in answers.values()}) > 1:
                 print(f"{case}: other losses, {answers}", file=sys.stderr)
+        seconds = ", ".join(f"{way} {' '.join(f'{s:.2f}' for s in found[way])} s" for way in children)
+        print(f"{case.model} {case.batch_size} {case.lr:g}: {seconds}", file=sys.stderr, flush=True)
         if args.only_ours:
             continue
         steps, scale = -(-len(train) // case.batch_size), len(train) / LOADER_PICTURES

@@ -21,12 +21,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from ray.exceptions import GetTimeoutError
 
 from support.browser import find_browser, open_page
 from support.photos import row
 from support.pictures import digits, saved
 from tune_mnist.deploy.serving import STARTING
+from tune_mnist.deploy.trained import PRETRAINED
 from tune_mnist.serve import main
+from tune_mnist.spec.errors import UserError
 
 IN_FLIGHT = 200
 STROKES = {  # points in shares of the paper's sides
@@ -179,3 +182,22 @@ async def draw_and_check(program: str, address: str) -> None:
                 await page.until(f"{shown} === '{digit} 1' && !busy")
             await page.value("document.getElementById('clear').click()")
             await page.until(f"{shown} === '–'")
+
+
+@pytest.mark.parametrize("failing", ["start", "run"])
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(GetTimeoutError("Get timed out\nafter a while."), r"Get timed out"), (TimeoutError(), "TimeoutError")],
+)
+def test_what_ray_serve_is_too_slow_for_is_told_in_a_line(
+    failing: str, error: Exception, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = pytest.importorskip("tune_mnist.deploy.server", reason="needs the extra `serve`")
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    for name in ("start", "run"):
+        monkeypatch.setattr(server.serve, name, fail if name == failing else lambda *_, **__: None)
+    with pytest.raises(UserError, match=rf"^Ray Serve did not start \({why}\): try again once the machine is less"):
+        server.deploy(PRETRAINED, "127.0.0.1", 8000)

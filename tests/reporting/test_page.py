@@ -172,7 +172,6 @@ def test_the_page_of_a_search_shows_its_figures_and_repeats_it_by_its_own_comman
     trials.end(first)
     run_all(trials)
     trials.study.record_search(command_line(spec, "s"), over=True)
-    (trials.study.folder / "figures").mkdir()
     write_search(trials)
     *_, path = write_results(trials.study, tables_of(trials.study))
     text = path.read_text()

@@ -154,3 +154,21 @@ def test_records_come_in_the_order_of_the_plan(study: Study) -> None:
     assert [record.config for record in records] == [plan.config for plan in planned]
     assert [record.key for record in records] == [training_key(plan.config, CONTEXT) for plan in planned]
     assert [len(record.epochs) for record in records] == [0, 2] + [0] * (len(planned) - 2)
+
+
+@pytest.mark.parametrize("name", ["eased", "cnn", "report"])
+def test_a_study_made_before_every_setting_could_vary_is_asked_for_again_without_a_second_entry(
+    name: str, tmp_path: Path
+) -> None:
+    curated = Path(__file__).parents[2] / "ray_results" / name
+    study = Study(tmp_path / name)
+    study.folder.mkdir()
+    study.create()
+    shutil.copy(curated / "study.json", study.folder)
+    specs, before = study.specs(), study.describe()["specs"]
+    for spec in specs:
+        study.add(spec, study.context())
+    assert study.describe()["specs"] == before and study.specs() == specs
+    assert {training_key(plan.config, study.context()) for plan in study.planned()} == {
+        path.parent.name for path in curated.glob("trainings/**/config.json")
+    }

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from tune_mnist.deploy.digits.answers import Answer, Source, answer_sources, digit_as_json
 from tune_mnist.deploy.trained import load_trained
+from tune_mnist.spec.errors import UserError
 
 PAGE = Path(__file__).parent / "serve.html"
 MOST_BYTES = 2**25
@@ -45,12 +47,20 @@ HEADERS = {
 
 
 def deploy(model: Path, host: str, port: int) -> None:
-    """Start Ray Serve in the running Ray session, listening there, with the deployment of a trained model's folder."""
+    """Start Ray Serve in the running Ray session, listening there, with the deployment of a trained model's folder.
+
+    Raises:
+        UserError: it did not start, as where too much else runs for Serve's patience.
+    """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = {"log_level": "WARNING", "enable_access_log": False}
     http = {"host": host, "port": port, "request_timeout_s": REQUEST_SECONDS}
-    serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet)
-    serve.run(application(model), name="tune_mnist", logging_config=quiet)
+    try:
+        serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet)
+        serve.run(application(model), name="tune_mnist", logging_config=quiet)
+    except (RayError, TimeoutError) as error:
+        why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise UserError(f"Ray Serve did not start ({why}): try again once the machine is less busy") from None
 
 
 def application(model: Path) -> serve.Application:

@@ -11,7 +11,7 @@ from typing import Any
 import numba
 
 # No fast math: which products and sums are fused, and in what order they are taken, would depend on the processor.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 ROOM = Path(__file__).parent
 
 

@@ -1,12 +1,13 @@
 """Dormant units: those of the first layer that are 0 for every training picture and stay so, left out for an epoch.
 
 Where AdamW's first moments of a unit's weights, in and out, are 0, too, nothing moves these weights, so that nothing
-wakes the unit: the network without it takes the same steps, to the bit. Only the second moments still decay.
+wakes the unit: the network without it takes the same steps, to the bit. Only the second moments still decay. What
+diverges does so at the same step, but a dormant unit's weights stay finite: 0 times no number is not taken there.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +49,10 @@ def in_and_out(network: Network, flat: Floats) -> Matrices:
 def find_dormant(network: Network, by_picture: Rows, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which of the first layer's units (width,) are dormant for the pictures; those `known` to be so are not tried."""
     (into, out), moments = in_and_out(network, network.flat), in_and_out(network, network.means)
-    finite: NDArray[np.bool_] = np.isfinite(out).all(1)
+    finite: Any = np.isfinite(out).all(1)
     for squares, axis in zip(in_and_out(network, network.squares), (0, 1), strict=True):
         finite &= np.isfinite(squares).all(axis)
-    still: NDArray[np.bool_] = finite & ~moments[0].any(0) & ~moments[1].any(1)
+    still: Any = finite & ~moments[0].any(0) & ~moments[1].any(1)
     untried = np.flatnonzero(still & ~known)
     still[untried] = ~fires(into[:, untried], by_picture)
     return still

@@ -126,7 +126,7 @@ class LinearSteps(CheckpointedSteps):
     @functools.cached_property
     def _lit(self) -> NDArray[np.bool_]:
         """Which pixels (784,) are not background in some training picture."""
-        return self.train.pixels.any(0)
+        return np.asarray(self.train.pixels.any(0))
 
     def _core(self) -> Core | None:
         """What has to be trained of the network, if that is clearly less than all of it."""

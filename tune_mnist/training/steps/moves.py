@@ -50,8 +50,7 @@ def _may_rest(rate: Any) -> Any:
     return adamw if rate.instance_class is Rate else sgd
 
 
-@intrinsic
-def move(
+def _move(
     _: Any, flat: Any, means: Any, squares: Any, place: Any, width: Any, gradient: Any, packed: Any, starts: Any,
     lanes: Any, rest: Any, rate: Any, may_rest: Any,
 ) -> Any:
@@ -66,7 +65,7 @@ def move(
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         flats, firsts, seconds, gradients, begins, masks = arrays(context, builder, signature, values)
-        place, width, packed = *values[3:5], values[6]
+        place, width, packed = values[3], values[4], values[6]
         numbers = [builder.extract_value(values[10], i) for i in range(len(rate.instance_class._fields))]
         rest, *factors = (everywhere(builder, value, LANES) for value in [values[9], *numbers])
         vector = rest.type
@@ -130,6 +129,9 @@ def move(
     return types.boolean(
         flat, means, squares, INDEX, INDEX, gradient, types.boolean, starts, lanes, rest, rate, types.boolean
     ), generate
+
+
+move: Any = intrinsic(_move)  # as a decorator it would not be seen to give compiled code its first argument
 
 
 def _decayed(builder: Any, seconds: Any, here: Any) -> Any:
