@@ -38,8 +38,8 @@ def imported(path: Path) -> set[str]:
 
 
 def table() -> dict[str, set[str]]:
-    """Of each room which others it may import, as the README's table says."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """Of each room which others it may import, as the table of its README says."""
+    text = (ROOT / "tune_mnist" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)/` \|[^|]*\| ([^|]*) \|$", text, flags=re.MULTILINE)
     return {room: set(re.findall(r"`(\w+)/`", allowed)) for room, allowed in rows}
 
