@@ -29,7 +29,8 @@ from tune_mnist.running.trial import (
     run_trial,
     side_by_side,
 )
-from tune_mnist.running.trial_data import TrialData, test_pictures, trial_data
+from tune_mnist.running.trial_data import TrialData, trial_data
+from tune_mnist.running.trial_data import test_pictures as pictures_to_test
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, training_key, trainings_of, trial_config
 from tune_mnist.study.study import Study
@@ -362,5 +363,5 @@ def test_no_sparse_form_is_made_for_a_gpu() -> None:
     whole = training_data(dataset, "holdout")
     for device, sparse in (("cpu", True), ("cuda", False)):
         data = trial_data(whole, device)
-        every = (data.train, data.evaluation, test_pictures(dataset, device))
+        every = (data.train, data.evaluation, pictures_to_test(dataset, device))
         assert [pictures.nonzero is not None for pictures in every] == [sparse] * 3
