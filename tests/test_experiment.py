@@ -111,7 +111,7 @@ def test_a_grid_starts_ray_for_what_is_missing_alone(
     begun: list[str] = []
 
     @contextlib.contextmanager
-    def session(*args: Any) -> Iterator[None]:
+    def session(*_: Any, **__: Any) -> Iterator[None]:
         begun.append("session")
         yield
 
@@ -121,7 +121,7 @@ def test_a_grid_starts_ray_for_what_is_missing_alone(
 
     monkeypatch.setattr(grid_experiment, "session", session)
     monkeypatch.setattr(runner, "run_trainings", run_trainings)
-    monkeypatch.setattr(experiment, "test_pictures", lambda dataset: None)
+    monkeypatch.setattr(experiment, "test_pictures", lambda *_: None)
     monkeypatch.setattr(runner, "score_winners", lambda winners, *args: begun.append(f"{len(winners)} scored"))
     quiet = Console(quiet=True)
     result = run_grid(small, storage=tmp_path, console=quiet)

@@ -28,7 +28,7 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(*_: Any) -> None:
+    def start(*_: Any, **__: Any) -> None:
         pytest.fail("Ray was about to start")
 
     monkeypatch.setattr("tune_mnist.running.session.ray_session", start)

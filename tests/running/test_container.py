@@ -107,7 +107,7 @@ def test_grid_status_and_predict_work(case: str, tmp_path: Path) -> None:
     place = ("--data", str(data), "--name", "s", "--storage", "my stüdies")
     outcome = json.loads(here.run("grid", *GRID, *place, "--json"))
     assert outcome["cells"] == {"complete": 1}
-    assert "s: done" in here.run("status", "my stüdies/s")
+    assert "s: finished" in here.run("status", "my stüdies/s")
     assert ": 1 (" in here.run("predict", "eins–ß.png", "--figure", "seen–ß.png")
     assert {path.name for path in here.work.iterdir()} == {"my stüdies", "eins–ß.png", "seen–ß.png"}
 

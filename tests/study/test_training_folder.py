@@ -51,7 +51,7 @@ def folder(study: Study) -> TrainingFolder:
 def test_a_new_training_starts_from_nothing_and_is_described(folder: TrainingFolder) -> None:
     assert folder.begin(CONFIG, CONTEXT) == Progress()
     content = read_json(folder.folder / "config.json")
-    assert content == {"config": dataclasses.asdict(CONFIG), "context": dataclasses.asdict(CONTEXT)}
+    assert content == {"config": CONFIG.content(), "context": dataclasses.asdict(CONTEXT)}
     assert folder.record(CONFIG, 1) == TrainingRecord(KEY, CONFIG, "unfinished")
 
 

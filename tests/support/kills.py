@@ -5,7 +5,6 @@ Run as a script: it forks a process for each kill, which takes a process without
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -23,7 +22,7 @@ from support.stored import CONTEXT, KEY, OTHER, SPEC, train, tree
 from tune_mnist.study.files import read_json
 from tune_mnist.study.study import Study
 
-SPECS = [json.loads(json.dumps(dataclasses.asdict(spec), default=str)) for spec in (SPEC, OTHER)]
+SPECS = [json.loads(json.dumps(spec.content(), default=str)) for spec in (SPEC, OTHER)]
 VARYING = {"timings.json", "study.json"}  # times, and how many runs there were
 
 

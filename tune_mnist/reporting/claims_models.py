@@ -12,6 +12,7 @@ from tune_mnist.reporting.verdicts import (
     GRID,
     UNKNOWN,
     Evidence,
+    Lacking,
     Statement,
     Verdict,
     Weight,
@@ -156,8 +157,9 @@ def _largest_falls(cell: Cells) -> np.ndarray:
 def _simple_too(evidence: Evidence, cell: Cells, floor: float) -> str:
     """Whether SimpleNN, of which the report does not say that it overfits, shows the same signs."""
     same = {name: cell[name] for name in ("lr", "batch_size", "epochs")}
-    simple = evidence.grid().where(model=FULLY_CONNECTED[0], **same)
-    if not len(simple):
+    try:
+        simple = evidence.find("SimpleNN there", model=FULLY_CONNECTED[0], **same)
+    except Lacking:
         return ""
     times, fall = math.exp(_log_ratio(simple, floor).mean()), 100 * _largest_falls(simple).mean()
     return (
