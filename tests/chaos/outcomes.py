@@ -64,7 +64,7 @@ def check_twelve(run: Run, study: Path, reference: pd.DataFrame, raises: float, 
     assert len(now) == 18 and set(now["status"]) == {"complete"}
     statuses = results[results["lr"].isin(bad)].groupby("lr")["status"].unique().map(list).to_dict()
     assert statuses == {raises: ["failed"], hogs: ["failed"], float(DIVERGING): ["diverged"]}
-    for told in (f"{raises:.4g} ", "this training [always] fails", f"{hogs:.4g} ", "OutOfMemoryError", "1e+30"):
+    for told in (f"lr {raises:.4g}, ", "this training [always] fails", f"lr {hogs:.4g}, ", "OutOfMemoryError", "1e+30"):
         assert told in run.stdout, f"{told} is not in {run.stdout}"
     failures = [json.loads(path.read_text())["content"] for path in study.glob("trainings/**/failure.json")]
     assert any("Traceback" in told["traceback"] or "run_epoch" in told["traceback"] for told in failures)
