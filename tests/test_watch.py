@@ -72,7 +72,7 @@ def watched(study: Study) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("lrs", "sizes", "seeds"), [(4, 4, 3), (25, 20, 20)])
+@pytest.mark.parametrize(("lrs", "sizes", "seeds"), [(4, 4, 3), (10, 10, 10)])
 def test_an_epoch_is_on_the_page_within_two_seconds_of_its_end(
     lrs: int, sizes: int, seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
