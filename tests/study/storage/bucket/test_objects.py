@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ SLOW_DOWN = Refusal(503, "SlowDown")
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.01)
+
+
+def test_without_obstore_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("obstore", "obstore.store", "obstore.exceptions"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=r"s3://b/p needs the package obstore: run `pip install .*\[cloud\]"):
+        Bucket("s3://b/p").list()
 
 
 def test_objects_are_written_read_listed_and_deleted_and_a_pickled_bucket_is_the_same(uri: str) -> None:

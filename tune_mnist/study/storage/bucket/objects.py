@@ -113,10 +113,10 @@ class Bucket:
             BucketError: it refuses for good, or does not answer for `patience_seconds`.
             ConflictError, NotThereError: there is, or is not, an object of that name.
         """
+        _ = self.client  # what is wrong with it, such as no obstore, is not the store's
         from obstore.exceptions import BaseError
 
         request, wait = Request(self.uri, verb, name), FIRST_WAIT_SECONDS
-        _ = self.client  # what is wrong with it is not the store's
         deadline = time.monotonic() + self.patience_seconds
         while True:
             try:
