@@ -92,8 +92,8 @@ def test_no_number_beside_a_dead_unit_is_still_seen(bad: float, place: str) -> N
     loss, expected = ours.train_epoch(1), whole_epoch(whole, 1)
     assert np.array_equal(loss, expected, equal_nan=True)
     assert math.isnan(loss) or (place, bad) == ("bias", -math.inf)  # which ReLU makes 0
-    outputs = [steps.outputs(evaluation_slice(100)).numpy() for steps in pair]
-    assert np.array_equal(*outputs, equal_nan=True)
+    outputs, whole_outputs = (steps.outputs(evaluation_slice(100)).numpy() for steps in pair)
+    assert np.array_equal(outputs, whole_outputs, equal_nan=True)
 
 
 def slowly_dying(**values: Any) -> LinearSteps:
