@@ -43,5 +43,5 @@ def test_a_figure_that_cannot_be_written_leaves_nothing(
 
 
 def test_importing_the_data_needs_no_torch() -> None:
-    code = "import sys, tune_mnist.data; print({'torch', 'ray', 'sklearn', 'matplotlib', 'pandas'} & set(sys.modules))"
+    code = "import sys, tune_mnist.data; print({'torch', 'ray', 'sklearn', 'matplotlib', 'tyro'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_mnist.shell.cli import command, leave
-from tune_mnist.spec.study import DataFolder, DatasetChoice, Download
+from tune_mnist.spec.choices import DataFolder, DatasetChoice, Download
 
 
 @dataclass(frozen=True)

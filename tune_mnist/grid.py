@@ -12,9 +12,10 @@ from tune_mnist.running.resources import Resources
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
+from tune_mnist.spec.choices import Download
 from tune_mnist.spec.places import STORAGE, check_storage_name
 from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.study import Download, StudySpec, check_study_name
+from tune_mnist.spec.study import StudySpec, check_study_name
 from tune_mnist.spec.toml import read_spec
 
 DESCRIPTION = """Train every cell of a grid on Ray Tune; write its tables, the top three and figures.

@@ -9,8 +9,8 @@ from tyro.conf import Positional
 
 from tune_mnist.deploy.digits.answers import STDIN
 from tune_mnist.shell.cli import command, leave
+from tune_mnist.spec.choices import TrustCode
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import TrustCode
 
 DESCRIPTION = """Tell the digits on each picture: the most probable, its probability and the runner-up.
 

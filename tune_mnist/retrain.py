@@ -11,9 +11,10 @@ from tyro.conf import Positional, arg
 
 from tune_mnist.shell.arguments import fields_of
 from tune_mnist.shell.cli import command, leave
+from tune_mnist.spec.choices import Download, TrustCode
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.places import STORAGE, check_storage_name
-from tune_mnist.spec.study import Download, StudySpec, TrustCode, check_study_name
+from tune_mnist.spec.study import StudySpec, check_study_name
 from tune_mnist.spec.toml import read_spec
 
 DESCRIPTION = """Retrain a study's best config on all training pictures and score it once on the test set.

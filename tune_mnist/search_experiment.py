@@ -13,9 +13,8 @@ from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
 from tune_mnist.shell.about import about_run
 from tune_mnist.shell.process_state import process_state_kept
-from tune_mnist.spec.places import STORAGE
+from tune_mnist.spec.places import STORAGE, home_expanded
 from tune_mnist.spec.search import SearchSpec
-from tune_mnist.spec.toml import home_expanded
 from tune_mnist.spec.words.command_line import command_line
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.storage.opening import storage_at

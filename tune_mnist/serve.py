@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_mnist.shell.cli import command, leave
+from tune_mnist.spec.choices import TrustCode
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import TrustCode
 
 DESCRIPTION = """Serve a page to draw a digit on with mouse or finger, and POST /predict for picture files.
 

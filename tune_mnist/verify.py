@@ -8,7 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from tune_mnist.shell.cli import command, leave
-from tune_mnist.spec.study import TrustCode
+from tune_mnist.spec.choices import TrustCode
 
 DESCRIPTION = (
     "Check a study: every checksum, every table against the trainings, one training against a second run of it."

@@ -11,10 +11,11 @@ from support.specs import CONFIG, cells, grid_of
 from tune_mnist.grid import GridArgs, from_toml
 from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.errors import UserError
+from tune_mnist.spec.places import home_expanded
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.space import Range, Space
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.toml import from_mapping, home_expanded, read_search, read_spec
+from tune_mnist.spec.toml import from_mapping, read_search, read_spec
 from tune_mnist.spec.training import TrainingConfig
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import pytest
 
 from support.idx import NAMES, idx_bytes, random_arrays, write_folder
 from tune_mnist.data import DataArgs
+from tune_mnist.spec.choices import DATASETS
 from tune_mnist.spec.errors import UserError
-from tune_mnist.spec.study import DATASETS
 from tune_mnist.training.dataset import MNIST_MD5, Dataset, class_counts, load_dataset, training_data
 from tune_mnist.training.idx import read_idx
 

@@ -22,9 +22,8 @@ from tune_mnist.deploy.trained import load_trained
 from tune_mnist.running.watching.display import LINE_SECONDS
 from tune_mnist.shell.process_state import process_state_kept
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.places import STORAGE, shown
+from tune_mnist.spec.places import STORAGE, home_expanded, shown
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.toml import home_expanded
 from tune_mnist.study.own_models import MODELS, remember, require_known
 from tune_mnist.study.ownership import refuse_foreign_model
 from tune_mnist.study.storage.base import Storage

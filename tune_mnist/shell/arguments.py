@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from tune_mnist.spec.errors import UserError, flag_of, require
-from tune_mnist.spec.space import OWN_FLAG
-from tune_mnist.spec.toml import home_expanded
+from tune_mnist.spec.places import home_expanded
+from tune_mnist.spec.settings import OWN_FLAG
 
 T = TypeVar("T")
 

@@ -1,11 +1,15 @@
-"""Where studies may be kept: a folder, or a bucket by its URI, as a `Path` carries either."""
+"""Places on disk and in buckets as users write them: a folder, its ~, or a bucket by its URI, carried by a `Path`."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
-from tune_mnist.spec.errors import require
+from tune_mnist.spec.errors import UserError, require
+
+T = TypeVar("T")
 
 STORAGE = Path("ray_results")
 """The folder of the studies, unless another is asked for."""
@@ -41,3 +45,24 @@ def check_storage_name(storage: Path) -> Path:
     is_text = re.search("[\ud800-\udfff]", str(storage)) is None  # what of a path is no UTF-8 comes as such a one
     require(is_text, "storage has a name in UTF-8, as Ray asks for", ascii(str(storage)), "rename the folder")
     return storage
+
+
+def home_expanded(value: T) -> T:
+    """A path, or a dataclass or tuple with the paths in it, with a leading ~ or ~USER as a shell has it: the home.
+
+    Raises:
+        UserError: there is no such home.
+    """
+    anything: Any = value
+    if isinstance(anything, Path) and str(anything).startswith("~"):
+        try:
+            anything = anything.expanduser()
+        except RuntimeError:
+            raise UserError(f"{anything}: no such home: set HOME, or write the folder's whole name") from None
+    elif type(anything) is tuple:
+        anything = tuple(map(home_expanded, anything))
+    elif dataclasses.is_dataclass(anything) and not isinstance(anything, type):
+        fields = {field.name: getattr(anything, field.name) for field in dataclasses.fields(anything) if field.init}
+        changed = {name: new for name, old in fields.items() if (new := home_expanded(old)) != old}
+        anything = dataclasses.replace(anything, **changed) if changed else anything
+    return cast(T, anything)

@@ -16,6 +16,8 @@ from tune_mnist.spec.errors import UserError, flag_of, require
 T = TypeVar("T")
 REQUIRED: Any = object()
 """The default of a setting that has none."""
+OWN_FLAG = "MODEL.SETTING"
+"""What stands on the command line for the settings of one model: --MLP.hidden sets them."""
 Kind = Literal["number", "whole number", "yes or no", "choice", "text", "widths"]
 """What a setting's values are. Widths are whole numbers in a row, such as those of hidden layers: 256-128."""
 

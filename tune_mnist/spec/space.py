@@ -20,13 +20,11 @@ from tune_mnist.spec.errors import flag_of, require, require_distinct
 from tune_mnist.spec.models import FULLY_CONNECTED, MODEL_NAMES, MODEL_SETTINGS
 from tune_mnist.spec.own.files import read_model
 from tune_mnist.spec.own.model import SHARED, OwnModel
-from tune_mnist.spec.settings import REQUIRED, Setting, unknown_setting
+from tune_mnist.spec.settings import OWN_FLAG, REQUIRED, Setting, unknown_setting
 from tune_mnist.spec.training import SETTINGS, Strict, settings_of_model
 
 LR = Range(1e-4, 1e-1)
 """The learning rates that are searched unless others are asked for."""
-OWN_FLAG = "MODEL.SETTING"
-"""What stands on the command line for the settings of one model: --MLP.hidden sets them."""
 
 
 def _own_help() -> str:

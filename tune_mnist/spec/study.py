@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import Doc
 
+from tune_mnist.spec.choices import DataFolder, DatasetChoice, HeadChoice, ProtocolChoice
 from tune_mnist.spec.domains import domain_of
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.models import is_fully_connected
@@ -21,27 +21,10 @@ from tune_mnist.spec.training import (
     SETTINGS,
     Head,
     PlannedTraining,
-    Protocol,
     TrainingConfig,
     coerce_fields,
 )
 
-DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "emnist-letters", "emnist-balanced"]
-DATASETS: tuple[str, ...] = get_args(DatasetName)
-
-# What grids, searches and other commands ask for alike: types that carry their text for --help.
-ProtocolChoice = Annotated[Protocol, Doc(
-    "holdout: select on held-out training pictures and test once. report: select on the test set, as it did."
-)]
-HeadChoice = Annotated[Literal["auto", "logits", "softmax"], Doc(
-    "What models end in; auto: logits, but softmax for fully connected ones under the report's protocol."
-)]
-DatasetChoice = Annotated[DatasetName, Doc(
-    "Data set; the others than mnist are torchvision's and need --download once."
-)]
-DataFolder = Annotated[Path | None, Doc(
-    "Folder of four IDX files, named as MNIST's (plain or .gz), used instead of a data set by name."
-)]
 TASK = ("seeds", "protocol", "head", "independent_epochs", "dataset", "data")
 """What a grid is told besides its space and epochs."""
 AUTO = "auto:"
@@ -51,10 +34,6 @@ Seeds = Annotated[int | str, Doc(
     "Repetitions of each training, with seeds 0, 1, …: a number, or auto[:N], which adds seeds, up to N (default "
     f"{MOST_SEEDS}), where they may still change the top three."
 )]
-TrustCode = Annotated[bool, Doc(
-    "Run the code of a model that somebody else may have written, and whose file you have read."
-)]
-Download = Annotated[bool, Doc("Let torchvision download the data set of --dataset if it is not there.")]
 
 
 EPOCHS = Setting(

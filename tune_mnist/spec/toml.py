@@ -10,9 +10,10 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.places import home_expanded
 from tune_mnist.spec.search import SearchSettings, SearchSpec
 from tune_mnist.spec.space import Space
 from tune_mnist.spec.study import StudySpec
@@ -151,27 +152,6 @@ def _without_space(cls: type) -> Any:
         default: Any = dataclasses.field(default=each.default, default_factory=each.default_factory, kw_only=True)
         fields.append((each.name, hints[each.name], default))
     return dataclasses.make_dataclass(cls.__name__, fields, bases=(Strict,))
-
-
-def home_expanded(value: T) -> T:
-    """A path, or a dataclass or tuple with the paths in it, with a leading ~ or ~USER as a shell has it: the home.
-
-    Raises:
-        UserError: there is no such home.
-    """
-    anything: Any = value
-    if isinstance(anything, Path) and str(anything).startswith("~"):
-        try:
-            anything = anything.expanduser()
-        except RuntimeError:
-            raise UserError(f"{anything}: no such home: set HOME, or write the folder's whole name") from None
-    elif type(anything) is tuple:
-        anything = tuple(map(home_expanded, anything))
-    elif dataclasses.is_dataclass(anything) and not isinstance(anything, type):
-        fields = {field.name: getattr(anything, field.name) for field in dataclasses.fields(anything) if field.init}
-        changed = {name: new for name, old in fields.items() if (new := home_expanded(old)) != old}
-        anything = dataclasses.replace(anything, **changed) if changed else anything
-    return cast(T, anything)
 
 
 def nearest_key(cls: type, key: str) -> str:

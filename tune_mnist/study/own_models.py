@@ -14,8 +14,8 @@ from pathlib import Path
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.own.loading import file_name
 from tune_mnist.spec.own.model import OwnModel, Source
+from tune_mnist.spec.places import home_expanded
 from tune_mnist.spec.settings import Setting
-from tune_mnist.spec.toml import home_expanded
 from tune_mnist.study.files import Corrupt, make_folder, read_json, write_atomic, write_json
 
 ABOUT = "model.json"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tune_mnist.spec.choices import DATASETS
 from tune_mnist.spec.errors import require
-from tune_mnist.spec.study import DATASETS
 from tune_mnist.spec.training import Protocol
 from tune_mnist.training.download import CLASS_NAMES, EMNIST, downloaded_folder
 from tune_mnist.training.idx import Bytes, idx_md5, read_idx, times

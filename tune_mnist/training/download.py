@@ -10,7 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from tune_mnist.spec.errors import UserError, require
-from tune_mnist.spec.toml import home_expanded
+from tune_mnist.spec.places import home_expanded
 
 EMNIST = "emnist-"
 CLASSES_AND_OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
