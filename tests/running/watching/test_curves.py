@@ -81,8 +81,10 @@ def test_of_many_curves_the_best_and_those_that_run_are_drawn_and_few_are_listed
         curves.take(dataclasses.replace(records[number], status="unfinished"))
     curves.run([records[number].config for number in slow])
     assert drawn(curves) == ranks[: DRAWN - 3] + slow and curves.shown({})["passing"] == MANY
+    curves.run([records[ranks[0]].config])
+    assert drawn(curves) == ranks[:DRAWN]  # one that runs and is among the best takes one place
     curves.run([record.config for record in records])
-    assert len(drawn(curves)) <= DRAWN and {*ranks[: DRAWN - RUNNING_DRAWN]} <= {*drawn(curves)}
+    assert len(drawn(curves)) == DRAWN and {*ranks[: DRAWN - RUNNING_DRAWN]} <= {*drawn(curves)}
 
 
 def test_filters_leave_what_has_one_of_the_values_of_each_setting() -> None:

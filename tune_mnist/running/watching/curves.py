@@ -154,7 +154,8 @@ class Curves:
         passes = self._passing(filters) & (best >= 0)
         ranked = _highest(np.flatnonzero(passes), best, DRAWN)
         running = sorted((n for n in self.running if passes[n]), key=lambda n: -self.curves[n].change)[:RUNNING_DRAWN]
-        drawn = {*running, *ranked[: DRAWN - len(running)]}
+        others = [number for number in ranked if number not in running]
+        drawn = [*running, *others[: DRAWN - len(running)]]
         varied = self._varied()
         return {
             "settings": [self.settings[name].as_json(name) for name in varied],
