@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from tune_mnist.deploy.digits.answers import Answer, Source, answer_sources, digit_as_json
 from tune_mnist.deploy.trained import load_trained
+from tune_mnist.running.page_headers import HEADERS
 from tune_mnist.spec.errors import UserError
 
 PAGE = Path(__file__).parent / "serve.html"
@@ -37,13 +38,6 @@ MOST_AT_ONCE = 256
 MOST_WAITING = 2048
 MOST_IN_BATCH = 32
 BATCH_WAIT_SECONDS = 0.005
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def deploy(model: Path, host: str, port: int) -> None:

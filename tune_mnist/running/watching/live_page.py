@@ -16,6 +16,7 @@ from socketserver import ThreadingTCPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tune_mnist.running.page_headers import HEADERS
 from tune_mnist.running.watching.curves import DRAWN, Curves, Filters
 from tune_mnist.running.watching.status_view import headline, json_of, lines
 from tune_mnist.spec.errors import UserError, require
@@ -28,13 +29,6 @@ HOST = "127.0.0.1"
 LEAST_SECONDS, IDLE_SECONDS, MOST_SECONDS = 0.4, 2.0, 5.0
 """Between two questions of a page: while the study runs, otherwise, and at most where a look takes long."""
 CONNECTION_SECONDS = 60.0
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class WatchedStudy:
