@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.trial_data import TrialData, test_pictures, trial_data
 from tune_mnist.spec.errors import require
+from tune_mnist.spec.models import is_fully_connected
 from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import FULLY_CONNECTED, Context, PlannedTraining, TrainingConfig
+from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig
 from tune_mnist.study.own_models import remember
 from tune_mnist.study.storage.opening import storage_at
 from tune_mnist.study.study import Study
-from tune_mnist.training.dataset import Dataset, TrainingData, load_dataset, training_data
+from tune_mnist.training.dataset import CLASSES, Dataset, TrainingData, load_dataset, training_data
 from tune_mnist.training.steps.ways import way_of
 
 # What is heavy, torch and pandas among it, is imported where it is used: while Ray starts, or after.
@@ -141,7 +142,8 @@ def session(experiment: Experiment, study: Study, console: Console, *, keep: boo
 def _compile(experiment: Experiment, console: Console, over: threading.Event) -> None:
     """Compile the steps if trials on this machine's processors will call them for the first time."""
     here = experiment.context.device == "cpu" and experiment.resources.address is None
-    if not here or not set(FULLY_CONNECTED) & set(experiment.spec.models):
+    calls_them = experiment.data.classes == CLASSES and any(map(is_fully_connected, experiment.spec.models))
+    if not here or not calls_them:
         return
     from tune_mnist.training.steps.compiling import compile_in_child, is_compiled
 

@@ -84,7 +84,7 @@ def run_search(
     experiment = check_experiment(spec.data_spec(), resources or Resources(), configs=configs, download=download)
     sources = check_sources(warm_start, experiment.context)
     with open_study(path, fresh=fresh) as study:
-        trials = Trials(study, spec, experiment.context, optuna_storage)
+        trials = Trials(study, spec, experiment.context, optuna_storage, classes=experiment.data.classes)
         study.add(None, experiment.context, about_run())
         study.record_search(command_line(spec, name), over=False)
         add_sources(trials, sources, console)

@@ -1,4 +1,4 @@
-"""Time of an epoch of each fully connected model, batch size and lr, one core, several ways, interleaved.
+"""Time of an epoch of each fully connected model, batch size and lr, one core, several ways.
 
 loader: DataLoader and torchvision transforms, autograd, torch's default Adam, as scripts are written (timed on a part
 of the epoch and scaled). eager: resident tensors, autograd, fused AdamW. dense: the dense matrix products of a step
@@ -38,7 +38,6 @@ from tune_mnist.training.dataset import CLASSES, PIXELS, load_dataset, training_
 from tune_mnist.training.models import build_model, widths
 from tune_mnist.training.steps.autograd import AutogradSteps
 
-BATCHES = (16, 32, 64, 128)
 LOADER_PICTURES = 3200
 
 
@@ -70,7 +69,7 @@ class Child:
         return json.loads(line)
 
 
-def loader_epoch(case: Case, data: Dataset[Any], scale: float) -> Callable[[], None]:
+def loader_epoch(case: Case, data: Dataset[Any]) -> Callable[[], None]:
     """The part of an epoch, as scripts write it, that is over `data`."""
     config = config_of(case)
     model = build_model(config)
@@ -123,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=5, help="how many each network is trained (5)")
     parser.add_argument("--models", nargs="+", default=FULLY_CONNECTED, choices=FULLY_CONNECTED)
-    parser.add_argument("--batch-size", nargs="+", default=BATCHES, type=int)
+    parser.add_argument("--batch-size", nargs="+", default=StudySpec().batch_size, type=int)
     parser.add_argument("--lr", nargs="+", default=StudySpec().lr, type=float)
     parser.add_argument("--before", type=Path, help="a checkout of other code, to compare with")
     parser.add_argument("--only-ours", action="store_true", help="leave out loader, eager and dense")
@@ -156,7 +155,7 @@ def main() -> None:
         steps, scale = -(-len(train) // case.batch_size), len(train) / LOADER_PICTURES
         torch.set_flush_denormal(False)
         eager = AutogradSteps(config_of(case), build_model(config_of(case)), train)
-        found["loader"] = [scale * thread_seconds(loader_epoch(case, part, scale))]
+        found["loader"] = [scale * thread_seconds(loader_epoch(case, part))]
         found["eager"] = [thread_seconds(lambda eager=eager: eager.train_epoch(1))]
         found["dense"] = [thread_seconds(dense_epoch(case, steps)) * steps / (steps // 4)]
     ways = [way for way in ("loader", "eager", "dense", "before", "ours") if way in figures[cases[0]]]

@@ -9,15 +9,22 @@ from typing import Any
 from support.studies import ABOUT, made_study
 from tune_mnist.reporting.checklist import Item, checklist
 from tune_mnist.spec.study import StudySpec
+from tune_mnist.study.study import Study
+from tune_mnist.tables import of_study
 from tune_mnist.tables.of_study import tables_of
 
 SPEC = StudySpec(models=("SimpleNN",), lr=(1e-3, 1e-4), batch_size=(16,), epochs=(2, 4), seeds=2)
 COMMIT = {"commit": "ab" * 20, "dirty": False}
 
 
+def checked(study: Study) -> list[Item]:
+    tables = tables_of(study)
+    return checklist(study, tables, of_study.test_set_uses(study, tables))
+
+
 def items(folder: Path, spec: StudySpec = SPEC, **kwargs: Any) -> dict[str, Item]:
     study = made_study(folder, spec, **kwargs)
-    return {item.name: item for item in checklist(study, tables_of(study))}
+    return {item.name: item for item in checked(study)}
 
 
 def test_a_study_that_can_be_repeated_has_every_item(tmp_path: Path) -> None:
@@ -36,7 +43,7 @@ def test_what_is_not_so_is_not_checked(tmp_path: Path) -> None:
     study = made_study(tmp_path / "study", spec, about={**ABOUT, "git": {**COMMIT, "dirty": True}})
     study.add(None, study.context(), {**ABOUT, "git": None, "python": "3.12.0"})
     study.add(replace(spec, lr=(1e-2,)), study.context())
-    told = {item.name: item for item in checklist(study, tables_of(study))}
+    told = {item.name: item for item in checked(study)}
     assert [name for name, item in told.items() if item.checked] == [
         "data's checksum", "one type of machine", "command lines",
     ]

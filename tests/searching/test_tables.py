@@ -54,3 +54,10 @@ def test_several_objectives_have_a_front_that_none_beats(tmp_path: Path) -> None
     assert set(table["parameters"]) == {784 * 128 + 128 + 1290, 784 * 256 + 256 + 256 * 128 + 128 + 1290}
     names = search_figures(trials).keys()
     assert {"pareto_front", "history_val_accuracy", "importances_train_seconds"} <= names
+
+
+def test_the_parameters_are_those_of_a_network_for_the_datas_classes(tmp_path: Path) -> None:
+    trials = opened(tmp_path, replace(SPEC, objectives=("val_accuracy", "parameters")), classes=26)
+    run_all(trials)
+    counts = {784 * 128 + 128 + 129 * 26, 784 * 256 + 256 + 256 * 128 + 128 + 129 * 26}
+    assert {*trials_table(trials)["parameters"]} <= counts

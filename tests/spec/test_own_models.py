@@ -16,7 +16,9 @@ from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.own.cells import text_of_class
 from tune_mnist.spec.own.files import read_model
 from tune_mnist.spec.own.loading import load_class
-from tune_mnist.spec.own.model import OwnModel, Source, own_model
+from tune_mnist.spec.own.model import SHARED, OwnModel, Source, own_model
+from tune_mnist.spec.study import StudySpec
+from tune_mnist.spec.training import SETTINGS
 
 NET = """
 from torch import nn
@@ -173,6 +175,13 @@ def test_a_model_that_breaks_the_contract_is_told_in_one_line(text: str, told: s
 def test_a_name_that_leads_nowhere_is_told(reference: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         read_model(reference)
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in SHARED])
+def test_an_argument_that_would_hide_a_trainings_setting_is_refused(name: str, tmp_path: Path) -> None:
+    path = written(tmp_path, NET.replace("width: int", f"{name}: int"))
+    with pytest.raises(UserError, match=f"{name} is a setting of every training.* an argument of Net: rename it"):
+        StudySpec(models=(f"{path}:Net",))
 
 
 def test_an_inner_class_is_refused() -> None:

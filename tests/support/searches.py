@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tune_mnist.searching.trials import BegunTrial, Trials
 from tune_mnist.spec.search import SearchSpec
@@ -20,11 +21,11 @@ SPEC = SearchSpec(space=SPACE, trials=6, epochs=3, sampler="random")
 LISTS = SearchSpec(space=replace(SPACE, lr=(1e-3, 1e-2)), trials=20, epochs=2, sampler="grid")
 
 
-def opened(folder: Path, spec: SearchSpec = SPEC) -> Trials:
+def opened(folder: Path, spec: SearchSpec = SPEC, **options: Any) -> Trials:
     study = Study(folder / "s")
     study.folder.mkdir(parents=True, exist_ok=True)
     study.create()
-    return Trials(study, spec, CONTEXT)
+    return Trials(study, spec, CONTEXT, **options)
 
 
 def best_at_a_thousandth(config: TrainingConfig) -> float:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.analyse import Tables
-from tune_mnist.tables.of_study import test_set_uses
 from tune_mnist.training.dataset import HELD_OUT, SPLIT_SEED
 
 
@@ -20,8 +19,11 @@ class Item(NamedTuple):
     values: list[str]
 
 
-def checklist(study: Study, tables: Tables) -> list[Item]:
-    """The items, after those of the machine learning reproducibility checklist (Pineau et al. 2021, JMLR 22(164))."""
+def checklist(study: Study, tables: Tables, uses: list[str]) -> list[Item]:
+    """The items, after those of the machine learning reproducibility checklist (Pineau et al. 2021, JMLR 22(164)).
+
+    `uses` are those of the test set, as `test_set_uses` tells them.
+    """
     about = study.describe()
     runs, context = about["runs"], about["context"]
     complete, asked = int((tables.results["status"] == "complete").sum()), len(tables.results)
@@ -38,7 +40,7 @@ def checklist(study: Study, tables: Tables) -> list[Item]:
         ]),
         Item("more than one seed", len(seeds) > 1, [", ".join(map(str, seeds))]),
         Item("chosen on other pictures than tested on", holdout, [split if holdout else "chosen on the test pictures"]),
-        Item("test set kept for the end", holdout, [f"scored {use}" for use in test_set_uses(study, tables)]),
+        Item("test set kept for the end", holdout, [f"scored {use}" for use in uses]),
         Item("data's checksum", bool(about["data_sha256"]), [f"SHA-256 {about['data_sha256']}"]),
         Item("one commit, unchanged", [commit.endswith(", unchanged") for commit in commits] == [True], commits),
         Item("one set of versions", len(versions) == 1, versions),

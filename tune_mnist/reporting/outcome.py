@@ -99,7 +99,7 @@ def _print_tables(folder: Path, tables: Tables) -> None:
         print(line)
     print(f"Tables and figures are in {shown(folder)}; read {shown(folder / 'report.html')}")
     tracebacks = sorted(folder.glob("trainings/**/failure.json"))
-    if tracebacks and (tables.failed["status"] == "failed").any():
+    if tracebacks and some_failed(tables):
         others = f", and of {len(tracebacks) - 1} more beside it" if len(tracebacks) > 1 else ""
         print(f"The whole traceback of what failed is in {tracebacks[0]}{others}")
 

@@ -74,6 +74,7 @@ def content(
     shown = {name: _figure(title, figures[name]) for name, title in TITLES.items() if name in figures}
     leaders = tables.top3.head(SHOWN_CELLS).to_dict("records")
     failed = tables.failed.head(SHOWN_CELLS).to_dict("records")
+    uses = test_set_uses(study, tables)
     grids, judgements = anovas(tables), judge(tables, [other for _, other in others])
     return {
         "name": study.name, "protocol": tables.protocol, "split": split_name(tables.protocol), "method": tables.method,
@@ -86,11 +87,11 @@ def content(
         "ties": int((tables.top3["standing"] != BEST).sum()), "known": not math.isnan(tables.noise.variance),
         "scored": [row for row in leaders[:3] if pd.notna(row.get("test_accuracy"))], "optimism": optimism(tables),
         "rivals": _rivals([(study.name, tables), *others]),
-        "test_set": test_set_uses(study, tables),
+        "test_set": uses,
         "summary": summary(tables, grids, judgements), "grids": grids,
         "shares": _shares(grids),
         "to_tell": seeds_to_tell(tables).to_dict("records"),
-        "calibration": predictions and predictions.calibration(), "checklist": checklist(study, tables),
+        "calibration": predictions and predictions.calibration(), "checklist": checklist(study, tables, uses),
         "claims": _claims(judgements), "about": ABOUT, "rule": RULE,
         "search": search and _search_figures(figures), "heatmaps": _heatmaps(tables),
         "cost": shown.pop("cost", None), "figures": shown,

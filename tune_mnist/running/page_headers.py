@@ -1,4 +1,4 @@
-"""What a browser is told with every page and answer that is served: keep nothing, load and run nothing from elsewhere."""
+"""What a browser is told with every page and answer served: keep nothing, load and run nothing from elsewhere."""
 
 HEADERS = {
     "Cache-Control": "no-store",

@@ -27,6 +27,7 @@ from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, t
 from tune_mnist.study.files import Corrupt, read_json, write_json
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import STOPPED_EARLY, TrainingRecord
+from tune_mnist.training.dataset import CLASSES
 
 DATABASE = "optuna.db"
 KEY, WARM, FROM = "training", "warm_start", "answered_from"
@@ -48,13 +49,17 @@ class BegunTrial:
 class Trials:
     """The trials of one search. Use in the one process that holds the study's lock."""
 
-    def __init__(self, study: Study, spec: SearchSpec, context: Context, url: str | None = None) -> None:
+    def __init__(
+        self, study: Study, spec: SearchSpec, context: Context, url: str | None = None, *, classes: int = CLASSES
+    ) -> None:
         """Open the search's Optuna study, or make it, and end what a kill left running.
+
+        `url` is Optuna's storage, in the study's folder if None; `classes` how many the data have.
 
         Raises:
             UserError: the storage cannot be opened, or holds another search, or one with another purpose.
         """
-        self.study, self.spec, self.context = study, spec, context
+        self.study, self.spec, self.context, self.classes = study, spec, context, classes
         self.deadline = math.inf if spec.timeout is None else time.monotonic() + spec.timeout
         self.storage = open_storage(url or f"sqlite:///{study.folder / DATABASE}")
         with quiet(), storage_errors():
@@ -211,7 +216,7 @@ class Trials:
         if len(rows) < self.spec.epochs:
             last = self._values_by_epoch(record)
             return TrialState.PRUNED, [last[max(last)]] if last and self.spec.by_epoch else None
-        values = [_objective(name, record, self.spec.epochs) for name in self.spec.goals]
+        values = [self._objective(name, record) for name in self.spec.goals]
         if all(value is not None and math.isfinite(value) for value in values):
             return TrialState.COMPLETE, values  # type: ignore[return-value]
         return TrialState.FAIL, None
@@ -223,6 +228,19 @@ class Trials:
     def _tried(self) -> int:
         tried = {tuple(sorted(trial.params.items())) for trial in self.all() if trial.state != TrialState.WAITING}
         return len(tried)
+
+    def _objective(self, name: str, record: TrainingRecord) -> float | None:
+        """An objective's value after the search's epochs: of a whole training, or of its last epoch."""
+        epochs = self.spec.epochs
+        if name == "parameters":
+            from tune_mnist.training.models import build_model
+
+            model = build_model(record.config, classes=self.classes)
+            return float(sum(weights.numel() for weights in model.parameters()))
+        if name == "train_seconds":
+            times = [row["train_seconds"] for row in record.timings if row["epoch"] <= epochs]
+            return math.fsum(times) / len(times) * epochs if times else None
+        return record.epochs[epochs - 1].get(name)
 
 
 def owner_of(study: Study) -> str:
@@ -266,14 +284,3 @@ def check_purpose(study: optuna.Study, spec: SearchSpec, context: Context, owner
             except ValueError:
                 change = f"{name} was {old}, is {new}"
                 require(False, "a search keeps its lists of values", change, "choose another --name, with --warm-start")
-
-
-def _objective(name: str, record: TrainingRecord, epochs: int) -> float | None:
-    if name == "parameters":
-        from tune_mnist.training.models import build_model
-
-        return float(sum(weights.numel() for weights in build_model(record.config).parameters()))
-    if name == "train_seconds":
-        times = [row["train_seconds"] for row in record.timings if row["epoch"] <= epochs]
-        return math.fsum(times) / len(times) * epochs if times else None
-    return record.epochs[epochs - 1].get(name)

@@ -114,6 +114,9 @@ class Space(Strict, OfEverySetting):
         for model in given:
             if not isinstance(model, str) or (":" in model and model not in known):
                 read = model if isinstance(model, OwnModel) else read_model(model)
+                for name in sorted(read.settings.keys() & SETTINGS.keys()):
+                    rule = f"{name} is a setting of every training"
+                    require(False, rule, f"an argument of {read.class_name}", "rename it")
                 known[read.name] = read
                 names.append(read.name)
             else:
@@ -138,7 +141,7 @@ class Space(Strict, OfEverySetting):
 
     def _own_domains(self, model: str, given: Any) -> dict[str, Domain]:
         require(isinstance(given, Mapping), f"{model} has settings", repr(given), f"write [{model}] and below it those")
-        known = {**SETTINGS, **settings_of_model(model, self.source_of(model))}
+        known = self.settings(model)
         for name in given:
             if name not in known:
                 raise unknown_setting(name, list(known), model)

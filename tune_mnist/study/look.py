@@ -6,7 +6,7 @@ import datetime
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +55,8 @@ class Look:
     """What was seen so far, as long as nothing of it went away."""
     on_record: Callable[[TrainingRecord], None] = lambda record: None
     """Is given every record that is read, and again each time it has changed."""
+    rounds: list[tuple[StudySpec, list[Round]]] = field(default_factory=list)
+    """Of the specs whose seeds are added, those done when `seen` began; it begins anew once there are others."""
 
     def __call__(self) -> Status:
         """Where the study stands now.
@@ -77,6 +79,7 @@ class Look:
         runs, search = about["runs"], about.get("search")
         asked = (about["specs"], about.get("rounds"), about["context"], search)
         if self.seen is None or self.seen.asked != asked or not self.seen.update():
+            self.rounds = self.study.rounds()
             self.seen = Seen(self.study, asked, self.on_record, over=search is not None and search["over"])
             self.seen.update()
         seen, holder = self.seen, self.study.storage.holder()
@@ -92,7 +95,7 @@ class Look:
             progress=seen.progress,
             failures=seen.failures,
             idle_seconds=None if seen.last_saved is None else time.time() - seen.last_saved,
-            rounds=self.study.rounds(),
+            rounds=self.rounds,
             command=_command_line(runs),
         )
 

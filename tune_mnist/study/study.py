@@ -100,6 +100,7 @@ class Study:
         content["context"] = dataclasses.asdict(context)
         for model in spec.sources if spec is not None else ():
             save_model(self.folder / MODELS / model.name, model)
+        if spec is not None and spec.sources:
             self.storage.mirror(self.folder / MODELS)
         if spec is not None:
             as_json = _as_json(spec.content())

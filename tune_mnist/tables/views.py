@@ -65,7 +65,8 @@ def pairs_to_show(tables: Tables) -> list[tuple[str, str]]:
     A pair of whose combinations the study has less than half is left out. The one with more values gives the rows.
     """
     summary, shares = tables.summary, weights(tables)
-    pairs = [pair for pair in itertools.combinations(settings_to_show(tables), 2) if filled(summary, pair)]
+    names = [name for name in shares if sliceable(tables, name)]
+    pairs = [pair for pair in itertools.combinations(names, 2) if filled(summary, pair)]
     pairs.sort(key=lambda pair: -(shares[pair[0]] + shares[pair[1]]))
     by_values = [sorted(pair, key=lambda name: -summary[name].nunique()) for pair in pairs[:PAIRS]]
     return [(rows, columns) for rows, columns in by_values]

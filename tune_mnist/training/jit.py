@@ -20,7 +20,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
     Arrays are not checked for their bounds, integers do not grow, and the GIL is released. `options` are numba's.
     """
-    with _cache_in(cache_folder(ROOM)), contextlib.suppress(RuntimeError):  # if there is no folder to keep it in
+    with _cache_in(FOLDER), contextlib.suppress(RuntimeError):  # if there is no folder to keep it in
         return numba.njit(cache=True, **OPTIONS, **options)(function)
     return numba.njit(**OPTIONS, **options)(function)
 
@@ -50,3 +50,7 @@ def _cache_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
+
+
+FOLDER = cache_folder(ROOM)
+"""Where this room's compiled code is kept; to name it reads all its sources."""

@@ -121,7 +121,7 @@ class PackTraining:
         start = time.perf_counter()
         losses = self.steps.train_epoch(epoch, members)
         trained = time.perf_counter()
-        all_outputs = self.steps.outputs(self.evaluation, members)  # (members, pictures, 10)
+        all_outputs = self.steps.outputs(self.evaluation, members)  # (members, pictures, classes)
         evaluations = [evaluate(outputs, self.evaluation.labels) for outputs in all_outputs]
         train_seconds, eval_seconds = (trained - start) / together, (time.perf_counter() - trained) / together
         return [

@@ -75,8 +75,8 @@ def _machine(scale: Scale) -> Finding:
     figures: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda, "cpus": os.cpu_count()}
     if scale.device == "cpu":
         return Finding("machine", None, "a rehearsal on the CPU", figures)
-    properties = torch.cuda.get_device_properties(0)
-    figures |= {"gpu": properties.name, "gib": round(properties.total_memory / 2**30, 1), "gpus": gpus()}
-    driver = next((gpu["driver"] for gpu in gpus()), "unknown")
+    properties, told = torch.cuda.get_device_properties(0), gpus()
+    figures |= {"gpu": properties.name, "gib": round(properties.total_memory / 2**30, 1), "gpus": told}
+    driver = next((gpu["driver"] for gpu in told), "unknown")
     versions = f"driver {driver}, CUDA {torch.version.cuda}, torch {torch.__version__}"
     return Finding("machine", True, f"{properties.name}, {figures['gib']} GiB, {versions}", figures)

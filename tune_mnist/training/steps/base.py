@@ -26,7 +26,7 @@ class Steps(ABC):
 
     @abstractmethod
     def outputs(self, pictures: Pictures) -> Tensor:
-        """The model's outputs without dropout, float32 on the CPU, (n, 10)."""
+        """The model's outputs without dropout, float32 on the CPU, (n, classes)."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Pack(ABC):
 
     @abstractmethod
     def outputs(self, pictures: Pictures, members: Sequence[int]) -> Tensor:
-        """Their outputs without dropout, float32 on the CPU, (members, n, 10)."""
+        """Their outputs without dropout, float32 on the CPU, (members, n, classes)."""
 
     @abstractmethod
     def state(self, k: int) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def gather(
     pixels: Tensor, targets: Tensor, order: Tensor, seed_of: Tensor, step: Tensor, pictures: Tensor, chosen: Tensor,
     batch_size: int,
 ) -> None:
-    """Write step number `step`'s normalised pictures (K, batch, 784) and their targets (K, batch, 10).
+    """Write step number `step`'s normalised pictures (K, batch, 784) and their targets (K, batch, classes).
 
-    From pixels uint8 (n, 784) and targets (n, 10), in the `order` (seeds, n) of each member's seed.
+    From pixels uint8 (n, 784) and targets (n, classes), in the `order` (seeds, n) of each member's seed.
     """
     members, batch, width = pictures.shape
     _gather[batch, members](
@@ -104,7 +104,7 @@ def loss_(
     outputs: Tensor, biases: Tensor, targets: Tensor, deltas: Tensor, gradients: Tensor, total: Tensor,
     counts: Tensor, step: Tensor, *, softmax: bool,
 ) -> None:
-    """The cross entropy of outputs (K, batch, 10), to which biases (K, 10) are added first, with targets alike.
+    """The cross entropy of outputs (K, batch, classes), after biases (K, classes) are added; targets are alike.
 
     Writes the mean loss's gradient by the outputs (`deltas`) and by the biases (`gradients`); adds the batch's summed
     loss to `total` float64 (K,) and 1 to `counts` (K,) and `step`. With `softmax` the outputs are their softmax.

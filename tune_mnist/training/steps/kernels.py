@@ -202,7 +202,7 @@ def train(
                 network, layer, inputs, rows, n_rows, delta, gradient_columns, n_columns, space, rate
             )
             delta = before
-        n_columns, finite = list_alive(delta, True, space.magnitudes, gradient_columns)
+        n_columns, _ = list_alive(delta, True, space.magnitudes, gradient_columns)
         update_first(
             network, lot.by_pixel, lot.dense, step, first, delta, gradient_columns, n_columns, space, rate
         )

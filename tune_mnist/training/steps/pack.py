@@ -174,11 +174,11 @@ class PackSteps(Pack):
         ]
 
     def _loss(self, weights: Tensor, pictures: Tensor, targets: Tensor, *masks: Tensor) -> Tensor:
-        """One member's mean cross entropy, of weights (numbers,), pictures (batch, 784) and targets (batch, 10)."""
+        """One member's mean cross entropy, of weights (numbers,), pictures (batch, 784), targets (batch, classes)."""
         return F.cross_entropy(self._outputs(weights, pictures, *masks), targets)
 
     def _outputs(self, weights: Tensor, pictures: Tensor, *masks: Tensor) -> Tensor:
-        """One member's outputs (batch, 10); without masks there is no dropout."""
+        """One member's outputs (batch, classes); without masks there is no dropout."""
         self.dropout.masks = iter(masks)
         parts = weights.split([*(shape.numel() for shape in self.shapes.values()), self.padding])
         named = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=False)}

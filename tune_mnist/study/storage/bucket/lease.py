@@ -126,6 +126,7 @@ class Lease:
             raise self._in_use(newest, now)
         self._number = self.first = newest.number + 1 if newest else 1
         if not self._make_link():
+            self.first = 0
             found = self.newest()
             raise self._in_use(found, self._store_time()) if found else BucketError(
                 f"study {self.name} was taken by another run just now: run the same command again"

@@ -38,7 +38,7 @@ class Object(NamedTuple):
 
 
 class Bucket:
-    """The objects under a URI, SCHEME://BUCKET/PREFIX. Pickled, it is its URI alone: each process asks by itself.
+    """The objects under a URI, SCHEME://BUCKET/PREFIX. Pickled, it has no client: each process asks by itself.
 
     obstore would try again by itself, but not a write that was not answered in time, and would not say how a create
     that it tried again ended: so it tries once, and `_ask` goes on.

@@ -165,7 +165,7 @@ class BucketStorage(Storage):
         wanted = [o.name for o in self.bucket.list() if o.name.partition("/")[0].startswith(beside)]
         _at_once(lambda name: write_copy(self.folder / name, self.bucket.read(name)), wanted)
         stats = {name: (self.folder / name).stat() for name in wanted}
-        self.mirrored = {name: (stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()}
+        self.mirrored |= {name: (stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()}
 
     def begin_training(self, folder: Path, until: int | None) -> None:
         self.archives.begin(folder, until)

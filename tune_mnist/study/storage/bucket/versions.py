@@ -30,7 +30,7 @@ class Version(NamedTuple):
 
 
 class Versions:
-    """The versions of one study's files. Pickled it forgets what it saw."""
+    """The versions of one study's files."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
