@@ -1,4 +1,4 @@
-"""How the tests are shared out: what starts Ray runs one after the other, beside all the others."""
+"""How the tests are shared out: what starts Ray or Ceph runs one after the other, beside all the others."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ if not Path("/dev/nvidia0").exists():
 ROOT = Path(__file__).parents[1]
 WITHOUT_RAY = {"spec", "shell", "training", "study", "tables", "figures", "reporting", "digits", "bucket"}
 """The rooms that may not import Ray: their slow tests are only long."""
-RAY = {
-    path for path in ROOT.glob("tests/**/test_*.py")
-    if path.parent.name not in WITHOUT_RAY and "pytest.mark.slow" in path.read_text(encoding="utf-8")
-}
-"""The files whose tests start Ray, on all processors, and measure what memory is free."""
+def _takes_turns(path: Path) -> bool:
+    """Whether its tests start Ray, on all processors, and measure what memory is free; or Ceph, on ports of its own."""
+    text = path.read_text(encoding="utf-8")
+    return (path.parent.name not in WITHOUT_RAY and "pytest.mark.slow" in text) or "ceph_server" in text
+
+
+IN_TURN = {path for path in ROOT.glob("tests/**/test_*.py") if _takes_turns(path)}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -37,14 +39,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give one worker the files of `RAY`, first, and every other test to whichever worker is free."""
+    """Give one worker the files of `IN_TURN`, first, and every other test to whichever worker is free."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class RayInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
+    class TurnsInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return "Ray" if ROOT / nodeid.partition("::")[0] in RAY else nodeid
+            return "in turn" if ROOT / nodeid.partition("::")[0] in IN_TURN else nodeid
 
-    return RayInOneWorker(config, log)
+    return TurnsInOneWorker(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -142,7 +142,8 @@ def test_the_slurm_script_starts_a_node_per_host_and_the_study_on_the_first(tmp_
         "srun": 'echo "$@" >> srun.log; case "$*" in *hostname*) echo "10.0.0.1 fe80::1";; '
                 '*"ray start"*) exec sleep 60;; '
                 '*tune_mnist.grid*) stat -c %a "$RAY_AUTH_TOKEN_PATH" >> srun.log; exit 7;; esac',
-        "ray": "exit 0",
+        # Healthy as soon as all nodes were started.
+        "ray": 'until [ "$(grep -c "ray start" srun.log)" -eq 3 ]; do sleep 0.01; done',
     }
     for name, body in fakes.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")

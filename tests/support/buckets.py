@@ -54,10 +54,13 @@ def ceph_server(folder: Path) -> Iterator[Path]:
         return
     if shutil.which("apt-get") is None:
         pytest.skip("Ceph's server is unpacked from Debian's packages, and there is no apt-get")
-    started = subprocess.run([CEPH_UP, folder], capture_output=True, text=True, timeout=280, check=False)
     try:
-        if started.returncode:
-            pytest.skip(f"Ceph's server does not start here: {started.stderr[-300:]}")
+        try:
+            subprocess.run([CEPH_UP, folder], capture_output=True, text=True, timeout=200, check=True)
+        except subprocess.TimeoutExpired:
+            pytest.skip("Ceph's server was not unpacked and up in 200 s")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"Ceph's server does not start here: {error.stderr[-300:]}")
         make_bucket(CEPH)
         yield folder
     finally:

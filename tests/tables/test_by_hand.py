@@ -24,6 +24,7 @@ from tune_mnist.tables.of_study import load_study
 FOLDER = Path(__file__).parents[2] / "ray_results" / "holdout"
 TRAINING = ["model", "lr", "batch_size"]
 CELL = [*TRAINING, "epochs"]
+SEEDS = int(pd.read_csv(FOLDER / "summary.csv")["n"].iloc[0])
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +65,19 @@ def _noise(results: pd.DataFrame, summary: pd.DataFrame) -> Noise:
     near = summary[1 - summary["mean"] <= 2 * (1 - summary["mean"].iloc[2])]
     logs = results.assign(log=np.log(1 - results["val_accuracy"])).pivot_table(index=CELL, columns="seed", values="log")
     logs = logs.loc[pd.MultiIndex.from_frame(near[CELL])]
-    off = logs.sub(logs.mean(axis=1), axis=0)
+    off = logs.sub(logs.mean(axis=1), axis=0).sort_index()
     own, df, products = [], [], []
     names = list(dict.fromkeys(near[TRAINING].itertuples(index=False, name=None)))
     for name in names:
         rows = off.loc[name].to_numpy()
-        own.append((rows**2).sum(axis=1).mean() / 2)
+        own.append((rows**2).sum(axis=1).mean() / (SEEDS - 1))
         products += [(rows[i] * rows[j]).sum() for i in range(len(rows)) for j in range(len(rows)) if i != j]
     several = [name for name in names if len(off.loc[name]) > 1]
     squares = np.concatenate([(off.loc[name].to_numpy() ** 2).sum(axis=1) for name in several])
     correlation = max(0.0, np.mean(products) / squares.mean())
     for name in names:
         count = len(off.loc[name])
-        df.append(2 * count / (1 + (count - 1) * correlation**2))
+        df.append((SEEDS - 1) * count / (1 + (count - 1) * correlation**2))
     variances, known = np.array(own), np.array(df)
     spread = np.log(variances) - digamma(known / 2) + np.log(known / 2)
     by_chance = polygamma(1, known / 2).mean()
@@ -109,7 +110,7 @@ def test_the_top_three_and_their_ties_are_those_of_tukey_s_range(results: pd.Dat
     near = 1 - summary["mean"] <= 2 * (1 - summary["mean"].iloc[2])
     names = summary[TRAINING].itertuples(index=False, name=None)
     known = [by_training[name] if ok else (variance, df) for name, ok in zip(names, near, strict=True)]
-    variances, dfs = np.array(known).T / np.array([[3], [1]])
+    variances, dfs = np.array(known).T / np.array([[SEEDS], [1]])
     both = variances + variances[2]
     q = np.log((1 - summary["mean"]) / (1 - summary["mean"].iloc[2])) / np.sqrt(both / 2)
     joint = both**2 / (variances**2 / dfs + variances[2] ** 2 / dfs[2])
@@ -153,7 +154,7 @@ def test_three_claims_rest_on_t_tests_that_scipy_repeats(results: pd.DataFrame) 
         groups = [group.groupby("seed")["val_accuracy"].mean() for _, group in rows.groupby("batch_size")]
         value = np.dot([0.5, 0.5, -0.5, -0.5], [group.mean() for group in groups])
         parts = np.array([0.25 * sem(group) ** 2 for group in groups])
-        p = 2 * t.sf(abs(value) / math.sqrt(parts.sum()), parts.sum() ** 2 / (parts**2 / 2).sum())
+        p = 2 * t.sf(abs(value) / math.sqrt(parts.sum()), parts.sum() ** 2 / (parts**2 / (SEEDS - 1)).sum())
         part = c4(evidence).parts[number]
         assert part.detail.startswith(f"{100 * value:+.2f} points")
         assert part.outcome == ("confirmed" if p < 0.05 and value > 0 else "undecided")
@@ -169,10 +170,10 @@ def test_three_claims_rest_on_t_tests_that_scipy_repeats(results: pd.DataFrame) 
         cell = summary[(summary["model"] == model) & (summary["lr"] == 1e-4)].iloc[0]
         rows = results[(results[CELL] == cell[CELL].tolist()).all(axis=1)]
         low, high = _interval(rows["val_accuracy"], np.stack(rows["right"].to_list()))
-        student = t.ppf(0.975, 2) * sem(rows["val_accuracy"])
+        student = t.ppf(0.975, SEEDS - 1) * sem(rows["val_accuracy"])
         pictures = math.sqrt(((high - low) / 2) ** 2 - student**2) / norm.ppf(0.975)
         variance, df = by_training[tuple(cell[TRAINING])]
-        error = (1 - cell["mean"]) * math.sqrt(variance / 3)
+        error = (1 - cell["mean"]) * math.sqrt(variance / SEEDS)
         whole = math.hypot(error, pictures)
         p = 2 * t.sf((cell["mean"] - 0.95) / whole, df * (whole / error) ** 4)
         assert passes.numbers[model] == pytest.approx(cell["mean"])

@@ -41,7 +41,8 @@ def make_pack(configs: Sequence[TrainingConfig], train: Pictures, device: str = 
         ValueError: the configs differ in more than lr and seed.
     """
     shared = {common_batches(config) for config in configs}
-    if torch.device(device).type == "cpu" and len(shared) == 1 and None not in shared:
+    is_compiled = way_of(configs[0], torch.device(device).type, train.classes) == "compiled steps"
+    if is_compiled and len(shared) == 1 and None not in shared:
         return Lockstep(configs, train)
     # Filled up with copies, as the number of slots decides the bits.
     return make_slots([*configs, *[configs[-1]] * (SLOTS - len(configs))], train, device)
