@@ -17,7 +17,8 @@ __all__ = ["faults", "moto", "uri"]  # fixtures, which are made when a test asks
 if not Path("/dev/nvidia0").exists():
     os.environ["TRITON_INTERPRET"] = "1"  # which Triton reads when it is imported
 ROOT = Path(__file__).parents[1]
-WITHOUT_RAY = {"spec", "shell", "training", "study", "tables", "figures", "reporting", "digits", "bucket"}
+WITHOUT_RAY = {"spec", "shell", "training", "study", "tables", "figures", "reporting", "digits", "bucket",
+               "searching"}
 """The rooms that may not import Ray: their slow tests are only long."""
 def _takes_turns(path: Path) -> bool:
     """Whether its tests start Ray, on all processors, and measure what memory is free; or Ceph, on ports of its own."""

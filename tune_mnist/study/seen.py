@@ -46,18 +46,25 @@ class SeenFolder(TrainingFolder):
         return Stamps(*(stamp(self.folder / f"{name}.json") for name in Stamps._fields))
 
 
-class Listing(NamedTuple):
-    """The names in a folder, when it had changed as they were read, and since when that is known by our own clock."""
+class FolderTime(NamedTuple):
+    """When a folder last changed, since when that is known by our own clock, and whether it has settled."""
 
     changed_ns: int
-    names: frozenset[str]
     since: float
     settled: bool
 
 
-class Open(NamedTuple):
-    """A training that has begun, and has not come to its end."""
+class Listing(NamedTuple):
+    """The names in a folder, and its time as they were read."""
 
+    time: FolderTime
+    names: frozenset[str]
+
+
+class Open(NamedTuple):
+    """A training that has begun, and has not come to its end; its folder's time as its stamps were read."""
+
+    time: FolderTime
     stamps: Stamps
     record: TrainingRecord
 
@@ -112,7 +119,7 @@ class Seen:
         """Show as running what was begun or saved since `started`, seconds since 1970, and has not ended."""
         running = self.progress.running
         running.clear()
-        for stamps, record in self.open.values():
+        for _, stamps, record in self.open.values():
             if record.status == "unfinished" and _last_change(stamps) >= started:
                 self.progress.start(record.config)
                 if record.epochs:
@@ -120,24 +127,27 @@ class Seen:
 
     def _list(self, folder: Path) -> frozenset[str]:
         """The names in the folder, read again only if they may have changed."""
-        found, known, now = stamp(folder), self.listings.get(folder), time.monotonic()
-        changed_ns = 0 if found is None else found.time_ns
-        same = known is not None and known.changed_ns == changed_ns
-        if known is not None and same and known.settled:
+        known = self.listings.get(folder)
+        now = folder_time(folder, known and known.time)
+        if known is not None and is_unchanged(known.time, now):
             return known.names
         try:
             names = frozenset(os.listdir(folder))
         except FileNotFoundError:
             names = frozenset()
-        since = known.since if known is not None and same else now
-        self.listings[folder] = Listing(changed_ns, names, since, now - since > SETTLED_SECONDS)
+        self.listings[folder] = Listing(now, names)
         return names
 
     def _read(self, key: str) -> bool:
         """Count what is new of a training; False if it has less than what was counted."""
-        plan, folder, known = self.plans[key], SeenFolder(self.folders[key]), self.open.get(key)
+        plan, known = self.plans[key], self.open.get(key)
+        now = folder_time(self.folders[key], known and known.time)
+        if known is not None and is_unchanged(known.time, now):
+            return True  # its files are replaced by renaming, which changes the folder's time
+        folder = SeenFolder(self.folders[key])
         stamps = folder.stamps()
         if known is not None and known.stamps == stamps:
+            self.open[key] = known._replace(time=now)
             return True
         record = folder.record(plan.config, plan.epochs)
         if self.over:
@@ -145,11 +155,11 @@ class Seen:
         self.on_record(record)
         if known is not None and _undone(known.record, record):
             return False
-        self._count(key, known, Open(stamps, record))
+        self._count(key, known, Open(now, stamps, record))
         return True
 
     def _count(self, key: str, known: Open | None, now: Open) -> None:
-        (stamps, record), counted = now, len(known.record.epochs) if known else 0
+        (_, stamps, record), counted = now, len(known.record.epochs) if known else 0
         if rows := record.epochs[counted:]:
             first = rows[0]["epoch"]
             self.progress.read(record.config, rows, [each for each in record.timings if each["epoch"] >= first])
@@ -186,6 +196,19 @@ def _kind(record: TrainingRecord, stamps: Stamps) -> str:
 def _last_change(stamps: Stamps) -> float:
     """When a training was begun or last saved an epoch, seconds since 1970; 0 if it was never begun."""
     return max((stamp.time_ns / 1e9 for stamp in (stamps.config, stamps.history) if stamp), default=0.0)
+
+
+def folder_time(folder: Path, known: FolderTime | None) -> FolderTime:
+    """A folder's time now, where it is `known` what it was; a folder that is not there has 0."""
+    found, now = stamp(folder), time.monotonic()
+    changed_ns = 0 if found is None else found.time_ns
+    since = known.since if known is not None and known.changed_ns == changed_ns else now
+    return FolderTime(changed_ns, since, now - since > SETTLED_SECONDS)
+
+
+def is_unchanged(known: FolderTime, now: FolderTime) -> bool:
+    """Whether nothing in a folder was added, replaced or removed since its time was `known`."""
+    return known.settled and known.changed_ns == now.changed_ns
 
 
 def stamp(path: Path) -> Stamp | None:
