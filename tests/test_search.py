@@ -96,6 +96,8 @@ def test_killed_at_random_and_resumed_it_holds_exactly_the_trials_asked_for(tmp_
     found = check_storage(tmp_path, 8)
     outcome = json.loads(done.stdout)
     assert sum(outcome["trials"].values()) == 8 and len(outcome["top3"]) >= 1
+    assert TrialState.FAIL not in {trial.state for trial in found}  # the kill cost none
+    assert Look(Study(tmp_path / "ray_results" / "search"))().state == "done"
     table = pd.read_csv(tmp_path / "ray_results" / "search" / "trials.csv")
     assert list(table["training"].dropna()) == [t.user_attrs[KEY] for t in found if KEY in t.user_attrs]
 

@@ -12,7 +12,7 @@ import pytest
 from support.searches import CONTEXT, LISTS, SPACE, SPEC, opened, run_all, states, train
 from support.specs import changed
 from tune_mnist.searching.tables import trials_table
-from tune_mnist.searching.trials import Trials
+from tune_mnist.searching.trials import KEY, Trials
 from tune_mnist.spec.errors import UserError
 from tune_mnist.spec.search import SearchSpec
 from tune_mnist.spec.space import Range, Space
@@ -35,20 +35,21 @@ def test_ended_trials_are_told_as_what_they_are(tmp_path: Path) -> None:
     assert len(tables_of(trials.study).results) == 4
 
 
-def test_a_kill_leaves_none_running_and_what_has_epochs_goes_on_as_the_same_trial(tmp_path: Path) -> None:
+def test_a_kill_leaves_none_running_and_what_had_begun_goes_on_as_the_same_trial(tmp_path: Path) -> None:
     trials = opened(tmp_path)
     begun, unbegun = trials.next(), trials.next()
     assert begun is not None and unbegun is not None
     train(trials, begun, 1)
     again = opened(tmp_path)  # as after a kill
-    assert states(again) == {"waiting": 1, "fail": 1}
+    assert states(again) == {"waiting": 2}
     resumed = again.next()
     assert resumed is not None and resumed.key == begun.key and resumed.trial.number == begun.trial.number
     train(again, resumed, 3)
     again.end(resumed)
     assert list(again.all()[0].intermediate_values) == [1, 2, 3]
     run_all(again)
-    assert sum(states(again).values()) == 6 and states(again)["fail"] == 1
+    assert states(again) == {"complete": 6}
+    assert again.all()[1].user_attrs[KEY] == unbegun.key
     params = [json.dumps(trial.params) for trial in again.all()]
     assert len(set(params)) == 6
 

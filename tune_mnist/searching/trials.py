@@ -1,8 +1,8 @@
 """A search's trials in Optuna's storage, which the driver alone writes: opened, begun, answered, ended.
 
 A trial's training is in the study's folder under its key; what Optuna is told is read from there. If a kill left a
-trial running, it has failed if the study has no epoch of its training. If there are some, the very same trial is
-queued again, so that it goes on from there, counts once, and a kill costs the search no trial.
+trial running, the very same trial is queued again: it goes on from the epochs that the study has, counts once, and a
+kill costs the search no trial.
 """
 
 from __future__ import annotations
@@ -137,18 +137,11 @@ class Trials:
             self._tell(follower, self._record(follower), failed=failed)
 
     def clear_running(self) -> None:
-        """Leave no trial running: those with epochs in the store wait to be gone on with, the others have failed."""
+        """Leave no trial running: each waits to be gone on with."""
         self.running, self.followers = {}, []
         for trial in self.all():
-            if trial.state != TrialState.RUNNING:
-                continue
-            key = trial.user_attrs.get(KEY)
-            has_epochs = key is not None and self.study.training(key).progress().rows
-            # A grid's trial is kept in any case: its place in the grid would be lost with it.
-            if has_epochs or self.spec.sampler == "grid":
+            if trial.state == TrialState.RUNNING:
                 self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            else:
-                self.optuna.tell(trial.number, state=TrialState.FAIL)
 
     def courses(self) -> Iterator[tuple[str, dict[int, float]]]:
         """The values by epoch of every finished trial, for a scheduler that is to know them."""

@@ -86,7 +86,8 @@ class Look:
         alive = holder is not None and self.study.storage.lives(holder)
         seen.show_running(_started(runs) if alive else time.time())
         left = seen.counts["begun"] + seen.counts["waiting"]
-        finished = not left and (search is None or search["over"]) and (self.study.folder / "results.csv").exists()
+        is_over = not left if search is None else search["over"]
+        finished = is_over and (self.study.folder / "results.csv").exists()
         return Status(
             study=self.study,
             state="running" if alive else "done" if finished else "stopped",
