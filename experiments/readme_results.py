@@ -1,6 +1,6 @@
-"""Fill the README's results from the curated runs: one figure, the top three, the claims' verdicts.
+"""Fill the README's results from the curated runs: the finding in words, one figure, the top three, the verdicts.
 
-    python experiments/readme_results.py             # rewrite what stands between the README's results markers
+    python experiments/readme_results.py             # rewrite what stands between the README's markers
     python experiments/readme_results.py --check     # exit 1 if that would change it
 
 Reads the curated studies in ray_results/: their top3.csv, summary.csv and trainings. No number is typed in.
@@ -13,27 +13,49 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tune_mnist.reporting.judge import Judgement, judge
 from tune_mnist.reporting.verdicts import TITLES
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.study import Study
+from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.of_study import tables_of
-from tune_mnist.tables.standings import BEST
+from tune_mnist.tables.standings import BEST, EQUIVALENT
 
 ROOT = Path(__file__).resolve().parents[1]
-START, END = "<!-- results:start -->", "<!-- results:end -->"
 FIGURE = "heatmap_lr_batch_size"
 STUDIES = (
     "holdout", "report", "eased", "eased_holdout", "augmented", "augmented_holdout", "cnn", "cnn_holdout",
 )
 
 
-def results(studies: list[Path], root: Path) -> str:
+REPORTS_BEST = {"model": "MediumNN", "lr": 1e-4, "batch_size": 16, "epochs": 15}
+
+
+def blocks(studies: list[Path], root: Path) -> dict[str, str]:
+    """What stands between each pair of the README's markers, by its name; the first study is the one shown."""
+    tables, *further = (tables_of(Study(study)) for study in studies)
+    return {"finding": finding(tables), "results": results(studies, tables, further, root)}
+
+
+def finding(tables: Tables) -> str:
+    """What the study found of winners, in words."""
+    top3, seeds = tables.top3, _counted(int(tables.summary["n"].max()), "seed")
+    ties = len(top3) - int((top3["standing"] == BEST).sum())
+    equals = f"{ties} of {len(tables.summary)} cells cannot be told from the third best"
+    equivalent = int((top3["standing"] == EQUIVALENT).sum())
+    if equivalent:
+        equals += f", and {equivalent} of them are shown to be within half a point of it"
+    (at,) = np.nonzero((top3[list(REPORTS_BEST)] == list(REPORTS_BEST.values())).all(axis=1))
+    report = f"The report's winner, number {top3['rank'].iloc[at[0]]} here, is one of many equals." if len(at) else ""
+    return "\n".join(filter(None, [f"Its finding: with {seeds} of each, {equals}.", report]))
+
+
+def results(studies: list[Path], tables: Tables, further: list[Tables], root: Path) -> str:
     """The README's results in Markdown, from the study shown first; the others supply what its claims lack."""
     first, *others = studies
-    tables, *further = (tables_of(Study(study)) for study in studies)
     where = Path(os.path.relpath(first, root)).as_posix()
     best = tables.top3[tables.top3["standing"] == BEST]
     ties = len(tables.top3) - len(best)
@@ -87,16 +109,17 @@ def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def filled(readme: str, content: str) -> str:
-    """`readme` with `content` between its markers.
+def filled(readme: str, name: str, content: str) -> str:
+    """`readme` with `content` between the markers of this name.
 
     Raises:
         ValueError: it has not each marker once.
     """
-    if readme.count(START) != 1 or readme.count(END) != 1:
-        raise ValueError(f"the README needs {START} and {END}, once each")
-    head, _, rest = readme.partition(START)
-    return f"{head}{START}\n{content}\n{END}{rest.partition(END)[2]}"
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    if readme.count(start) != 1 or readme.count(end) != 1:
+        raise ValueError(f"the README needs {start} and {end}, once each")
+    head, _, rest = readme.partition(start)
+    return f"{head}{start}\n{content}\n{end}{rest.partition(end)[2]}"
 
 
 def main() -> int:
@@ -110,8 +133,9 @@ def main() -> int:
     if not studies:
         print("error: no curated run in ray_results: name a study", file=sys.stderr)
         return 2
-    old = args.readme.read_text(encoding="utf-8")
-    new = filled(old, results([study.resolve() for study in studies], args.readme.resolve().parent))
+    old = new = args.readme.read_text(encoding="utf-8")
+    for name, content in blocks([study.resolve() for study in studies], args.readme.resolve().parent).items():
+        new = filled(new, name, content)
     if args.check:
         return int(old != new)
     if old != new:

@@ -21,14 +21,19 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
 def test_the_results_are_filled_in_from_the_study_and_checked(tmp_path: Path) -> None:
     study = made_study(tmp_path / "ray_results" / "mine", SPEC, scored=3)
     readme = tmp_path / "README.md"
-    readme.write_text("# Title\n<!-- results:start -->\nold\n<!-- results:end -->\nrest\n")
+    readme.write_text(
+        "# Title\n<!-- finding:start -->\n<!-- finding:end -->\n"
+        "<!-- results:start -->\noutdated\n<!-- results:end -->\nrest\n"
+    )
     assert run(study.folder, "--readme", readme, "--check").returncode == 1
     assert run(study.folder, "--readme", readme).returncode == 0
     text = readme.read_text()
-    assert text.startswith("# Title\n") and text.endswith("\nrest\n") and "old" not in text
+    assert text.startswith("# Title\n") and text.endswith("\nrest\n") and "outdated" not in text
     assert "(ray_results/mine/figures/heatmap_lr_batch_size.png)" in text and str(tmp_path) not in text
     best = tables_of(study).top3.iloc[0]
     assert f"{100 * best['mean']:.2f}%" in text and f"{100 * best['test_accuracy']:.2f}%" in text
+    ties = len(tables_of(study).top3) - 3
+    assert f"Its finding: with 1 seed of each, {ties} of 4 cells cannot be told from the third best." in text
     assert "| C10: ComplexNN at 15 epochs overfits" in text and "| undecided | undecided |" in text
     assert run(study.folder, "--readme", readme, "--check").returncode == 0
 
@@ -38,5 +43,5 @@ def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("# Title\n")
     done = run(study.folder, "--readme", readme)
-    assert done.returncode != 0 and "results:start" in done.stderr
+    assert done.returncode != 0 and "finding:start" in done.stderr
     assert readme.read_text() == "# Title\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ from tune_mnist.spec.space import Range, Space
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.toml import from_mapping, read_search, read_spec
 from tune_mnist.spec.training import TrainingConfig
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib  # type: ignore[import-not-found,no-redef]
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,8 +86,12 @@ GRIDS = [path for path in sorted((ROOT / "experiments").glob("*.toml")) if path.
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_every_experiment_that_is_a_grid_can_be_read(path: Path) -> None:
-    spec = read_spec(path)
-    assert sorted(cells(spec)) == sorted(grid_of(spec))
+    spec, asked = read_spec(path), tomllib.loads(path.read_text())
+    tables = (asked, *(value for value in asked.values() if isinstance(value, dict)))
+    lists = [value for table in tables for value in table.values() if isinstance(value, list)]
+    distinct = {(plan.config, budget) for plan in spec.trainings() for budget in plan.budgets}
+    assert len(distinct) == len(cells(spec)) == math.prod(map(len, lists)) * spec.first_seeds
+    assert set(cells(spec)) == set(grid_of(spec))
 
 
 @pytest.mark.parametrize("name", ["report", "smoke", "cnn"])

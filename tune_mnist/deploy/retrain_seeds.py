@@ -162,7 +162,8 @@ def print_outcomes(outcomes: Sequence[dict[str, Any]], *, as_json: bool = False)
     ]
     table = pd.DataFrame(rows)
     first = outcomes[0]
-    print_table(table, f"{first['config']['model']}, {first['metrics']['epochs']} epochs, on the test set")
+    title = f"{first['config']['model']}, {first['metrics']['epochs']} epochs, on the test set"
+    print_table(table, title, width=240)  # a folder's path, which is copied, is not broken
     if len(table) > 1:
         accuracy = table["accuracy"]
         print(f"mean accuracy {accuracy.mean():.3%} over {len(table)} seeds, standard deviation {accuracy.std():.3%}")

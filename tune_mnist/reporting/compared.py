@@ -17,8 +17,6 @@ FLATTERED = (
     "Each is the best of its study by the very accuracies compared, which flatters it, and the more so the more cells "
     "it was chosen from; test accuracies were measured after the choice."
 )
-WIDTH = 80
-"""Columns that a table takes where there is no terminal."""
 COMMA = ", "
 SHOWN = 20
 """Rows shown at least, if there are so many; all that differ beyond noise are."""
@@ -41,7 +39,7 @@ def print_comparison(comparison: Comparison, *, as_json: bool = False) -> None:
     names = ", ".join(map(short_name, told)) or "settings"
     print()
     title = f"The best cells with the same {names}{f', all with {COMMA.join(fixed)}' if fixed else ''}"
-    print_table(_table(comparison, told, max(SHOWN, differing)), title, width=WIDTH)
+    print_table(_table(comparison, told, max(SHOWN, differing)), title)
     print(
         f"\n{differing} of {len(cells)} shared cells differ beyond noise; "
         f"in the mean {points(cells['difference'].mean())} points"

@@ -18,8 +18,6 @@ from tune_mnist.tables.analyse import Tables, split_name
 from tune_mnist.tables.standings import cell_keys
 from tune_mnist.tables.text import percent, print_table
 
-WIDTH = 80
-"""Columns that a table takes where there is no terminal."""
 SHOWN_FAILURES = 20
 
 
@@ -33,7 +31,7 @@ def print_grid(folder: Path, tables: Tables, spec: StudySpec, *, as_json: bool =
         _print_tables(folder, tables)
         if len(asked) < len(tables.results):
             line = f"{len(asked)} of the study's {len(tables.results)} cells were asked for now"
-            print_table(_told(tables, asked.head(1)), f"{line}; the best of these", width=WIDTH)
+            print_table(_told(tables, asked.head(1)), f"{line}; the best of these")
         return
     cells = tables.results["status"].value_counts().to_dict()
     print(json.dumps({
@@ -63,7 +61,7 @@ def print_search(
         return
     print(f"{len(trials)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items()))
     if pareto is not None:
-        print_table(pareto.drop(columns=["state", "from", "training"], errors="ignore"), "Pareto front", width=WIDTH)
+        print_table(pareto.drop(columns=["state", "from", "training"], errors="ignore"), "Pareto front")
     _print_tables(folder, tables)
 
 
@@ -91,7 +89,7 @@ def _print_tables(folder: Path, tables: Tables) -> None:
         print(f"No cell of {len(tables.results)} has a result: no training came through")
     else:
         title = f"Top three of {len(tables.results)} cells, by {split_name(tables.protocol)} accuracy"
-        print_table(_told(tables, best), title, width=WIDTH)
+        print_table(_told(tables, best), title)
     if len(tables.top3) > 3:
         ties = len(tables.top3) - 3
         print(f"{ties} more cells are not distinguishable from the third: see top3.csv. {tables.method}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import json
 import re
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from tune_mnist.spec.errors import UserError, flag_of, require
+from tune_mnist.spec.errors import UserError, did_you_mean, flag_of, require
 from tune_mnist.spec.places import home_expanded
 from tune_mnist.spec.settings import OWN_FLAG
 
@@ -135,8 +134,7 @@ def _unknown(words: Sequence[str], cls: type) -> str:
     flag = next((word.split("=")[0] for word in words if word.startswith("-")), None)
     if flag is None:
         return f"unexpected argument `{words[0]}`: see --help"
-    near = difflib.get_close_matches(flag, list(_flags(cls)), n=1)
-    return f"unknown flag `{flag}`: " + (f"did you mean `{near[0]}`?" if near else "see --help")
+    return f"unknown flag `{flag}`: {did_you_mean(flag, list(_flags(cls)), 'see --help', ticks='`')}"
 
 
 def _flags(cls: type) -> Iterator[str]:

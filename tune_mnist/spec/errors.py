@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 
@@ -26,6 +27,12 @@ def require_distinct(name: str, values: Sequence[object]) -> None:
     repeated = sorted({str(value) for value in values if values.count(value) > 1})
     remedy = f"drop the repeats from {flag_of(name)}"
     require(not repeated, f"{name} has no value twice", ", ".join(repeated), remedy)
+
+
+def did_you_mean(word: str, known: Sequence[str], otherwise: str, *, ticks: str = "", cutoff: float = 0.6) -> str:
+    """The remedy for a word that is none of those `known`: the nearest of them, between `ticks`, or `otherwise`."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    return f"did you mean {ticks}{near[0]}{ticks}?" if near else otherwise
 
 
 def flag_of(name: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from tune_mnist.spec.errors import did_you_mean, require
 from tune_mnist.spec.settings import Setting, setting, settings_of
 
 Activation = Literal["relu", "gelu", "tanh", "silu", "leaky_relu"]
@@ -58,3 +60,9 @@ def cost_of(model: str) -> int:
 def place_of(model: str) -> tuple[int, str]:
     """Sort key of models: the package's in their order, then the others by name."""
     return MODEL_NAMES.index(model) if model in MODEL_NAMES else len(MODEL_NAMES), model
+
+
+def require_model(model: str, known: Collection[str] = ()) -> None:
+    """Raise `UserError` unless the model is one of the package's, or of those `known` besides."""
+    remedy = did_you_mean(model, MODEL_NAMES, "change --models, or name your own as FILE.py:Class", cutoff=0.4)
+    require(model in MODEL_NAMES or model in known, f"model is one of {', '.join(MODEL_NAMES)}", repr(model), remedy)

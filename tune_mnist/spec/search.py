@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -10,7 +9,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from tune_mnist.spec.choices import DataFolder, DatasetChoice, HeadChoice, ProtocolChoice
 from tune_mnist.spec.domains import values_of
-from tune_mnist.spec.errors import require
+from tune_mnist.spec.errors import did_you_mean, require
 from tune_mnist.spec.settings import number_or_text
 from tune_mnist.spec.space import Space
 from tune_mnist.spec.study import StudySpec
@@ -77,8 +76,7 @@ class SearchSettings(Strict):
     def _check_objectives(self) -> None:
         known = [f"{PREFIX[self.protocol]}_{name}" for name in EVALUATED] + list(MINIMIZED)
         for name in self.goals:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "change --objectives"
+            hint = did_you_mean(name, known, "change --objectives")
             require(name in known, f"an objective is one of {', '.join(known)}", repr(name), hint)
         repeated = {name for name in self.objectives if self.objectives.count(name) > 1}
         require(not repeated, "no objective is named twice", ", ".join(repeated), "change --objectives")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import numbers
 import re
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from tune_mnist.spec.errors import UserError, flag_of, require
+from tune_mnist.spec.errors import UserError, did_you_mean, flag_of, require
 
 T = TypeVar("T")
 REQUIRED: Any = object()
@@ -90,10 +89,9 @@ class Setting:
         if self.kind == "yes or no":
             require(isinstance(value, bool), f"{self.name} is true or false", repr(value), change)
         elif self.kind == "choice" and value not in self.choices:
-            known = ", ".join(map(str, self.choices))
-            near = difflib.get_close_matches(str(value), list(map(str, self.choices)), n=1)
-            remedy = f"did you mean {near[0]}?" if near else change
-            require(False, f"{self.name} is one of {known}", repr(value), remedy)
+            known = list(map(str, self.choices))
+            remedy = did_you_mean(str(value), known, change)
+            require(False, f"{self.name} is one of {', '.join(known)}", repr(value), remedy)
         elif self.kind == "widths":
             return self._widths(value, change)
         elif self.kind == "text":
@@ -157,8 +155,7 @@ def kind_of(hint: Any) -> dict[str, Any]:
 
 def unknown_setting(name: str, known: Sequence[str], where: str) -> UserError:
     """That `where` has no setting of this name, with the nearest one that it has, or all of them."""
-    near = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known) or 'none'}"
+    remedy = did_you_mean(name, known, f"known are {', '.join(known) or 'none'}", ticks="`")
     return UserError(f"{where} has no setting `{name}`: {remedy}")
 
 

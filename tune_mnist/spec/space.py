@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,8 @@ from tyro.conf import Suppress, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from tune_mnist.spec.domains import Domain, Range, domain_of, domain_of_words, values_of, words_of
-from tune_mnist.spec.errors import flag_of, require, require_distinct
-from tune_mnist.spec.models import FULLY_CONNECTED, MODEL_NAMES, MODEL_SETTINGS
+from tune_mnist.spec.errors import did_you_mean, flag_of, require, require_distinct
+from tune_mnist.spec.models import FULLY_CONNECTED, MODEL_NAMES, MODEL_SETTINGS, require_model
 from tune_mnist.spec.own.files import read_model
 from tune_mnist.spec.own.model import SHARED, OwnModel
 from tune_mnist.spec.settings import OWN_FLAG, REQUIRED, Setting, unknown_setting
@@ -121,7 +120,7 @@ class Space(Strict, OfEverySetting):
                 names.append(read.name)
             else:
                 names.append(model)
-                require(model in MODEL_NAMES or model in known, *_unknown_model(model))
+                require_model(model, known)
         require_distinct("models", names)
         object.__setattr__(self, "models", tuple(names))
         object.__setattr__(self, "sources", tuple(known[name] for name in names if name in known))
@@ -134,8 +133,7 @@ class Space(Strict, OfEverySetting):
         """A model that settings are given to by its name here: its class's name, if it is one's own."""
         found = next((source.name for source in self.sources if model in (source.class_name, source.given)), model)
         known = (*MODEL_NAMES, *self.models)
-        near = difflib.get_close_matches(model, known, n=1, cutoff=0.3)
-        remedy = f"did you mean {near[0]}?" if near else "add it to --models"
+        remedy = did_you_mean(model, known, "add it to --models", cutoff=0.3)
         require(found in known, "settings are given to models that there are", repr(model), remedy)
         return found
 
@@ -218,13 +216,6 @@ def meant(values: dict[str, Any]) -> dict[str, Any]:
         needless = setting is not None and setting.applies is not None and not setting.applies(kept)
         kept[name] = setting.default if setting is not None and needless else value
     return kept
-
-
-def _unknown_model(model: str) -> tuple[str, str, str]:
-    """What is wrong with a model of this name: the rule, the value, the remedy."""
-    near = difflib.get_close_matches(model, MODEL_NAMES, n=1, cutoff=0.4)
-    remedy = f"did you mean {near[0]}?" if near else "change --models, or name your own as FILE.py:Class"
-    return f"model is one of {', '.join(MODEL_NAMES)}", repr(model), remedy
 
 
 __all__ = ["Range", "Space"]  # which many read from here

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
-import difflib
 import functools
 import json
 import re
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from tune_mnist.spec.errors import UserError, require
+from tune_mnist.spec.errors import UserError, did_you_mean, require
 from tune_mnist.spec.places import home_expanded
 from tune_mnist.spec.search import SearchSettings, SearchSpec
 from tune_mnist.spec.space import Space
@@ -159,8 +158,7 @@ def nearest_key(cls: type, key: str) -> str:
     known = [field.name for field in dataclasses.fields(cls) if field.name not in ("own", "sources", "space")]
     if cls is SearchSpec:
         known += SPACE
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+    return did_you_mean(key, known, f"known are {', '.join(known)}", ticks="`")
 
 
 def _first_problem(cls: type, problem: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from tune_mnist.spec.errors import flag_of, require
-from tune_mnist.spec.models import FULLY_CONNECTED, MODEL_NAMES, MODEL_SETTINGS
+from tune_mnist.spec.models import FULLY_CONNECTED, MODEL_NAMES, MODEL_SETTINGS, require_model
 from tune_mnist.spec.own.model import OwnModel
 from tune_mnist.spec.settings import REQUIRED, Setting, setting, settings_of, unknown_setting
 
@@ -122,10 +121,8 @@ class TrainingConfig(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.source is None and self.model not in MODEL_NAMES:
-            near = difflib.get_close_matches(self.model, MODEL_NAMES, n=1, cutoff=0.4)
-            remedy = f"did you mean {near[0]}?" if near else "change --models, or name your own as FILE.py:Class"
-            require(False, f"model is one of {', '.join(MODEL_NAMES)}", repr(self.model), remedy)
+        if self.source is None:
+            require_model(self.model)
         require(0 <= self.seed < 2**32, "0 <= seed < 2**32", self.seed, "change the seed")
         require(self.budget is None or self.budget >= 1, "budget >= 1", self.budget, "raise the epoch budget")
         if self.depends_on_budget:

@@ -42,7 +42,7 @@ def interval(low: float, high: float) -> str:
     return f"{100 * low:.2f} – {100 * high:.2f}%" if pd.notna(low) else ""
 
 
-def print_table(frame: pd.DataFrame, title: str, *, width: int = 240) -> None:
+def print_table(frame: pd.DataFrame, title: str, *, width: int = 80) -> None:
     """Print a table to stdout, shares as percent and empty cells as dashes.
 
     `width` is how many columns it may take; on a terminal it takes what that has.
