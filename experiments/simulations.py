@@ -1,6 +1,6 @@
 """Simulations behind the statistics: how often they err, what they see, and what their intervals cover.
 
-    python experiments/simulations.py                    # every row that simulations.csv lacks (half an hour on a core)
+    python experiments/simulations.py                    # every row that simulations.csv lacks (an hour on a core)
     python experiments/simulations.py --only ties auto   # those of these kinds
     python experiments/simulations.py --quick            # few repetitions, printed only
 
@@ -53,7 +53,7 @@ CORRELATION = 0.3  # between the epochs of a training
 PICTURES = 10_000
 OUTPUT = Path(__file__).with_suffix(".csv")
 COLUMNS = ["kind", "seeds", "noise", "count", "ahead", "accuracy", "world", "measure", "value", "standard_error", "n"]
-REPETITIONS = {"interval": 2000, "ties": 400, "best": 400, "auto": 400, "claim": 400}
+REPETITIONS = {"interval": 2000, "ties": 2000, "best": 400, "auto": 400, "claim": 400}
 
 
 def accuracies(

@@ -1,4 +1,4 @@
-"""How the tests are shared out: what starts Ray or Ceph runs one after the other, beside all the others."""
+"""How the tests are shared out: what starts Ray runs one after the other, as do kills, beside all the others."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ __all__ = ["faults", "moto", "uri"]  # fixtures, which are made when a test asks
 if not Path("/dev/nvidia0").exists():
     os.environ["TRITON_INTERPRET"] = "1"  # which Triton reads when it is imported
 ROOT = Path(__file__).parents[1]
-WITHOUT_RAY = {"spec", "shell", "training", "study", "tables", "figures", "reporting", "digits", "bucket",
-               "searching"}
-"""The rooms that may not import Ray: their slow tests are only long."""
-def _takes_turns(path: Path) -> bool:
-    """Whether its tests start Ray, on all processors, and measure what memory is free; or Ceph, on ports of its own."""
+WITHOUT_RAY = {
+    "spec", "shell", "training", "study", "tables", "figures", "reporting", "searching", "digits", "bucket",
+}
+"""The rooms whose tests start no Ray: their slow tests are only long."""
+
+
+def _turn(path: Path) -> str | None:
+    """With whom a file's tests take turns: what kills whole runs or starts Ceph, on its own ports; what starts Ray."""
     text = path.read_text(encoding="utf-8")
-    return (path.parent.name not in WITHOUT_RAY and "pytest.mark.slow" in text) or "ceph_server" in text
+    if path.parent.name == "chaos" or "ceph_server" in text:
+        return "chaos"
+    return "Ray" if path.parent.name not in WITHOUT_RAY and "pytest.mark.slow" in text else None
 
 
-IN_TURN = {path for path in ROOT.glob("tests/**/test_*.py") if _takes_turns(path)}
+TURNS = {path: turn for path in ROOT.glob("tests/**/test_*.py") if (turn := _turn(path)) is not None}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -40,12 +45,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give one worker the files of `IN_TURN`, first, and every other test to whichever worker is free."""
+    """Give the files that take turns to one worker, first, and every other test to whichever worker is free."""
     from xdist.scheduler import LoadScopeScheduling
 
     class TurnsInOneWorker(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return "in turn" if ROOT / nodeid.partition("::")[0] in IN_TURN else nodeid
+            return TURNS.get(ROOT / nodeid.partition("::")[0], nodeid)
 
     return TurnsInOneWorker(config, log)
 
