@@ -20,6 +20,7 @@ from tune_mnist.tables.analyse import write_tables
 from tune_mnist.tables.of_study import tables_of
 
 PAGES = ("holdout", "report")  # these two have figures and a page too, each with all the others as further studies
+EXAMPLE = "settings"  # has a page of its own, and nothing to do with the report
 
 
 def thin(study: Study) -> None:
@@ -48,6 +49,9 @@ def main() -> int:
         else:
             write_tables(tables[study.name], study.folder, write_atomic)
         print(Path("ray_results") / study.name, flush=True)
+    example = Study(readme_results.ROOT / "ray_results" / EXAMPLE)
+    thin(example)
+    write_results(example, tables_of(example))
     sys.argv = sys.argv[:1]
     return readme_results.main()
 
