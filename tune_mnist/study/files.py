@@ -120,19 +120,18 @@ def _unsealed(data: bytes) -> bytes:
     return canonical
 
 
-def read_json(path: Path | str) -> dict[str, Any]:
-    """Read what `write_json` wrote; where many are, a text is a path that is made in no time.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
         Corrupt: it was truncated, changed, or is not such a file.
     """
-    with open(path, "rb") as file:
-        data = file.read()
+    data = path.read_bytes()
     try:
         return _decoded(_unsealed(data))
     except (ValueError, RecursionError):
-        raise Corrupt(f"{os.path.basename(path)} does not match its checksum") from None
+        raise Corrupt(f"{path.name} does not match its checksum") from None
 
 
 def _decoded(canonical: bytes) -> Any:

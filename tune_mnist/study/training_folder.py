@@ -232,7 +232,7 @@ class TrainingFolder:
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            content = read_json(f"{self.folder}/{name}")
+            content = read_json(self.folder / name)
         except FileNotFoundError:
             return None
         except Corrupt as problem:
