@@ -143,10 +143,10 @@ def missing_trainings(
     for plan in plans:
         folder = study.training(training_key(plan.config, context))
         folder.repair(plan.config, context)
-        record = folder.record(plan.config, plan.epochs)
-        if record.status in ("unfinished", "failed"):
+        status, epochs = folder.standing(plan.epochs)
+        if status in ("unfinished", "failed"):
             missing.append(plan)
-            begun += bool(record.epochs)
+            begun += epochs > 0
     line = f"{len(plans) - len(missing)} done, {begun} to go on with, {len(missing) - begun} to start"
     say(console, f"{study.name}: {len(plans)} trainings: {line}")
     return missing

@@ -219,7 +219,7 @@ def test_top_three_take_test_scores_meaned_over_seeds_only_where_every_seed_has_
     names = ("test_loss", "test_accuracy", "test_precision", "test_recall", "test_f1")
     scores = {(one.config, 1): dict.fromkeys(names, one.config.lr + 0.1 * one.config.seed) for one in plans}
     del scores[plans[3].config, 1]
-    top3 = analyse(plans, made, "holdout", scores).top3
+    top3 = analyse(plans, made, "holdout", scores.get).top3
     assert list(top3["rank"]) == [1, 2, 3]
     assert list(top3["lr"]) == [0.4, 0.3, 0.2]
     assert list(top3["test_f1"])[:2] == pytest.approx([0.45, 0.35])

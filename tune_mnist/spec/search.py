@@ -10,10 +10,10 @@ from tyro.constructors import PrimitiveConstructorSpec
 from tune_mnist.spec.choices import DataFolder, DatasetChoice, HeadChoice, ProtocolChoice
 from tune_mnist.spec.domains import values_of
 from tune_mnist.spec.errors import did_you_mean, require
-from tune_mnist.spec.settings import number_or_text
+from tune_mnist.spec.settings import coerce_fields, number_or_text
 from tune_mnist.spec.space import Space
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import PREFIX, SETTINGS, PlannedTraining, Strict, coerce_fields
+from tune_mnist.spec.training import PREFIX, SETTINGS, PlannedTraining, Strict
 
 Sampler = Literal["tpe", "random", "grid", "cmaes", "gp"]
 Scheduler = Literal["asha", "median", "none"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from tune_mnist.spec.errors import UserError, did_you_mean, flag_of, require
@@ -144,6 +146,50 @@ def settings_of(cls: type) -> dict[str, Setting]:
         )
         for field in dataclasses.fields(cls) if "setting" in field.metadata
     }
+
+
+def coerce_fields(instance: Any) -> None:
+    """Give a frozen dataclass's numbers their declared type, so that equal configs have equal keys.
+
+    Raises:
+        UserError: a number that is none or is not whole, or a value that is none of the declared choices.
+    """
+    for name, checked in _checks(instance.__class__):
+        value = getattr(instance, name)
+        coerced = checked(value)
+        if coerced is not value:
+            object.__setattr__(instance, name, coerced)
+
+
+@functools.cache  # they take most of a millisecond, and studies have many configs
+def _checks(cls: type) -> list[tuple[str, Callable[[Any], Any]]]:
+    """Of each field of a dataclass its name, and what gives a value of it the declared type."""
+    hints, settings = get_type_hints(cls), settings_of(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    return [
+        (name, settings[name].checked if name in settings else functools.partial(_coerced, name, hints[name]))
+        for name in names
+    ]
+
+
+def _coerced(name: str, hint: Any, value: Any) -> Any:
+    kinds = get_args(hint)
+    if kinds[1:] == (type(None),):  # X | None
+        return None if value is None else _coerced(name, kinds[0], value)
+    if kinds == (int, str):  # a number or a word
+        return value if isinstance(value, str) else _coerced(name, int, value)
+    if get_origin(hint) is Literal:
+        require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {flag_of(name)}")
+    elif hint is Path:
+        return Path(value)
+    elif get_origin(hint) is tuple:
+        return tuple(_coerced(name, kinds[0], item) for item in value)
+    elif hint in (int, float):
+        rule = f"{name} is a {'whole ' if hint is int else ''}number"
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        require(is_number and (hint is float or value % 1 == 0), rule, repr(value), f"change {flag_of(name)}")
+        return hint(value) + 0  # -0.0 becomes 0.0
+    return value
 
 
 def kind_of(hint: Any) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +15,9 @@ from tune_mnist.spec.choices import DataFolder, DatasetChoice, HeadChoice, Proto
 from tune_mnist.spec.domains import domain_of
 from tune_mnist.spec.errors import require
 from tune_mnist.spec.models import is_fully_connected
-from tune_mnist.spec.settings import Setting
+from tune_mnist.spec.settings import Setting, coerce_fields
 from tune_mnist.spec.space import Space, flag_type
-from tune_mnist.spec.training import (
-    SETTINGS,
-    Head,
-    PlannedTraining,
-    TrainingConfig,
-    coerce_fields,
-)
+from tune_mnist.spec.training import SETTINGS, Head, PlannedTraining, TrainingConfig
 
 TASK = ("seeds", "protocol", "head", "independent_epochs", "dataset", "data")
 """What a grid is told besides its space and epochs."""
@@ -89,12 +83,7 @@ class StudySpec(Space):
 
         With `first_seeds` each, or so many `seeds`.
         """
-        plans: dict[str, PlannedTraining] = {}
-        for model in self.models:
-            for settings, seed in itertools.product(self.combinations(model), range(seeds or self.first_seeds)):
-                for plan in self.planned(model, settings, seed):
-                    plans.setdefault(json.dumps(plan.config.identity()), plan)
-        return list(plans.values())
+        return list(_trainings(self, seeds or self.first_seeds))
 
     def planned(self, model: str, settings: Mapping[str, Any], seed: int = 0) -> list[PlannedTraining]:
         """The trainings of a model with these settings: one, or one for each epoch budget."""
@@ -126,6 +115,16 @@ class StudySpec(Space):
         if self.head == "auto":
             return "softmax" if self.protocol == "report" and is_fully_connected(model) else "logits"
         return self.head
+
+
+@functools.lru_cache(maxsize=4)  # a command asks again and again, and 10,000 take half a second
+def _trainings(spec: StudySpec, seeds: int) -> tuple[PlannedTraining, ...]:
+    plans: dict[str, PlannedTraining] = {}
+    for model in spec.models:
+        for settings, seed in itertools.product(spec.combinations(model), range(seeds)):
+            for plan in spec.planned(model, settings, seed):
+                plans.setdefault(plan.config.canonical, plan)
+    return tuple(plans.values())
 
 
 def _checked_seeds(seeds: int | str) -> int | str:

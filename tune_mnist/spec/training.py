@@ -6,16 +6,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal
 
 from tune_mnist.spec.errors import flag_of, require
 from tune_mnist.spec.models import FULLY_CONNECTED, MODEL_NAMES, MODEL_SETTINGS, require_model
 from tune_mnist.spec.own.model import OwnModel
-from tune_mnist.spec.settings import REQUIRED, Setting, setting, settings_of, unknown_setting
+from tune_mnist.spec.settings import REQUIRED, Setting, coerce_fields, setting, settings_of, unknown_setting
 
 __all__ = ["FULLY_CONNECTED", "MODEL_NAMES"]  # which many read from here
 
@@ -129,8 +127,9 @@ class TrainingConfig(Recipe):
             require(self.budget is not None, "a cosine schedule has a budget", self.budget, "give an epoch budget")
         for each in SETTINGS.values():
             value = getattr(self, each.name)
-            meant = value == each.default or each.applies is None or each.applies(self.__dict__)
-            require(meant, f"{each.name} goes with {each.where}", value, f"drop {flag_of(each.name)}")
+            if each.applies is not None and value != each.default:
+                meant = each.applies(self.__dict__)
+                require(meant, f"{each.name} goes with {each.where}", value, f"drop {flag_of(each.name)}")
         given = dict(self.model_settings)
         if not isinstance(self.source, str):
             known = settings_of_model(self.model, self.source)
@@ -172,6 +171,11 @@ class TrainingConfig(Recipe):
         if self.optimizer == "adam" and not self.weight_decay:
             del content["optimizer"]  # the default, which is the same without weight decay
         return content
+
+    @functools.cached_property
+    def canonical(self) -> str:
+        """Its identity as JSON in the one form that keys are made of: the same for trainings with the same result."""
+        return _canonical(self.identity())
 
     @property
     def label(self) -> str:
@@ -225,13 +229,20 @@ class Context:
     def __post_init__(self) -> None:
         coerce_fields(self)
 
+    @functools.cached_property
+    def canonical(self) -> str:
+        """All of it as JSON in the one form that keys are made of."""
+        return _canonical(dataclasses.asdict(self))
 
-@functools.lru_cache(maxsize=2**17)  # a command asks for each several times
+
 def training_key(config: TrainingConfig, context: Context) -> str:
     """The training's content address: 16 hex digits of the SHA-256 of all that determines its result."""
-    content = {"config": config.identity(), "context": dataclasses.asdict(context)}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    canonical = f'{{"config":{config.canonical},"context":{context.canonical}}}'
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _canonical(content: dict[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -269,45 +280,3 @@ def trainings_of(trial_config: dict[str, Any]) -> list[PlannedTraining]:
         )
         for member in trial_config.get("pack", [trial_config])
     ]
-
-
-def coerce_fields(instance: Any) -> None:
-    """Give a frozen dataclass's numbers their declared type, so that equal configs have equal keys.
-
-    Raises:
-        UserError: a number that is none or is not whole, or a value that is none of the declared choices.
-    """
-    hints, settings = _type_hints(instance.__class__), _settings(instance.__class__)
-    for field in dataclasses.fields(instance):
-        value = getattr(instance, field.name)
-        known = settings.get(field.name)
-        coerced = _coerced(field.name, value, hints[field.name]) if known is None else known.checked(value)
-        object.__setattr__(instance, field.name, coerced)
-
-
-@functools.cache  # they take most of a millisecond, and studies have many configs
-def _type_hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
-_settings = functools.cache(settings_of)
-
-
-def _coerced(name: str, value: Any, hint: Any) -> Any:
-    kinds = get_args(hint)
-    if kinds[1:] == (type(None),):  # X | None
-        return None if value is None else _coerced(name, value, kinds[0])
-    if kinds == (int, str):  # a number or a word
-        return value if isinstance(value, str) else _coerced(name, value, int)
-    if get_origin(hint) is Literal:
-        require(value in kinds, f"{name} is one of {', '.join(kinds)}", repr(value), f"change {flag_of(name)}")
-    elif hint is Path:
-        return Path(value)
-    elif get_origin(hint) is tuple:
-        return tuple(_coerced(name, item, kinds[0]) for item in value)
-    elif hint in (int, float):
-        rule = f"{name} is a {'whole ' if hint is int else ''}number"
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        require(is_number and (hint is float or value % 1 == 0), rule, repr(value), f"change {flag_of(name)}")
-        return hint(value) + 0  # -0.0 becomes 0.0
-    return value

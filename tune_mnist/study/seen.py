@@ -43,7 +43,7 @@ class SeenFolder(TrainingFolder):
 
     def stamps(self) -> Stamps:
         """The stamps of the training's files as they are now."""
-        return Stamps(*(stamp(self.folder / f"{name}.json") for name in Stamps._fields))
+        return Stamps(*(stamp(f"{self.folder}/{name}.json") for name in Stamps._fields))
 
 
 class FolderTime(NamedTuple):
@@ -167,10 +167,11 @@ class Seen:
         self.counts[_kind(record, stamps)] += 1
         if stamps.history is not None:
             self.last_saved = max(self.last_saved or 0.0, stamps.history.time_ns / 1e9)
-        label = self.progress.label(record.config)
-        self.failures.pop(label, None)
-        if record.status == "failed":
-            self.failures[label] = str(record.error)
+        if self.failures or record.status == "failed":  # else its name, which takes a while, is not asked for
+            label = self.progress.label(record.config)
+            self.failures.pop(label, None)
+            if record.status == "failed":
+                self.failures[label] = str(record.error)
         if record.status != "unfinished":
             self.progress.end(record.config, record.status)
         self.open[key] = now
@@ -211,10 +212,10 @@ def is_unchanged(known: FolderTime, now: FolderTime) -> bool:
     return known.settled and known.changed_ns == now.changed_ns
 
 
-def stamp(path: Path) -> Stamp | None:
+def stamp(path: Path | str) -> Stamp | None:
     """The stamp of a file or folder; None if there is none."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except FileNotFoundError:
         return None
     return Stamp(status.st_mtime_ns, status.st_size)

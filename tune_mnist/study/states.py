@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_mnist.study.files import write_atomic
+from tune_mnist.study.files import names_in, write_atomic
 
 
 def number_of(path: Path) -> int:
@@ -36,7 +37,8 @@ class SealedStates:
 
     def paths(self) -> list[Path]:
         """The files, damaged ones included, the newest first."""
-        return sorted(self.folder.glob(f"{self.stem}-{'[0-9]' * self.digits}-*.pt"), reverse=True)
+        names = fnmatch.filter(names_in(self.folder), f"{self.stem}-{'[0-9]' * self.digits}-*.pt")
+        return [self.folder / name for name in sorted(names, reverse=True)]
 
     def write(self, number: int, state: bytes) -> None:
         """Write one more state; `WriteError` if the disk or the folder refuses."""

@@ -202,7 +202,7 @@ def _planned(
             later = plan.config.seed >= spec.first_seeds
             if later and (context is None or training_key(plan.config, context) not in added):
                 continue
-            identity = json.dumps(plan.config.identity())
+            identity = plan.config.canonical
             known = plans.setdefault(identity, plan)
             plans[identity] = PlannedTraining(known.config, tuple(sorted({*known.budgets, *plan.budgets})))
     return tuple(sorted(plans.values(), key=lambda plan: repr(plan.config)))

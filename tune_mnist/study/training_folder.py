@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from tune_mnist.study.files import (
     Corrupt,
     checksum,
     make_folder,
+    names_in,
     read_json,
     remove,
     remove_leftovers,
@@ -77,10 +77,9 @@ class Progress:
         self.state_epoch = row["epoch"]
 
 
-def diverged(rows: Iterable[dict[str, Any]]) -> bool:
+def diverged(rows: Sequence[dict[str, Any]]) -> bool:
     """Whether the rows end in an epoch with a loss that is not finite."""
-    last = list(rows)[-1:]
-    return any(value is None for row in last for name, value in row.items() if name.endswith("loss"))
+    return any(value is None for row in rows[-1:] for name, value in row.items() if name.endswith("loss"))
 
 
 class TrainingFolder:
@@ -198,31 +197,29 @@ class TrainingFolder:
         self.storage.keep_training(self.folder, rows, epochs, at_once=True)
         self.storage.keep(self.folder.glob("test-*.json"))
 
-    def scores(self) -> dict[int, dict[str, Any]]:
-        """The test scores that were taken, by the epochs after which they were."""
-        return {epoch: score for epoch in self.scored_epochs() if (score := self.score(epoch)) is not None}
-
     def scored_epochs(self) -> list[int]:
         """The epochs after which test scores were taken, rising, those of damaged files among them."""
-        try:
-            names = os.listdir(self.folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(int(name[5:10]) for name in names if name[:5] == "test-" and SCORE.fullmatch(name))
+        return sorted(int(name[5:10]) for name in names_in(self.folder) if SCORE.fullmatch(name))
 
     def record(self, config: TrainingConfig, epochs: int) -> TrainingRecord:
         """The training's record, `complete` meaning that it has at least `epochs` epochs."""
         progress = self.progress()
-        failure = self._read("failure.json")
-        status: Status = "unfinished"
-        if diverged(progress.rows):
-            status = "diverged"
-        elif len(progress.rows) >= epochs:
-            status = "complete"
-        elif failure is not None:
-            status = "failed"
-        error = failure["error"] if failure is not None and status == "failed" else None
+        status, error = self._outcome(progress.rows, epochs)
         return TrainingRecord(self.key, config, status, tuple(progress.rows), tuple(progress.timings), error)
+
+    def standing(self, epochs: int) -> tuple[Status, int]:
+        """The status that its `record` has, and how many epochs: for less, as timings are not read."""
+        rows = self._rows("history.json")
+        return self._outcome(rows, epochs)[0], len(rows)
+
+    def _outcome(self, rows: list[dict[str, Any]], epochs: int) -> tuple[Status, str | None]:
+        """What became of the training, and its error if it failed."""
+        failure = self._read("failure.json")
+        if diverged(rows):
+            return "diverged", None
+        if len(rows) >= epochs:
+            return "complete", None
+        return ("unfinished", None) if failure is None else ("failed", failure["error"])
 
     def _make(self) -> None:
         """Make the folder, if need be, and the one above it; a study that is gone is not made anew."""

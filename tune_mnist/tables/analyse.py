@@ -37,7 +37,8 @@ from tune_mnist.tables.trainings import SWEPT, Training, trainings_of
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
 TEST_COLUMNS = [*(f"test_{metric}" for metric in METRICS), "test_ci_low", "test_ci_high"]
 
-TestScores = Mapping[tuple[TrainingConfig, int], Mapping[str, Any]]
+TestScores = Callable[[tuple[TrainingConfig, int]], Mapping[str, Any] | None]
+"""Gives the test score of a training after so many epochs, if it was ever taken."""
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,15 @@ def analyse(
     planned: Sequence[PlannedTraining],
     records: Iterable[TrainingRecord],
     protocol: Protocol,
-    test_scores: TestScores | None = None,
+    test_scores: TestScores = lambda cell: None,
     data_sha256: str = "",
     level: float = LEVEL,
 ) -> Tables:
     """Tabulate what the `records` say about the `planned` cells; neither's order matters.
 
     A setting besides model, lr, batch_size and seed is a column only where it differs between trainings.
-    `test_scores` gives test_loss, test_accuracy, … of (config, budget) under holdout; unused under report.
+    `test_scores` gives test_loss, test_accuracy, … of (config, budget) under holdout, and is asked for those of the
+    three best cells alone; unused under report.
     `level` is what this look may spend of the 5% by which cells are told from the third, if seeds are added by looks.
     """
     loss, accuracy, correct = (f"{PREFIX[protocol]}_{name}" for name in ("loss", "accuracy", "correct"))
@@ -165,7 +167,7 @@ def analyse(
         epochs=_epochs(trainings, further, metrics),
         results=ranked(cells, accuracy, loss),
         summary=summary,
-        top3=_top3(best, by, _mean_scores(trainings, by, test_scores or {}) if protocol == "holdout" else None),
+        top3=_top3(best, by, _mean_scores(trainings, best, by, test_scores) if protocol == "holdout" else None),
         timings=_timings(trainings, further),
         failed=_failed(trainings, further),
         protocol=protocol,
@@ -236,15 +238,19 @@ def _frame(rows: list[dict[str, Any]], columns: list[str], floats: list[str]) ->
     return frame
 
 
-def _mean_scores(trainings: list[Training], by: list[str], test_scores: TestScores) -> dict[CellKey, dict[str, float]]:
-    """`TEST_COLUMNS` of each cell that has the test score of every seed: means, and the accuracy's 95% interval."""
-    if not test_scores:
-        return {}
-    scores: dict[CellKey, list[Mapping[str, Any]]] = {}
+def _mean_scores(
+    trainings: list[Training], best: pd.DataFrame, by: list[str], test_scores: TestScores
+) -> dict[CellKey, dict[str, float]]:
+    """`TEST_COLUMNS` of each of the three best cells that has the test score of every seed: means, and the accuracy's
+    95% interval."""
+    # Of the others a smaller grid may have scored some, which must not show: the test set is for the three.
+    three = best[best["standing"] == BEST]
+    scores: dict[CellKey, list[Mapping[str, Any]]] = {cell: [] for cell in cell_keys(three[by])}
     for training in trainings:
         for budget in training.budgets:
             cell = tuple(budget if name == "epochs" else training.settings.get(name) for name in by)
-            scores.setdefault(cell, []).append(test_scores.get((training.config, budget), {}))
+            if cell in scores:
+                scores[cell].append(test_scores((training.config, budget)) or {})
     # A mean over some of the seeds would not compare with the others': all of them or none.
     return {
         cell: _mean_score(seeds) for cell, seeds in scores.items()
@@ -264,9 +270,7 @@ def _top3(best: pd.DataFrame, by: list[str], scores: dict[CellKey, dict[str, flo
     top3 = best[[*columns, "difference", "p_adjusted", "p_equivalent"]]
     if scores is None:
         return top3
-    # Of the others a smaller grid may have scored some, which must not show: the test set is for the three.
-    cells = zip(cell_keys(top3[by]), top3["standing"], strict=True)
-    rows = [scores.get(cell, {}) if standing == BEST else {} for cell, standing in cells]
+    rows = [scores.get(cell, {}) for cell in cell_keys(top3[by])]
     return top3.join(pd.DataFrame(rows, columns=TEST_COLUMNS, dtype=float))
 
 

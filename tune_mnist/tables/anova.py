@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +42,16 @@ def anovas(tables: Tables) -> list[Anova]:
     A large learning rate that fails explains nearly all differences and hides the others. One that is not a full grid,
     each combination complete with the same seeds, is left out, and so is one in which nothing differs.
     """
+    return list(_anovas(tables))
+
+
+def _anovas(tables: Tables) -> Iterator[Anova]:
     results = tables.results
     largest = {float(lrs.max()) for lrs in (results["lr"], tables.top3["lr"]) if len(tables.top3)}
-    grids = [
-        decompose(results[results["lr"] <= lr], tables.varying, PREFIX[tables.protocol])
-        for lr in sorted(largest, reverse=True)
-    ]
-    return [grid for grid in grids if grid is not None]
+    for lr in sorted(largest, reverse=True):
+        grid = decompose(results[results["lr"] <= lr], tables.varying, PREFIX[tables.protocol])
+        if grid is not None:
+            yield grid
 
 
 def decompose(results: pd.DataFrame, settings: Sequence[str], prefix: str) -> Anova | None:
@@ -88,9 +91,9 @@ def weights(tables: Tables) -> dict[str, float]:
     Its share by the `anovas` of all cells; where the grid is not full, the variance between the means of its values
     among the complete cells, of all that is between these.
     """
-    grids = anovas(tables)
-    if grids:
-        return {name: share for name, share in grids[0].settings.items() if name in tables.varying}
+    grid = next(_anovas(tables), None)
+    if grid is not None:
+        return {name: share for name, share in grid.settings.items() if name in tables.varying}
     cells = tables.complete
     error = pd.Series(log_error(cells["mean"].to_numpy(float)), cells.index)
     whole = float(error.var(ddof=0)) or 1.0

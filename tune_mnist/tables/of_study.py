@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,11 @@ def tables_of(study: Study) -> Tables:
     """The tables of everything the study was asked for so far, with the test scores it has."""
     study.storage.refresh()
     planned, context = study.planned(), study.context()
-    scores: dict[Cell, Mapping[str, Any]] = {}
-    for plan in planned:
-        known = study.training(training_key(plan.config, context)).scores()
-        scores |= {(plan.config, epochs): known[epochs] for epochs in plan.budgets if epochs in known}
+
+    def score_of(cell: Cell) -> dict[str, Any] | None:
+        config, epochs = cell
+        return study.training(training_key(config, context)).score(epochs)
+
     level = LEVEL
     for spec, rounds in study.rounds():
         seeds = rounds[-1].seeds if rounds else spec.first_seeds
@@ -36,7 +36,7 @@ def tables_of(study: Study) -> Tables:
     records = study.records(planned, context)
     if (study.search() or {}).get("over"):
         records = map(stopped_early, records)
-    return analyse(planned, records, context.protocol, scores, context.data_sha256, level)
+    return analyse(planned, records, context.protocol, score_of, context.data_sha256, level)
 
 
 def load_study(path: Path | str) -> Tables:
@@ -54,8 +54,7 @@ def trainings_of_cell(study: Study, tables: Tables, row: pd.Series) -> list[Cell
     epochs = int(row["epochs"])
     configs = []
     for plan in study.planned():
-        settings = plan.config.row()
-        if epochs in plan.budgets and all(settings.get(name) == value for name, value in wanted.items()):
+        if epochs in plan.budgets and all(plan.config.value(name) == value for name, value in wanted.items()):
             configs.append(plan.config)
     return [(config, epochs) for config in sorted(configs, key=lambda config: config.seed)]
 

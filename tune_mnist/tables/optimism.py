@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,12 +58,15 @@ def optimism(tables: Tables, splits: int = SPLITS) -> Optimism | None:
     scoring = ~choosing if seeds > 1 else choosing
     best = np.full(splits, -1.0)  # the chosen cell's accuracy on the half that chose it, and on the other
     other = np.zeros(splits)
-    candidates = _candidates(right)
+    candidates = [right[cell] for cell in _candidates(right)]
+    missed = _missed(candidates)  # the only pictures that tell the candidates apart
+    in_half = in_half[:, missed]
     for start in range(0, len(candidates), BLOCK):
-        block = [right[cell] for cell in candidates[start : start + BLOCK]]
-        flags = np.stack([each.flags for known in block for each in known]).astype(np.float32)
-        in_each = (flags @ in_half.T).reshape(len(block), seeds, splits)
-        out_each = flags.sum(axis=1).reshape(len(block), seeds, 1) - in_each
+        block = candidates[start : start + BLOCK]
+        wrong = np.stack([~each.flags[missed] for known in block for each in known]).astype(np.float32)
+        wrong_in_half = wrong @ in_half.T
+        in_each = (half - wrong_in_half).reshape(len(block), seeds, splits)
+        out_each = (pictures - half) - (wrong.sum(axis=1, keepdims=True) - wrong_in_half).reshape(in_each.shape)
         inside = np.einsum("cks,sk->cs", in_each, choosing) / choosing.sum(axis=1) / half  # (cells, splits)
         outside = np.einsum("cks,sk->cs", out_each, scoring) / scoring.sum(axis=1) / (pictures - half)
         first = inside.argmax(axis=0), np.arange(splits)
@@ -71,6 +75,12 @@ def optimism(tables: Tables, splits: int = SPLITS) -> Optimism | None:
     flattered = best - other
     low, high = np.quantile(flattered, [0.025, 0.975])
     return Optimism(len(right), seeds, half, float(flattered.mean()), float(low), float(high))
+
+
+def _missed(candidates: Sequence[Sequence[Right]]) -> np.ndarray:
+    """The pictures, by number and rising, that some network of the candidates has wrong, int (k,)."""
+    by_all = functools.reduce(np.bitwise_and, (each.bits for known in candidates for each in known))
+    return np.flatnonzero(np.unpackbits(by_all, count=candidates[0][0].pictures) == 0)
 
 
 def _candidates(right: Sequence[Sequence[Right]]) -> np.ndarray:

@@ -127,7 +127,7 @@ def series(summary: pd.DataFrame, x: str, line: str, **fixed: float) -> pd.DataF
 
 def nearest(values: Iterable[Any], target: float) -> Any:
     """The positive value nearest to `target` by ratio; the larger of two equally near."""
-    return min(values, key=lambda value: (abs(math.log(value / target)), -value))
+    return min(dict.fromkeys(values), key=lambda value: (abs(math.log(value / target)), -value))
 
 
 def epochs_of(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:

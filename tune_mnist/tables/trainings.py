@@ -41,9 +41,16 @@ def trainings_of(
     budgets = budgets_of(planned)
     courses = courses_of(budgets, records, metrics, correct)
     trainings = [Training(config, config.row(), each, courses.get(config)) for config, each in budgets.items()]
-    names = dict.fromkeys(itertools.chain(*(each.settings for each in trainings)))
-    further = [name for name in names if name not in SWEPT]
+    further = _that_order([each.settings for each in trainings])
     return sorted(trainings, key=lambda training: _order(training.settings, further))
+
+
+def _that_order(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those of the further settings that have more than one value among the trainings of some model."""
+    names = dict.fromkeys(itertools.chain(*settings))
+    models = len({each["model"] for each in settings})
+    values = {name: {(each["model"], each.get(name)) for each in settings} for name in names if name not in SWEPT}
+    return [name for name, pairs in values.items() if len(pairs) > models]
 
 
 def _order(settings: Mapping[str, Any], further: Sequence[str]) -> tuple[Any, ...]:

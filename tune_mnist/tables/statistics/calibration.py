@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.calibration import calibration_curve
 
 BINS = 15
 
@@ -29,6 +28,8 @@ def calibration(sureness: np.ndarray, right: np.ndarray) -> Calibration:
 
     As Guo et al. define it (ICML 2017, arXiv:1706.04599): 15 bins, the upper bound of each belonging to it.
     """
+    from sklearn.calibration import calibration_curve  # half a second, which most commands need not spend
+
     share_right, mean = calibration_curve(right, sureness, n_bins=BINS)
     _, count = np.unique(np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], sureness), return_counts=True)
     return Calibration(float(np.average(np.abs(share_right - mean), weights=count)), mean, share_right, count)

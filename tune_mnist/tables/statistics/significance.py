@@ -23,29 +23,27 @@ class Right(NamedTuple):
     bits: np.ndarray
     """uint8 (pictures / 8, rounded up,), as `numpy.packbits` packs them; those after the last picture are 0."""
     pictures: int
+    hits: int
+    """How many of them are right."""
 
     @property
     def flags(self) -> np.ndarray:
         """One for each picture, bool (pictures,)."""
         return np.unpackbits(self.bits, count=self.pictures).astype(bool)
 
-    @property
-    def hits(self) -> int:
-        """How many pictures are right."""
-        return int(ones(self.bits))
-
 
 def right_of(flags: np.ndarray) -> Right:
     """The flags, bool (pictures,), as bits."""
-    return Right(np.packbits(flags), len(flags))
+    return Right(np.packbits(flags), len(flags), int(np.count_nonzero(flags)))
 
 
 _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
+_ones_of = np.bitwise_count if hasattr(np, "bitwise_count") else _ONES.__getitem__  # NumPy 2's, several times as fast
 
 
 def ones(bits: np.ndarray) -> np.ndarray:
     """How many bits are set along the last axis of uint8 (…, bytes), int (…)."""
-    return _ONES[bits].sum(axis=-1, dtype=np.int64)
+    return _ones_of(bits).sum(axis=-1, dtype=np.int64)
 
 
 class Score(NamedTuple):
@@ -67,8 +65,9 @@ def score(accuracy: float, packed: object) -> Score:
     if not isinstance(packed, (str, np.ndarray)) or not accuracy > 0:
         return Score(accuracy, None)
     bits = unpack_bytes(packed) if isinstance(packed, str) else packed
-    pictures = round(int(ones(bits)) / accuracy)
-    return Score(accuracy, Right(bits[: (pictures + 7) // 8], pictures))
+    hits = int(ones(bits))
+    pictures = round(hits / accuracy)
+    return Score(accuracy, Right(bits[: (pictures + 7) // 8], pictures, hits))
 
 
 def share_right(sample: Sample) -> np.ndarray | None:
