@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Protocol, TrainingConfig
 from tune_mnist.tables.analyse import Tables
+from tune_mnist.tables.of_study import load_study
 
 GRID = StudySpec(batch_size=(16, 32, 64), seeds=3)
 REPORT = replace(GRID, protocol="report")
@@ -139,6 +141,15 @@ def test_what_a_study_lacks_is_named_with_the_command_that_supplies_it() -> None
         words = [str(root / word) if word.endswith(".toml") else word for word in words]
         asked = parse(GridArgs, words, prog="grid", description="", from_toml=from_toml).spec
         assert asked.seeds == 3 and asked.protocol == "holdout"
+
+
+def test_what_ten_seeds_leave_undecided_says_how_many_would_tell() -> None:
+    tables = load_study(Path(__file__).parents[2] / "ray_results" / "holdout")
+    judged = [one.set_right for one in judge(tables) if not one.set_right.command]
+    undecided = [part for verdict in judged for part in verdict.parts if part.outcome == "undecided"]
+    assert len(judged) == 8 and undecided
+    needed = r"\d seeds of each would tell|times as many seeds would tell"
+    assert all(re.search(needed, part.detail) for part in undecided)
 
 
 def test_an_empty_study_decides_nothing() -> None:

@@ -22,6 +22,7 @@ from tune_mnist.reporting.verdicts import (
     contrary,
     in_words,
     leads,
+    seeds_in_words,
     verdict_of,
 )
 from tune_mnist.spec.training import FULLY_CONNECTED, PREFIX, Recipe
@@ -192,6 +193,7 @@ def _eased(evidence: Evidence, cell: Cells) -> tuple[Statement, list[Cells], str
         told.append(
             f"with {name} the gap of the losses goes from {_gap(cell).mean():.3f} to {_gap(helped).mean():.3f} "
             f"(p {p_value(closing.p()) or 'not known'}), accuracy by {in_words(accuracy)}"
+            f"{seeds_in_words([closing, accuracy])}"
         )
         used.append(helped)
     test = "Welch's t tests over seeds of the gap and of the accuracy, both needed, of either help (Bonferroni)"

@@ -19,6 +19,7 @@ from tune_mnist.reporting.verdicts import (
     contrary,
     in_words,
     leads,
+    seeds_in_words,
     tested,
     verdict_of,
 )
@@ -151,8 +152,9 @@ def c3(evidence: Evidence) -> Verdict:
 def _rises(model: str, ordered: Sequence[Cells]) -> Statement:
     steps = [versus(after, before) for before, after in itertools.pairwise(ordered)]
     weight = all_of([above(step, STEP) for step in steps]) if steps else UNKNOWN
-    names = [_step(step, STEP) for step in steps]
-    return Statement(f"{model} rises steadily", weight, _tests(steps), f"{_path(ordered)}: {', '.join(names)}")
+    names = ", ".join(_step(step, STEP) for step in steps)
+    detail = f"{_path(ordered)}: {names}{seeds_in_words(steps, STEP)}"
+    return Statement(f"{model} rises steadily", weight, _tests(steps), detail)
 
 
 def _step(step: Difference, bar: float) -> str:
@@ -182,6 +184,9 @@ def _rises_and_falls(ordered: Sequence[Cells]) -> Statement:
     ]
     weight = any_of(peaks) if peaks else UNKNOWN
     detail = f"{_path(ordered)}: {'; '.join(told) or 'too few budgets'}"
+    if peaks and min(weight) > LEVEL:
+        best = min(range(len(peaks)), key=lambda place: peaks[place].if_false)
+        detail += seeds_in_words([rises[best], falls[best]], STEP)
     return Statement("ComplexNN rises, then falls", weight, _tests([*rises, *falls]), detail)
 
 

@@ -13,6 +13,7 @@ from tune_mnist.spec.training import FULLY_CONNECTED, Protocol
 from tune_mnist.tables.analyse import Tables
 from tune_mnist.tables.cells import Cells, best_p_of, plain
 from tune_mnist.tables.statistics.difference import LEVEL, Difference
+from tune_mnist.tables.statistics.leaders import seeds_needed
 from tune_mnist.tables.text import p_value, percent, points
 
 GRID = "experiments/report.toml"
@@ -170,10 +171,17 @@ def in_words(difference: Difference, bar: float = 0.0) -> str:
 
 def tested(text: str, difference: Difference, more: str = "") -> Statement:
     """The statement that a difference is above 0."""
-    if difference.p() > LEVEL:
-        times = difference.times_the_seeds()
-        more += f"; {f'{times:.0f}' if times < 100 else 'over 100'} times as many seeds would tell, were that the truth"
+    more += seeds_in_words([difference])
     return Statement(text, above(difference), difference.test, f"{in_words(difference)}{more}")
+
+
+def seeds_in_words(differences: Sequence[Difference], bar: float = 0.0) -> str:
+    """How many times as many seeds would tell those differences from the bar that are not told; nothing if all are."""
+    times = [each.times_the_seeds(bar) for each in differences if each.p(bar) > LEVEL]
+    if not times:
+        return ""
+    most = max(2.0, *times)
+    return f"; {f'{most:.0f}' if most < 100 else 'over 100'} times as many seeds would tell, were that the truth"
 
 
 def leads(text: str, claimed: Cells, others: Cells, *, compared: Collection[str] = ()) -> Statement:
@@ -184,7 +192,13 @@ def leads(text: str, claimed: Cells, others: Cells, *, compared: Collection[str]
     if np.isnan(ours).any():
         return Statement(text, UNKNOWN, test, f"{both}, of one seed")
     counts = f"{int((ours > LEVEL).sum())} of the claimed and {int((theirs > LEVEL).sum())} others may be the best"
-    return Statement(text, Weight(float(theirs.max()), float(ours.max())), test, f"{both}; {counts}")
+    weight = Weight(float(theirs.max()), float(ours.max()))
+    if min(weight) > LEVEL:
+        best, other = sorted((claimed["mean"], others["mean"]), reverse=True)
+        needed = seeds_needed(best - other, 1 - best, claimed.tables.noise, cells=len(claimed) + len(others))
+        seeds = f"about {needed}" if needed else "over 1,000"
+        counts += f"; {seeds} seeds of each would tell the two best apart, were that the truth"
+    return Statement(text, weight, test, f"{both}; {counts}")
 
 
 def verdict_of(statements: Sequence[Statement], used: Iterable[Cells] = (), **more: Any) -> Verdict:

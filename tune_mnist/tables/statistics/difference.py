@@ -33,10 +33,10 @@ class Difference:
         error, df = joint(*(np.array(number) for number in (self.error, self.df, other.error, other.df)))
         return Difference(self.value - other.value, float(error), float(df), test)
 
-    def times_the_seeds(self, power: float = 0.8) -> float:
-        """How many times as many seeds would tell a true difference of this size from 0 with this power."""
+    def times_the_seeds(self, bar: float = 0.0, power: float = 0.8) -> float:
+        """How many times as many seeds would tell a true difference of this size from the bar with this power."""
         needed = t.ppf(1 - LEVEL / 2, self.df) + t.ppf(power, self.df)
-        return float((needed * self.error / self.value) ** 2) if self.value else math.inf
+        return float((needed * self.error / (self.value - bar)) ** 2) if self.value != bar else math.inf
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """The interval that holds the truth with a probability of 1 - `level`."""
