@@ -32,7 +32,7 @@ from tune_mnist.study.progress import RunState  # noqa: E402
 from tune_mnist.study.study import Study  # noqa: E402
 
 PICTURES = ROOT / "experiments" / "pictures"
-SHARE = 0.3  # of the model-epochs is done in the picture
+SHARE = 0.08  # of the model-epochs is done in the picture
 WIDTH, HEIGHT = 1000, 700  # of a page, in pixels
 THREE = [
     (0.3, 0.26), (0.48, 0.18), (0.64, 0.28), (0.6, 0.42), (0.46, 0.48), (0.62, 0.54), (0.68, 0.68), (0.5, 0.8),
