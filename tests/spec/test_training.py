@@ -126,7 +126,7 @@ def test_what_keys_leave_out_and_what_is_the_same_under_another_name_changes_no_
 
 @pytest.mark.parametrize("study", sorted(path.name for path in (ROOT / "ray_results").iterdir() if path.is_dir()))
 def test_the_curated_runs_have_the_keys_that_they_were_made_with(study: str) -> None:
-    folders = [path.parent for path in (ROOT / "ray_results" / study).glob("trainings/*/config.json")]
+    folders = [path.parent for path in (ROOT / "ray_results" / study).glob("trainings/**/config.json")]
     assert folders
     for folder in folders:
         content = read_json(folder / "config.json")
@@ -139,7 +139,7 @@ def test_the_curated_runs_are_what_their_specs_ask_for() -> None:
     for folder in (ROOT / "ray_results").glob("*/study.json"):
         study = Study(folder.parent)
         keys = {training_key(plan.config, study.context()) for plan in study.planned()}
-        assert keys == {path.name for path in folder.parent.glob("trainings/*")}
+        assert keys == {path.parent.name for path in folder.parent.glob("trainings/**/config.json")}
 
 
 def test_importing_the_config_the_lock_and_the_store_brings_in_neither_torch_nor_ray() -> None:
