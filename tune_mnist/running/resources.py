@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 from collections.abc import Iterable, Mapping
@@ -10,14 +11,22 @@ from dataclasses import dataclass, field
 from tune_mnist.running.surroundings import usable_processors
 from tune_mnist.spec.errors import UserError, require
 
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # with empty settings (RFC 9113, section 3.4)
 
 
 def check_port(address: str, given: str | None = None) -> None:
-    """Raise `UserError`, naming the address as it was `given`, unless something listens at HOST:PORT."""
+    """Raise `UserError`, naming the address as it was `given`, unless something listens at HOST:PORT and answers gRPC.
+
+    Ray's own client would wait for what stays silent, and print warnings.
+    """
     host, port = address.rsplit(":", 1)
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS) as connection:
+            connection.settimeout(ANSWER_SECONDS)
+            with contextlib.suppress(ConnectionError):  # of a server that wants TLS
+                connection.sendall(PREFACE)
+                connection.recv(1)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"no Ray cluster to join at {given or address} ({reason}): check --address") from None
