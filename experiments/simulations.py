@@ -119,8 +119,9 @@ def auto(chance: np.random.Generator, count: int, noise: str, ahead: bool, most:
     told_apart = False
     for seeds in range(FIRST_SEEDS, most + 1):
         order = np.argsort(-np.nanmean(seen, axis=1), kind="stable")
-        p = against_third(seen[order], trainings[order].tolist()).p
-        out = order[p <= level_of(seeds, FIRST_SEEDS, most)]  # NaN, as the three have, is none
+        level = level_of(seeds, FIRST_SEEDS, most)
+        p = against_third(seen[order], trainings[order].tolist(), level=level).p
+        out = order[p <= level]  # NaN, as the three have, is none
         told_apart |= bool((means[out] >= 0.98).any())
         contending = np.setdiff1d(order, out)
         if len(contending) <= 3 or seeds == most:

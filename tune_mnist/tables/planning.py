@@ -1,7 +1,8 @@
-"""How many seeds would tell the leading cells apart, by the study's own noise."""
+"""How many seeds would tell the leading cells apart, by those cells' own noise."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -21,13 +22,21 @@ def seeds_to_tell(tables: Tables) -> pd.DataFrame:
     in words, `gap` in accuracy, `alone` the seeds if only the two are compared, and `among_all` if each complete cell
     is with each; missing where 1,000 would not do. Empty where the noise of seeds is not known.
     """
-    means, noise = tables.top3["mean"].tolist(), tables.noise
+    rows = [] if math.isnan(tables.noise.variance) else _rows(tables)
+    return pd.DataFrame(rows, columns=["pair", "gap", "alone", "among_all"]).astype(dict.fromkeys(COUNTS, "Int64"))
+
+
+def _rows(tables: Tables) -> list[tuple[str, float, int | None, int | None]]:
+    leaders, known = tables.top3[["rank", "mean"]], tables.estimates
+    variances = (known.relative_error**2 * tables.complete["n"]).to_numpy()[leaders["rank"] - 1]
+    means = leaders["mean"].tolist()
     pairs = [(*pair, " and ".join(PLACES[place] for place in pair)) for pair in itertools.combinations(range(3), 2)]
     pairs += [(2, 3, "third and next"), (2, len(means) - 1, "third and last tie")]
     rows = []
     for better, worse, name in pairs[: 5 if len(means) > 4 else 4]:
-        if worse < len(means) and not math.isnan(noise.variance):
+        if worse < len(means):
+            noise = dataclasses.replace(tables.noise, variance=(variances[better] + variances[worse]) / 2)
             gap, error = means[better] - means[worse], 1 - means[better]
             alone = seeds_needed(gap, error, noise)
             rows.append((name, gap, alone, seeds_needed(gap, error, noise, cells=len(tables.complete))))
-    return pd.DataFrame(rows, columns=["pair", "gap", "alone", "among_all"]).astype(dict.fromkeys(COUNTS, "Int64"))
+    return rows

@@ -12,7 +12,7 @@ import pandas as pd
 from tune_mnist.study.training_folder import STOPPED_EARLY
 from tune_mnist.tables.statistics.difference import LEVEL
 from tune_mnist.tables.statistics.intervals import interval_of
-from tune_mnist.tables.statistics.leaders import MARGIN, against_third, gap_seen
+from tune_mnist.tables.statistics.leaders import MARGIN, RANKS_SEEDS, against_third, gap_seen
 from tune_mnist.tables.statistics.noise import NEAR, Noise, learn_noise
 from tune_mnist.tables.statistics.significance import Sample, Score, accuracies_of, adjusted, from_one
 from tune_mnist.tables.text import percent
@@ -84,7 +84,7 @@ def leaders(summary: pd.DataFrame, by: list[str], samples: Samples, level: float
         compared["p_equivalent"] = np.nan
         compared.index += 3
     else:
-        ties = against_third(accuracies, training_keys(complete, by), noise)
+        ties = against_third(accuracies, training_keys(complete, by), noise, level=level)
         values = {"difference": ties.difference, "p_adjusted": ties.p, "p_equivalent": ties.equivalent_p}
         compared = pd.DataFrame(values).iloc[3:]
     added = ["difference", "p_adjusted", "p_equivalent"]
@@ -122,10 +122,14 @@ def method(accuracies: np.ndarray, noise: Noise, level: float = LEVEL) -> str:
             f"Seeds were added by looks at the cells: each look is held to its share of the 5%, this one to "
             f"{percent(level)} (Kim and DeMets 1987), and each p is raised to be held against 5%. "
         )
+    ranks = ""
+    if counts[2] >= RANKS_SEEDS:
+        ranks = " and by its seeds' ranks (Mann and Whitney 1947), which one seed that fell does not blur"
     return text + (
-        f"Each cell is held against the third by the range of {len(accuracies)} equal cells (Tukey and Kramer), which "
-        f"keeps the chance of any wrong exclusion at 5%. A cell {100 * gap:.2f} points worse than the third would be "
-        "told from it in 4 of 5 such studies; what is not told apart may differ by less than that. Equivalent means "
+        f"Each cell is held against the third by the range of {len(accuracies)} equal cells (Tukey and Kramer){ranks}, "
+        "which keeps the chance of any wrong exclusion at 5%. A cell "
+        f"{100 * gap:.2f} points worse than the third would be told from it in 4 of 5 such studies; what is not told "
+        "apart may differ by less than that. Equivalent means "
         f"within {100 * MARGIN:g} points by two one-sided tests (Schuirmann 1987), with Holm's correction at 5%."
     )
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import studentized_range, t
+from scipy.stats import mannwhitneyu, studentized_range, t
 
 from tune_mnist.tables.statistics.difference import joint
 from tune_mnist.tables.statistics.leaders import against_third, equivalence_p, may_be_best, seeds_needed, smallest_gap
@@ -16,6 +16,14 @@ from tune_mnist.tables.statistics.noise import Noise, estimate, learn_noise
 def study(chance: np.random.Generator, means: np.ndarray, seeds: int, deviation: float = 0.08) -> np.ndarray:
     drawn = 1 - (1 - means)[:, None] * np.exp(deviation * chance.normal(size=(len(means), seeds)))
     return drawn[np.argsort(-drawn.mean(axis=1))]
+
+
+def studentised(accuracies: np.ndarray) -> np.ndarray:
+    """p of each cell against the third by SciPy's range, with the noise learnt."""
+    found = estimate(accuracies, range(len(accuracies)), learn_noise(accuracies, range(len(accuracies))), alike=True)
+    error, df = joint(found.relative_error, found.df, found.relative_error[2], found.df[2])
+    q = math.sqrt(2) * (found.log_error - found.log_error[2]) / error
+    return studentized_range.sf(q, len(accuracies), df)
 
 
 def test_the_p_of_a_tie_is_scipy_s_studentised_range() -> None:
@@ -28,6 +36,39 @@ def test_the_p_of_a_tie_is_scipy_s_studentised_range() -> None:
     q = (log_errors[3:] - log_errors[2]) / math.sqrt(noise.variance / 3)
     assert found.p[3:] == pytest.approx(studentized_range.sf(q, 12, 40), abs=1e-3)
     assert found.difference[5] == pytest.approx(accuracies[5].mean() - accuracies[2].mean())
+
+
+def test_a_cell_whose_every_seed_is_behind_the_third_s_is_told_from_it_though_one_seed_fell() -> None:
+    chance = np.random.default_rng(5)
+    means = np.array([0.98, 0.98, 0.98, 0.979, 0.974, *np.linspace(0.97, 0.8, 35)])
+    accuracies = 1 - (1 - means)[:, None] * np.exp(0.06 * chance.normal(size=(40, 10)))
+    accuracies[4, 3] = 0.88
+    order = np.argsort(-accuracies.mean(axis=1))
+    accuracies, fell = accuracies[order], order.tolist().index(4)
+    assert accuracies[fell].max() < accuracies[2].min()
+    by_range, found = studentised(accuracies) / 0.8, against_third(accuracies, list(range(40))).p
+    assert by_range[fell] > 0.05
+    tied = int((by_range[3:] > 0.05).sum())
+    pair = mannwhitneyu(accuracies[fell], accuracies[2], alternative="less", method="exact").pvalue
+    assert found[fell] == pytest.approx(math.comb(3 + tied, 2) * pair / 0.2) and found[fell] < 0.05
+
+
+def test_from_eight_seeds_on_the_range_has_four_fifths_of_the_error() -> None:
+    accuracies = study(np.random.default_rng(0), np.linspace(0.98, 0.976, 8), 8)
+    found = against_third(accuracies, list(range(8))).p[3:]
+    assert found == pytest.approx(np.minimum(studentised(accuracies)[3:] / 0.8, 1), abs=1e-3)
+
+
+@pytest.mark.parametrize("deviations", [np.full(10, 0.08), 0.08 * np.geomspace(0.3, 3, 10)])
+def test_equal_cells_are_seldom_told_apart_by_range_or_ranks(deviations: np.ndarray) -> None:
+    chance = np.random.default_rng(6)
+    told_apart = []
+    for _ in range(100):
+        trainings = chance.permutation(np.repeat(np.arange(10), 3))
+        accuracies = 1 - 0.02 * np.exp(deviations[trainings, None] * chance.normal(size=(30, 10)))
+        order = np.argsort(-accuracies.mean(axis=1))
+        told_apart.append((against_third(accuracies[order], trainings[order].tolist()).p[3:] <= 0.05).any())
+    assert np.mean(told_apart) <= 0.05
 
 
 def test_equal_cells_without_any_noise_tie_and_others_do_not() -> None:

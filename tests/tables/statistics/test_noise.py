@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import polygamma
 
-from tune_mnist.tables.statistics.noise import estimate, learn_noise, near_leaders
+from tune_mnist.tables.statistics.noise import Noise, estimate, learn_noise, near_leaders
 
 
 def drawn(means: np.ndarray, deviations: np.ndarray, seeds: int, seed: int = 0) -> np.ndarray:
@@ -63,3 +63,11 @@ def test_the_cells_of_one_training_are_one_witness_as_far_as_they_agree() -> Non
 def test_one_seed_or_no_spread_teaches_nothing() -> None:
     assert math.isnan(learn_noise(np.full((20, 1), 0.9), list(range(20))).variance)
     assert learn_noise(np.full((20, 3), 0.9), list(range(20))).variance == 0
+
+
+def test_a_training_far_from_the_leaders_has_their_noise_until_its_own_seeds_tell_more() -> None:
+    noise = Noise(0.01, prior_df=6.0, df=50.0)
+    variances, df = noise.of_another(np.array([0.04, 0.04, 0.04]), np.array([2.0, 6.0, 9.0]))
+    assert variances == pytest.approx([0.01, 0.01, (6 * 0.01 + 9 * 0.04) / 15]) and df.tolist() == [6, 6, 15]
+    variances, df = Noise(0.01, math.inf, 50.0).of_another(np.array([0.04]), np.array([99.0]))
+    assert (variances[0], df[0]) == (0.01, 50)

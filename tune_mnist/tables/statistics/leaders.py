@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.stats import mannwhitneyu
 from scipy.stats import t as student
 
 from tune_mnist.tables.statistics.difference import LEVEL, joint
@@ -18,6 +19,8 @@ from tune_mnist.tables.statistics.noise import Estimates, Noise, estimate, learn
 
 POWER = 0.8
 MARGIN = 0.005  # accuracies less than half a point apart are as good as equal
+RANKS_SEEDS = 8  # from so many on, ranks can tell cells apart
+RANKS_SHARE = 0.2  # of the error allowed, which is theirs from then on
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,20 @@ class Ties:
     difference: np.ndarray
     """A cell's accuracy less the third's."""
     p: np.ndarray
-    """That so large a difference arises among as many equal cells."""
+    """That so large a difference arises among as many equal cells, or so much lower ranks do."""
     equivalent_p: np.ndarray
     """That the difference seems to be within `MARGIN` where it is not, by Holm over the cells with `p` above 5%."""
 
 
-def against_third(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise | None = None) -> Ties:
-    """Compare each cell after the third with the third, by Tukey and Kramer's studentised range.
+def against_third(
+    accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise | None = None, *, level: float = LEVEL
+) -> Ties:
+    """Compare each cell after the third with the third, by Tukey and Kramer's studentised range, and by ranks.
 
     Accuracies are float (cells, seeds), the best cell first, NaN where it lacks a seed; `trainings` says which
     training a cell is of. The third was taken for its rank, and any of the others may be looked at, so that the
     difference of two is held against the range of all: the chance that any cell as good as the third is told apart
-    stays at 5%.
+    stays at the `level` that p is held to. From `RANKS_SEEDS` seeds on, `by_ranks` has a share of it.
     """
     noise = learn_noise(accuracies, trainings) if noise is None else noise
     found = estimate(accuracies, trainings, noise, alike=True)
@@ -49,10 +54,28 @@ def against_third(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: 
     error, df = joint(found.relative_error, found.df, found.relative_error[:3][-1], found.df[:3][-1])
     behind = found.log_error - found.log_error[:3][-1]
     p[3:] = range_p(math.sqrt(2) * np.maximum(_ratio(behind[3:], error[3:]), 0), len(p), df[3:])
+    if np.isfinite(accuracies[2:3]).sum() >= RANKS_SEEDS:
+        p /= 1 - RANKS_SHARE
+        p[3:] = np.minimum(p[3:], by_ranks(accuracies, p > level) / RANKS_SHARE).clip(max=1)
     tied = np.flatnonzero(p > LEVEL)
     points, df = joint(found.error, found.df, found.error[:3][-1], found.df[:3][-1])
     equivalent[tied] = holm(equivalence_p(difference[tied], points[tied], df[tied]))
     return Ties(difference, p, equivalent)
+
+
+def by_ranks(accuracies: np.ndarray, tied: np.ndarray) -> np.ndarray:
+    """p, float (cells - 3,), that a tied cell's seeds rank so far behind the third's; 1 of a cell that is not tied.
+
+    One seed that fell leaves a cell's mean unknown, and yet all its seeds may be behind all of the third's: Mann and
+    Whitney's exact test (1947) sees it. Its p counts as often as there are pairs among the three and the `tied`, bool
+    (cells,): the cells as good as the third are among these, or else the test before has erred, at its own share.
+    """
+    pairs = math.comb(3 + int(tied.sum()), 2)
+    third, p = accuracies[2][np.isfinite(accuracies[2])], np.ones(len(accuracies))
+    for cell in np.flatnonzero(tied).tolist():
+        values = accuracies[cell][np.isfinite(accuracies[cell])]
+        p[cell] = pairs * float(mannwhitneyu(values, third, alternative="less", method="exact").pvalue)
+    return p[3:]
 
 
 def may_be_best(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise | None = None) -> np.ndarray:
@@ -97,6 +120,8 @@ def smallest_gap(
 
     `seeds` of each, among as many `cells`, held to the `level`.
     """
+    if cells > 3 and seeds >= RANKS_SEEDS:
+        level *= 1 - RANKS_SHARE
     variance, df = noise.leaders
     df = max(df, seeds - 1)
     standard_errors = _critical_range(cells, 2 * df, level) / math.sqrt(2) + student.ppf(power, 2 * df)

@@ -35,6 +35,19 @@ class Noise:
         """Variance and degrees of freedom of a training that is like the leaders and not one of them."""
         return self.variance, min(self.df, max(self.prior_df, 1.0))
 
+    def of_another(self, own: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Variances and degrees of freedom of other trainings, whose `own` are these, each float (n,).
+
+        The leaders' variance, until the training's own seeds tell more about it than the leaders do (`df` is more than
+        `prior_df`): then its own, moderated by theirs.
+        """
+        variances, dfs = (np.full(len(own), number) for number in self.leaders)
+        tells = df > self.prior_df
+        share = df[tells] / (self.prior_df + df[tells])
+        variances[tells] = share * own[tells] + (1 - share) * variances[tells]
+        dfs[tells] = self.prior_df + df[tells]
+        return variances, dfs
+
 
 @dataclass(frozen=True)
 class Estimates:
@@ -87,8 +100,7 @@ def learn_noise(accuracies: np.ndarray, trainings: Sequence[Hashable]) -> Noise:
         return Noise()
     logs = log_error(accuracies)
     correlation = _correlation(logs, list(members.values()))
-    variances = np.full(len(logs), np.nan)
-    variances[seeds_of > 1] = np.nanvar(logs[seeds_of > 1], axis=1, ddof=1)
+    variances = _variances(logs)
     own = np.array([variances[cells].mean() for cells in members.values()])
     count = np.array([len(cells) for cells in members.values()])
     seeds = np.array([seeds_of[cells].mean() for cells in members.values()])
@@ -107,21 +119,29 @@ def estimate(accuracies: np.ndarray, trainings: Sequence[Hashable], noise: Noise
     """Each cell's mean accuracy and what it is worth; accuracies and trainings as `learn_noise` takes them.
 
     A cell near the leaders has its training's moderated noise. One further off has its own variance, or where all are
-    to be compared as if they were `alike` that of the leaders: a cell as good as they are would have their noise.
+    to be compared as if they were `alike` that of `Noise.of_another`: a cell as good as the leaders would have theirs.
     """
     seeds = np.isfinite(accuracies).sum(axis=1)
     mean = np.nanmean(accuracies, axis=1)
     near = near_leaders(accuracies)
-    variance, df = np.full(len(mean), np.nan), (seeds - 1).astype(float)
-    several = seeds > 1
-    if several.any():
-        variance[several] = np.nanvar(accuracies[several], axis=1, ddof=1)
-    leaders = np.flatnonzero(near | alike).tolist()
-    known = [noise.by_training.get(trainings[cell], noise.leaders) if near[cell] else noise.leaders for cell in leaders]
-    if known:
-        variance[leaders], df[leaders] = np.array(known).T
-        variance[leaders] *= np.maximum(1 - mean[leaders], LEAST_ERROR) ** 2
+    variance, df = _variances(accuracies), (seeds - 1).astype(float)
+    squared_error = np.maximum(1 - mean, LEAST_ERROR) ** 2
+    if alike:
+        variance, df = noise.of_another(_variances(log_error(accuracies)), df)
+        variance *= squared_error
+    for cell in np.flatnonzero(near).tolist():
+        relative, df[cell] = noise.by_training.get(trainings[cell], noise.leaders)
+        variance[cell] = relative * squared_error[cell]
     return Estimates(mean, np.sqrt(variance / seeds), df, near)
+
+
+def _variances(values: np.ndarray) -> np.ndarray:
+    """Variance over seeds, float (cells,), of float (cells, seeds); NaN of cells with one seed."""
+    several = np.isfinite(values).sum(axis=1) > 1
+    variances = np.full(len(values), np.nan)
+    if several.any():
+        variances[several] = np.nanvar(values[several], axis=1, ddof=1)
+    return variances
 
 
 def _correlation(logs: np.ndarray, members: Sequence[Sequence[int]]) -> float:
