@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tune_mnist.tables.analyse import Tables
 
 DRAWING = "drawing figures"
-STARTED_SECONDS = 10.0
+STARTED_SECONDS = 1.0
 """How long after Ray trials have started, too."""
 
 
@@ -133,7 +133,7 @@ def session(experiment: Experiment, study: Study, console: Console, *, keep: boo
         try:
             with ray_session(experiment.resources, console, study.storage, keep=keep):
                 compiling.result()
-                beside.submit(_load_figures, over)
+                beside.submit(_load_end, over, bool(experiment.spec.sources))
                 yield making.result()
         finally:
             over.set()
@@ -152,10 +152,13 @@ def _compile(experiment: Experiment, console: Console, over: threading.Event) ->
         compile_in_child(over)
 
 
-def _load_figures(over: threading.Event) -> None:
-    """Import what draws and writes once trials have started, unless the run is `over`: the end would wait for it."""
+def _load_end(over: threading.Event, by_autograd: bool) -> None:
+    """Import what scores, draws and writes once trials have started, unless the run is `over`: the end would wait."""
     if not over.wait(STARTED_SECONDS):
         import tune_mnist.reporting.publish  # noqa: F401
+
+        if by_autograd:
+            import torch._dynamo  # noqa: F401  # which torch's optimisers do, too
 
 
 def unscored(study: Study) -> bool:

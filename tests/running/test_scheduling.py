@@ -24,6 +24,7 @@ from tune_mnist.running.scheduling import InOrder, starting_together
 from tune_mnist.running.session import ray_session
 from tune_mnist.running.trial_data import TrialData
 from tune_mnist.shell.garbage import NEW_OBJECTS
+from tune_mnist.shell.process_state import process_state_kept
 
 
 class Numbered(Searcher):
@@ -46,7 +47,7 @@ class Numbered(Searcher):
 
 @pytest.fixture(scope="module")
 def cpus() -> Iterator[int]:
-    with ray_session(Resources(), Console(quiet=True)):
+    with process_state_kept(), ray_session(Resources(), Console(quiet=True)):
         yield int(ray.cluster_resources()["CPU"])
 
 
@@ -120,3 +121,10 @@ def test_all_trials_see_the_same_pictures_in_shared_memory(cpus: int, tmp_path: 
     assert seen["worker"].nunique() == 2
     (place,) = set(seen["places"])
     assert "/plasma" in place and ";" not in place
+
+
+@pytest.mark.slow
+def test_rays_agent_takes_a_free_port_so_that_a_second_ray_neither_waits_for_one_nor_does_without(cpus: int) -> None:
+    (node,) = ray.nodes()
+    assert node["DashboardAgentListenPort"] > 0
+    assert node["DashboardAgentListenPort"] != ray._private.ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import shlex
@@ -50,7 +51,7 @@ OWN_RAY_ENVIRONMENT = {
 }
 WORKERS = {"worker_process_setup_hook": f"{collect_seldom.__module__}.{collect_seldom.__name__}"}
 INIT_SECONDS = 4.0
-NODE_SECONDS = 2.0
+NODE_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
 NO_TOKEN = (
@@ -179,7 +180,12 @@ def _started(keep: bool) -> Iterator[str]:
     workers = WORKERS | ({} if python == sys.executable else {"py_executable": python})
     options = {"_temp_dir": str(folder / "ray"), "dashboard_host": LOOPBACK, "include_dashboard": True,
                "num_cpus": usable_processors(), "object_store_memory": 512 * 2**20, "runtime_env": workers}
-    with patch.object(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", clusters):
+    any_port = functools.partial(ray._private.parameter.RayParams, dashboard_agent_listen_port=0)
+    with (
+        patch.object(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", clusters),
+        # Where another Ray has the one port that Ray takes by default, it asks for that for seconds, and does without.
+        patch.object(ray._private.parameter, "RayParams", any_port),
+    ):
         try:
             url = _init(address="local", **options)
         except UnicodeError:
@@ -291,7 +297,7 @@ def _get_node_once_up(get_node: Callable[[str, str], Any]) -> Callable[[str, str
     def wait_and_get(address: str, node_id: str) -> Any:
         client, deadline = ray._raylet.GcsClient(address=address), time.monotonic() + NODE_SECONDS  # type: ignore[attr-defined]
         while time.monotonic() < deadline and not client.get_all_node_info():
-            time.sleep(NODE_SECONDS / 100)
+            time.sleep(0.02)
         return get_node(address, node_id)
 
     return wait_and_get
