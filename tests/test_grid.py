@@ -46,6 +46,7 @@ def test_each_cell_once_and_running_twice_changes_no_byte(tmp_path: Path) -> Non
     again = grid(tmp_path, *SMALL)
     assert again.returncode == 0, again.stderr
     assert "4 done" in again.stderr and "dashboard" not in again.stderr  # Ray was not even started
+    assert "nothing has changed: tables, figures and page stand" in again.stderr
     assert before == {path.name: path.read_bytes() for path in study.rglob("*") if path.suffix in (".csv", ".png")}
 
 

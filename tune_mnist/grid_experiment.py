@@ -92,10 +92,14 @@ def run_experiment(
     if missing:
         say(console, f"{study.name}: {ways(experiment, missing)}")
     else:
+        from tune_mnist.reporting.stamp import results_stand
         from tune_mnist.tables.of_study import tables_of, winners_to_score
 
         tables = tables_of(study)
         if not winners_to_score(study, tables):
+            if results_stand(study, tables):
+                say(console, "nothing has changed: tables, figures and page stand")
+                return tables, None
             say(console, DRAWING)
             return finished(experiment, study, tables), None
     results = None

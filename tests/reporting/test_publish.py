@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from support.slices import mnist
 from support.studies import made_study, made_tables
 from tune_mnist.reporting.publish import cell_figures, write_results
+from tune_mnist.reporting.stamp import results_stand
+from tune_mnist.shell.about import about_run
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.tables.of_study import tables_of
 
@@ -34,3 +38,31 @@ def test_another_study_supplies_the_cnn_s_curve(tmp_path: Path) -> None:
     alone = write_results(study, tables_of(study))
     both = write_results(study, tables_of(study), [("cnn", cnn)])
     assert {path.stem for path in both} - {path.stem for path in alone} == {"fully_connected_and_cnn"}
+
+
+def test_results_stand_until_the_study_its_files_or_the_package_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = made_study(tmp_path / "study", SPEC)
+    assert not results_stand(study, tables_of(study))
+    paths = write_results(study, tables_of(study))
+    assert results_stand(study, tables_of(study))
+    study.add(None, study.context(), about_run())
+    assert results_stand(study, tables_of(study))
+    for path in paths:
+        path.rename(tmp_path / "moved")
+        assert not results_stand(study, tables_of(study)), path
+        (tmp_path / "moved").rename(path)
+    tables = tables_of(study)
+    for name in ("epochs", "results", "summary", "top3", "timings"):
+        less = getattr(tables, name).iloc[1:]
+        assert not results_stand(study, replace(tables, **{name: less})), name
+    study.add(replace(SPEC, lr=(1e-4,)), study.context())
+    assert not results_stand(study, tables)
+    write_results(study, tables)
+    assert results_stand(study, tables)
+    other = tmp_path / "package"
+    other.mkdir()
+    (other / "new.py").write_text("")
+    monkeypatch.setattr("tune_mnist.reporting.stamp.PACKAGE", other)
+    assert not results_stand(study, tables)

@@ -13,6 +13,7 @@ from tune_mnist.figures.of_study import figures_of
 from tune_mnist.reporting.page import SEARCH_TITLES
 from tune_mnist.reporting.predictions import Predictions, winner_predictions
 from tune_mnist.reporting.render import TEMPLATE, report_page
+from tune_mnist.reporting.stamp import stamp
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, write_tables
@@ -45,8 +46,10 @@ def write_results(
         write_atomic(paths[-1], png)
     page = study.folder / TEMPLATE
     write_atomic(page, report_page(study, tables, figures, others, predictions))
-    study.storage.keep([*paths, page])
-    return [*paths, page]
+    paths.append(page)
+    stamp(study, tables, paths)
+    study.storage.keep(paths)
+    return paths
 
 
 def _search_figures(study: Study) -> dict[str, bytes]:

@@ -64,5 +64,6 @@ def place_of(model: str) -> tuple[int, str]:
 
 def require_model(model: str, known: Collection[str] = ()) -> None:
     """Raise `UserError` unless the model is one of the package's, or of those `known` besides."""
-    remedy = did_you_mean(model, MODEL_NAMES, "change --models, or name your own as FILE.py:Class", cutoff=0.4)
-    require(model in MODEL_NAMES or model in known, f"model is one of {', '.join(MODEL_NAMES)}", repr(model), remedy)
+    if model not in MODEL_NAMES and model not in known:
+        remedy = did_you_mean(model, MODEL_NAMES, "change --models, or name your own as FILE.py:Class", cutoff=0.4)
+        require(False, f"model is one of {', '.join(MODEL_NAMES)}", repr(model), remedy)

@@ -37,6 +37,9 @@ from tune_mnist.tables.trainings import SWEPT, Training, trainings_of
 METRICS = ("loss", "accuracy", "precision", "recall", "f1")
 TEST_COLUMNS = [*(f"test_{metric}" for metric in METRICS), "test_ci_low", "test_ci_high"]
 
+WRITTEN = ("epochs", "results", "summary", "top3", "timings")
+"""The tables that are written, each as a CSV file of its name."""
+
 TestScores = Callable[[tuple[TrainingConfig, int]], Mapping[str, Any] | None]
 """Gives the test score of a training after so many epochs, if it was ever taken."""
 
@@ -186,7 +189,7 @@ def write_tables(tables: Tables, folder: Path, write: Callable[[Path, bytes], No
     A float is written as the shortest decimal that reads back as the very same.
     """
     paths = []
-    for name in ("epochs", "results", "summary", "top3", "timings"):
+    for name in WRITTEN:
         paths.append(folder / f"{name}.csv")
         write(paths[-1], getattr(tables, name).to_csv(index=False, lineterminator="\n").encode())
     return paths

@@ -1,0 +1,49 @@
+"""Whether a study's tables, figures and page on disk are what would be written now, so that nothing need be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from tune_mnist.shell.about import PACKAGE
+from tune_mnist.study.files import Corrupt, read_json, write_json
+from tune_mnist.study.study import Study
+from tune_mnist.tables.analyse import WRITTEN, Tables
+
+STAMP = "made.json"
+CODE = ("py", "html", "css")  # what the package's code is in
+
+
+def stamp(study: Study, tables: Tables, paths: Iterable[Path]) -> None:
+    """Note beside the study of what the files at these `paths` in its folder were made."""
+    made = sorted(path.relative_to(study.folder).as_posix() for path in paths)
+    write_json(study.folder / STAMP, {"files": made, "made_of": _fingerprint(study, tables)})
+
+
+def results_stand(study: Study, tables: Tables) -> bool:
+    """Whether all that was written beside the study is there still, and was made of what there is now."""
+    try:
+        noted = read_json(study.folder / STAMP)
+    except (FileNotFoundError, Corrupt):
+        return False
+    there = all((study.folder / name).exists() for name in noted["files"])
+    return there and noted["made_of"] == _fingerprint(study, tables)
+
+
+def _fingerprint(study: Study, tables: Tables) -> str:
+    """SHA-256 of the tables, of what the study was asked for, and of the package's code; not of the runs that made it.
+    """
+    asked = {name: value for name, value in study.describe().items() if name != "runs"}
+    about = [asked, tables.method, {name: repr(value) for name, value in tables.settings.items()}]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in WRITTEN:
+        frame = getattr(tables, name)
+        digest.update(repr([*frame.columns]).encode())
+        digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    for path in sorted(path for kind in CODE for path in PACKAGE.rglob(f"*.{kind}")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
