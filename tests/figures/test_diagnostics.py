@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from support.figures import SPEC, caption, made
 from support.studies import made_tables
-from tune_mnist.figures.diagnostics import confusion_matrix, frontier, reliability, training_curves
+from tune_mnist.figures.diagnostics import (
+    confusion_matrix,
+    cost_figure,
+    frontier,
+    reliability,
+    training_curves,
+)
 from tune_mnist.tables.slices import best_curves, costs
 from tune_mnist.tables.statistics.calibration import calibration
 
@@ -46,3 +57,37 @@ def test_reliability_draws_the_bins_and_tells_the_error() -> None:
     np.testing.assert_allclose(np.asarray(shares.get_lines()[1].get_xydata()), [[0.6, 0.7], [0.9, 0.7]])
     assert [bar.get_height() for bar in counts.patches] == [100, 100]  # type: ignore[attr-defined]
     assert "200 predictions; expected calibration error 15.00 points, 15 bins" in caption(figure)
+
+
+@pytest.mark.parametrize("seconds", [(3.0, 3.3, 4.1), (2.0, 40.0, 900.0), (2.0, 2.1, 900.0)])
+@pytest.mark.parametrize("letters", [20, 200])
+def test_the_best_cell_s_name_stays_inside_and_ticks_apart_whatever_the_times(
+    seconds: tuple[float, ...], letters: int
+) -> None:
+    table = pd.DataFrame({"model": "MLP", "seconds": seconds, "mean": [0.95, 0.98, 0.96]})
+    figure = cost_figure(table, "holdout", lambda cell: ("abcdefghi " * 20)[:letters])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    panel, renderer = figure.axes[0], canvas.get_renderer()  # type: ignore[no-untyped-call]
+    named = panel.texts[0].get_window_extent(renderer)
+    assert figure.bbox.x0 <= named.x0 and named.x1 <= figure.bbox.x1
+    low, high = panel.get_xlim()
+    labels = [
+        tick.label1.get_window_extent(renderer) for tick in panel.xaxis.get_major_ticks()
+        if low <= tick.get_loc() <= high
+    ]
+    assert len(labels) >= 2 and all(left.x1 < right.x0 for left, right in itertools.pairwise(labels))
+    assert not any(label.get_text() for label in panel.xaxis.get_ticklabels(minor=True))
+
+
+@pytest.mark.parametrize("letters", [20, 300])
+def test_a_long_title_takes_further_lines_and_stands_above_its_notes(letters: int) -> None:
+    title = ("abcdefghi " * 30)[:letters].strip()
+    figure = confusion_matrix(np.eye(10, dtype=int), title)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    extents = [text.get_window_extent(canvas.get_renderer()) for text in figure.texts]  # type: ignore[no-untyped-call]
+    assert figure.texts[0].get_text().replace("\n", " ") == title
+    assert all(figure.bbox.x0 <= extent.x0 and extent.x1 <= figure.bbox.x1 for extent in extents)
+    panel = figure.axes[0].get_window_extent(canvas.get_renderer())  # type: ignore[no-untyped-call]
+    assert extents[0].y0 >= extents[1].y1 and extents[1].y0 >= panel.y1

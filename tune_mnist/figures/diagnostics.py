@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from tune_mnist.figures.canvas import caption, legend, make_panels, percent_tick, styled
 from tune_mnist.spec.training import Protocol
@@ -23,6 +24,7 @@ from tune_mnist.training.dataset import DIGITS
 
 MOST_POINTS, PLACES = 5000, 200
 """How many points are drawn as they are; else how many places an axis has."""
+NAME_LETTERS = 60  # in a line of the best cell's name
 GAP = ".45"  # grey of the overfitting gap
 MOST_COUNTED = 15  # classes whose confusions are drawn in the usual size
 
@@ -109,12 +111,17 @@ def cost_figure(costs: pd.DataFrame, protocol: Protocol, name_of: Callable[[Mapp
     front = frontier(shown)
     panel.step(front["seconds"], front["mean"], where="post", color=GAP, lw=1, zorder=0, label="best for the time")
     best = front.iloc[-1]
+    fastest, slowest = shown["seconds"].min(), shown["seconds"].max()
+    is_right = best["seconds"] > math.sqrt(fastest * slowest)
     panel.annotate(
-        name_of(best.to_dict()), (best["seconds"], best["mean"]), (4, 7), textcoords="offset points", ha="right",
-        va="bottom", size=7.5, color=".25",
+        textwrap.fill(name_of(best.to_dict()), NAME_LETTERS), (best["seconds"], best["mean"]),
+        (4 if is_right else -4, 7), textcoords="offset points", ha="right" if is_right else "left", va="bottom",
+        size=7.5, color=".25",
     )
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if slowest > 10 * fastest else MaxNLocator(6))
     panel.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
     panel.yaxis.set_major_formatter(percent_tick)
     panel.set(xlabel="seconds of training", ylabel=f"{split_name(protocol)} accuracy")
     panel.margins(y=0.18)
