@@ -186,8 +186,11 @@ def two_bests(config: TrainingConfig, epoch: int) -> tuple[float, float, float]:
 
 
 def overfitting(config: TrainingConfig, epoch: int) -> tuple[float, float, float]:
-    """C10 at its boundary: a held-out loss of just twice the training loss, and no effect of any help."""
-    return 0.97, 0.05, 0.1
+    """C10 at its boundary: a held-out loss of just twice the training loss, and no effect of any help.
+
+    Accuracy falls by 2 points at every other epoch: did it not, C10 would be refuted for good reason.
+    """
+    return 0.95 + 0.02 * (epoch % 2), 0.05, 0.1
 
 
 SWEEP = StudySpec(batch_size=(16, 32), epochs=(2, 15))

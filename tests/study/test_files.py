@@ -104,6 +104,8 @@ def test_everything_is_fsynced_before_and_after_the_rename(tmp_path: Path, monke
     assert calls == ["fsync file", "rename", "fsync folder"]
     sync_folder(tmp_path)
     assert calls[3:] == ["fsync folder"]
+    write_json(tmp_path / "a.json", CONTENT, durable=False)
+    assert calls[4:] == ["rename"] and read_json(tmp_path / "a.json") == CONTENT
 
 
 def test_json_comes_back_and_its_bytes_depend_on_the_content_alone(tmp_path: Path) -> None:

@@ -40,8 +40,10 @@ def writing(path: Path) -> Iterator[None]:
         raise WriteError(error.errno, error.strerror or str(error), str(path)) from None
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replace `path` by `data`: written under a temporary name beside it, fsynced, renamed, folder fsynced.
+
+    Unless `durable`, without fsync: the file outlives this process, and need not outlive the machine.
 
     Raises:
         WriteError: the folder is gone, read-only or full; `path` is then as it was.
@@ -51,14 +53,16 @@ def write_atomic(path: Path, data: bytes) -> None:
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
 
 
 def make_folder(folder: Path, *, parents: bool = False) -> None:
@@ -88,9 +92,9 @@ def checksum(data: bytes, start: bytes = b"") -> str:
     return f"{zlib.crc32(data, zlib.crc32(start)):08x}"
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` with its checksum, in a form that depends on the content alone."""
-    write_atomic(path, _encoded(content))
+def write_json(path: Path, content: dict[str, Any], *, durable: bool = True) -> None:
+    """Write `content` with its checksum, in a form that depends on the content alone, as `write_atomic` does."""
+    write_atomic(path, _encoded(content), durable=durable)
 
 
 HEAD, SEAL, TAIL = b'{\n "content": ', b',\n "sha256": "', b'"\n}\n'

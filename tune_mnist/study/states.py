@@ -30,6 +30,8 @@ class SealedStates:
     owner: bytes
     seal: Callable[[bytes, bytes], str]
     """The seal, in hex digits, of a state's content and its owner."""
+    durable: bool = True
+    """Whether states must outlive the machine."""
 
     def name(self, number: int, state: bytes) -> str:
         """The name of the file that holds `state`."""
@@ -42,7 +44,7 @@ class SealedStates:
 
     def write(self, number: int, state: bytes) -> None:
         """Write one more state; `WriteError` if the disk or the folder refuses."""
-        write_atomic(self.folder / self.name(number, state), state)
+        write_atomic(self.folder / self.name(number, state), state, durable=self.durable)
 
     def intact(self, report: Callable[[Path, str], object]) -> Iterator[tuple[int, bytes]]:
         """The intact states and their numbers, the newest first; `report` is told of each damaged file on the way."""

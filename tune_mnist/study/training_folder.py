@@ -93,7 +93,7 @@ class TrainingFolder:
     def __init__(self, folder: Path, storage: Storage | None = None) -> None:
         self.folder = folder
         self.storage = storage or FolderStorage(folder)
-        self.states = SealedStates(folder, "state", 5, self.key.encode(), checksum)
+        self.states = SealedStates(folder, "state", 5, self.key.encode(), checksum, self.storage.is_kept_in_folder)
 
     @property
     def key(self) -> str:
@@ -120,7 +120,7 @@ class TrainingFolder:
         """Write what the training is, unless that is on disk already."""
         content = {"config": config.identity(), "context": dataclasses.asdict(context)}
         if self._read("config.json") != content:
-            write_json(self.folder / "config.json", content)
+            write_json(self.folder / "config.json", content, durable=self.storage.is_kept_in_folder)
 
     def progress(self, *, with_state: bool = False, until: int | None = None) -> Progress:
         """The rows on disk and, if `with_state`, the newest intact state that continues some of them.
@@ -228,7 +228,9 @@ class TrainingFolder:
             make_folder(self.folder)
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
-        write_json(self.folder / name, {"training": self.key, **content})
+        write_json(
+            self.folder / name, {"training": self.key, **content}, durable=self.storage.is_kept_in_folder
+        )
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from tune_mnist.study.lock import Holder
 
@@ -30,6 +30,9 @@ class Storage(ABC):
     The study's files are written and read in `folder`, and told of here: what a method says of a folder's files is
     done to what is kept, if that is elsewhere.
     """
+
+    is_kept_in_folder: ClassVar[bool]
+    """Whether the study is kept in its `folder`; else that is a working copy, which need not outlive the machine."""
 
     @property
     @abstractmethod

@@ -49,6 +49,7 @@ class FolderProbe:
 class FolderStorage(Storage):
     """Keeps a study in its folder: there is nothing to do but to lock it."""
 
+    is_kept_in_folder = True
     place: Path
     """The study's folder."""
     dead_since_ns: int | None = field(default=None, repr=False, compare=False)

@@ -19,6 +19,7 @@ from tune_mnist.study.look import Look
 from tune_mnist.study.storage.bucket import objects, trainings
 from tune_mnist.study.storage.bucket.problems import BucketError, NoAnswerError
 from tune_mnist.study.storage.bucket.storage import BucketStorage
+from tune_mnist.study.storage.folder import FolderStorage
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import Progress, TrainingFolder
 
@@ -348,3 +349,17 @@ def test_the_progress_of_another_training_is_not_mixed_in(held: Study) -> None:
     with pytest.warns(Damaged, match="history.json does not match its checksum"):
         held.training(KEY).progress()
     assert held.training(KEY).begin(CONFIG, CONTEXT).rows == [row(1)]  # the bucket has it
+
+
+def test_a_trainings_working_copy_is_not_fsynced_as_the_bucket_keeps_it(
+    held: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    train(held.training(KEY))
+    assert not synced and names(held)
+    folder = Study(FolderStorage(tmp_path / "study"))
+    (tmp_path / "study").mkdir()
+    folder.create()
+    train(folder.training(KEY))
+    assert synced

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tune_mnist.shell.private import own_folder
-from tune_mnist.study.files import digest
+from tune_mnist.study.files import digest, make_folder, write_atomic
 
 TRAININGS = "trainings"
 """The folder of a study's trainings, each in one of its key's name."""
@@ -54,8 +54,6 @@ def reader_scratch() -> Path:
 
 
 def write_copy(path: Path, data: bytes) -> None:
-    """Replace a file whole; it need not outlive the machine, so it is not fsynced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    """Replace a file whole; it need not outlive the machine."""
+    make_folder(path.parent, parents=True)
+    write_atomic(path, data, durable=False)

@@ -41,6 +41,8 @@ class BucketStorage(Storage):
     Pickled by a driver, it is its URI and the number of the driver's lease: on each node the working copy is another.
     """
 
+    is_kept_in_folder = False
+
     def __init__(self, uri: str, generation: int = 0) -> None:
         self.bucket, self.generation = Bucket(uri), generation
         self.lease = Lease(self.bucket, self.path.name)
