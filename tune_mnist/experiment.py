@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tune_mnist.tables.analyse import Tables
 
 DRAWING = "drawing figures"
-STARTED_SECONDS = 1.0
-"""How long after Ray trials have started, too."""
+STARTED_SECONDS, OWN_SECONDS = 10.0, 1.0
+"""How long after Ray trials have started, too; a model of one's own is often tried in a trial or two, at once over."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,14 @@ def _compile(experiment: Experiment, console: Console, over: threading.Event) ->
         compile_in_child(over)
 
 
-def _load_end(over: threading.Event, by_autograd: bool) -> None:
+def _load_end(over: threading.Event, has_own: bool) -> None:
     """Import what scores, draws and writes once trials have started, unless the run is `over`: the end would wait."""
-    if not over.wait(STARTED_SECONDS):
+    if not over.wait(OWN_SECONDS if has_own else STARTED_SECONDS):
+        import sklearn.calibration  # noqa: F401
+
         import tune_mnist.reporting.publish  # noqa: F401
 
-        if by_autograd:
+        if has_own:
             import torch._dynamo  # noqa: F401  # which torch's optimisers do, too
 
 
