@@ -124,10 +124,10 @@ def method(accuracies: np.ndarray, noise: Noise, level: float = LEVEL) -> str:
         )
     ranks = ""
     if counts[2] >= RANKS_SEEDS:
-        ranks = " and by its seeds' ranks (Mann and Whitney 1947), which one seed that fell does not blur"
+        ranks = " and by its seeds' ranks (Mann and Whitney 1947), in which one seed that fell weighs little"
     return text + (
-        f"Each cell is held against the third by the range of {len(accuracies)} equal cells (Tukey and Kramer){ranks}, "
-        "which keeps the chance of any wrong exclusion at 5%. A cell "
+        f"Each cell is held against the third by the range of {len(accuracies)} equal cells (Tukey and Kramer){ranks}; "
+        "the chance of any wrong exclusion is 5% at most. A cell "
         f"{100 * gap:.2f} points worse than the third would be told from it in 4 of 5 such studies; what is not told "
         "apart may differ by less than that. Equivalent means "
         f"within {100 * MARGIN:g} points by two one-sided tests (Schuirmann 1987), with Holm's correction at 5%."
