@@ -160,6 +160,19 @@ def test_a_grid_over_any_settings_tells_of_them_and_of_no_claims(tmp_path: Path)
     assert "accuracy_by_setting" in names and "accuracy_by_lr" not in names
 
 
+def test_the_table_of_shares_has_what_varies_among_all_cells_though_the_leaders_have_one_value_of_it(
+    tmp_path: Path,
+) -> None:
+    spec = StudySpec(
+        models=("SimpleNN",), lr=(1e-3, 1e-1), optimizer=("adam", "sgd"), batch_size=(16, 64), epochs=(2,), seeds=2
+    )
+    text = page(tmp_path, spec, accuracy=lambda config, epoch: (
+        0.2 + 0.01 * config.seed if config.lr > 0.01 else 0.97 + 1e-4 * config.seed - 1e-4 * config.batch_size
+    ))
+    rows = re.findall(r'<tr><td class="left">([^<]+)</td>', text.split("Which settings matter")[1].split("</table>")[0])
+    assert {"lr", "optimizer", "batch size", "seed"} < set(rows)
+
+
 def test_the_page_of_a_search_shows_its_figures_and_repeats_it_by_its_own_command(tmp_path: Path) -> None:
     space = Space(models=("SimpleNN", "MediumNN"), lr=Range(1.2345678e-4, 0.1), batch_size=(16, 32))
     spec = replace(SEARCH, space=space)

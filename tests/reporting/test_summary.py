@@ -170,3 +170,18 @@ def test_a_setting_that_varies_is_named(dropout: float) -> None:
     records = [record for spec in specs for record in made_records(spec, best)]
     first, *_ = sentences(analyse(planned, records, "holdout"))
     assert f"batches of 16 pictures, dropout {dropout:g} and 10 epochs" in first
+
+
+def test_where_each_optimiser_has_its_own_learning_rate_their_interplay_is_named_first() -> None:
+    def accuracy(config: TrainingConfig, epoch: int) -> float:
+        suits = (config.optimizer == "adam") == (config.lr == 1e-3)
+        return 0.97 + 0.001 * epoch + 1e-4 * config.seed if suits else 0.8 - 0.01 * (config.lr == 1e-2)
+
+    tables = made_tables(StudySpec(
+        models=("SimpleNN",), lr=(1e-3, 1e-2), optimizer=("adam", "sgd"), batch_size=(64,), epochs=(1, 2), seeds=2,
+    ), accuracy)
+    grids = anovas(tables)
+    interplay = grids[0].shares["lr × optimizer"]
+    assert interplay > 0.9
+    sentence = summary(tables, grids, judge(tables))[2]
+    assert f"the interplay of learning rate and optimizer explains {interplay:.0%}" in sentence

@@ -76,6 +76,7 @@ def content(
     failed = tables.failed.head(SHOWN_CELLS).to_dict("records")
     uses = test_set_uses(study, tables)
     grids, judgements = anovas(tables), judge(tables, [other for _, other in others])
+    shares = _shares(grids)
     return {
         "name": study.name, "protocol": tables.protocol, "split": split_name(tables.protocol), "method": tables.method,
         "cells": len(tables.summary), "seeds": int(tables.summary["seeds"].max()),
@@ -89,7 +90,7 @@ def content(
         "rivals": _rivals([(study.name, tables), *others]),
         "test_set": uses,
         "summary": summary(tables, grids, judgements), "grids": grids,
-        "shares": _shares(grids),
+        "shares": shares, "shares_left_out": len({name for grid in grids for name in grid.shares} - {*shares}),
         "to_tell": seeds_to_tell(tables).to_dict("records"),
         "calibration": predictions and predictions.calibration(), "checklist": checklist(study, tables, uses),
         "claims": _claims(judgements), "about": ABOUT, "rule": RULE,
@@ -106,9 +107,10 @@ def content(
 
 
 def _shares(grids: Sequence[Anova]) -> list[str]:
-    """The rows of the table of shares: all, or if they are many those that are no pairs of next to no weight."""
-    shares = grids[-1].shares if grids else {}
-    return [name for name, share in shares.items() if share >= 0.005 or " × " not in name or len(shares) <= MOST_SHARES]
+    """The rows of the table of shares, the largest first: all, or if they are many, no pairs of next to no weight."""
+    most = {name: max(grid.shares.get(name, 0.0) for grid in grids) for grid in grids for name in grid.shares}
+    ordered = sorted(most, key=lambda name: -most[name])
+    return [name for name in ordered if most[name] >= 0.005 or " × " not in name or len(most) <= MOST_SHARES]
 
 
 def _in_common(tables: Tables) -> str:

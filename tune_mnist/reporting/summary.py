@@ -90,7 +90,12 @@ def _settings(grids: Sequence[Anova]) -> str:
 
 def _shares(grid: Anova, most: int) -> str:
     """What up to so many settings explain, the largest first, and the seed; no more of what comes to 0%."""
-    (largest, its_share), *rest = [(f"the {full_name(name)}", share) for name, share in grid.settings.items()][:most]
+    shown = [(f"the {full_name(name)}", share) for name, share in grid.settings.items()][:most]
+    pairs = {name: share for name, share in grid.shares.items() if " × " in name}
+    together, pair_share = max(pairs.items(), key=lambda item: item[1], default=("", 0.0))
+    if pair_share > shown[0][1]:  # as where each optimiser has a learning rate of its own
+        shown.insert(0, (f"the interplay of {' and '.join(map(full_name, together.split(' × ')))}", pair_share))
+    (largest, its_share), *rest = shown
     rest += [("luck with the seed", grid.shares.get(SEED, 0.0))]
     parts = [f"{largest} explains {its_share:.0%}", *(f"{name} {share:.0%}" for name, share in rest if share >= 0.005)]
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
