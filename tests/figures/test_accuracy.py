@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
@@ -31,6 +32,14 @@ def test_lines_are_the_summary_s_means_on_a_scale_with_chance_at_its_foot() -> N
         bottom, top = (axes.transAxes.transform((0, y))[1] for y in (0, 1))
         assert bottom < low < bottom + 0.2 * (top - bottom) < high < top
     assert "95% interval" in caption(figure) and "axis compressed" in caption(figure)
+
+
+@pytest.mark.parametrize("std", [0.0, 0.25])
+def test_no_accuracy_under_0_is_on_the_scale_however_much_seeds_differ(std: float) -> None:
+    summary = made(SPEC).summary
+    figure = lines_by_lr(summary.assign(std=np.where(summary["lr"] == 0.1, std, summary["std"])))
+    ticks = figure.axes[0].get_yticks()
+    assert ticks.min() == (0 if std else 0.1) and ticks.max() <= 1
 
 
 def test_heatmap_cells_are_the_summary_s_means_in_one_scale_for_all_panels() -> None:

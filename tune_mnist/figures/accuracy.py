@@ -135,7 +135,7 @@ def _scale_accuracy(panels: Sequence[Axes], table: pd.DataFrame) -> bool:
     accuracy, spread = table["mean"][table["status"] != "diverged"], _spread(table)
     compress = bool(accuracy.count()) and floor(accuracy) > accuracy.min()
     if accuracy.count():
-        least, most = float((accuracy - spread).min()), min(1.0, float((accuracy + spread).max()))
+        least, most = max(0.0, float((accuracy - spread).min())), min(1.0, float((accuracy + spread).max()))
         if compress:
             _compress(panels, least, _foot(accuracy), most)
         else:
