@@ -20,8 +20,8 @@ from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder
 
 AT_A_TIME = 10
-# Each run writes these whole, whatever was there; Ray's own files are never read.
-REWRITTEN = ("figures", "report.html", "ray", "lock")
+# Each run makes these whole again, whatever was there; Ray's own files are never read.
+REWRITTEN = ("figures", "report.html", "made.json", "ray", "lock")
 
 
 def truncate(path: Path, lab: Lab) -> None:

@@ -53,6 +53,10 @@ def test_results_stand_until_the_study_its_files_or_the_package_change(
         path.rename(tmp_path / "moved")
         assert not results_stand(study, tables_of(study)), path
         (tmp_path / "moved").rename(path)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert not results_stand(study, tables_of(study)), path
+        path.write_bytes(whole)
     tables = tables_of(study)
     for name in ("epochs", "results", "summary", "top3", "timings"):
         less = getattr(tables, name).iloc[1:]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tune_mnist.shell.about import PACKAGE
-from tune_mnist.study.files import Corrupt, read_json, write_json
+from tune_mnist.study.files import Corrupt, checksum, read_json, write_json
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import WRITTEN, Tables
 
@@ -19,19 +19,19 @@ CODE = ("py", "html", "css")  # what the package's code is in
 
 
 def stamp(study: Study, tables: Tables, paths: Iterable[Path]) -> None:
-    """Note beside the study of what the files at these `paths` in its folder were made."""
-    made = sorted(path.relative_to(study.folder).as_posix() for path in paths)
+    """Note beside the study what the files at these `paths` in its folder hold, and of what they were made."""
+    made = {path.relative_to(study.folder).as_posix(): checksum(path.read_bytes()) for path in paths}
     write_json(study.folder / STAMP, {"files": made, "made_of": _fingerprint(study, tables)})
 
 
 def results_stand(study: Study, tables: Tables) -> bool:
-    """Whether all that was written beside the study is there still, and was made of what there is now."""
+    """Whether all that was written beside the study is as it was written, and was made of what there is now."""
     try:
         noted = read_json(study.folder / STAMP)
-    except (FileNotFoundError, Corrupt):
+        intact = all(checksum((study.folder / name).read_bytes()) == seal for name, seal in noted["files"].items())
+    except (OSError, Corrupt):
         return False
-    there = all((study.folder / name).exists() for name in noted["files"])
-    return there and noted["made_of"] == _fingerprint(study, tables)
+    return intact and noted["made_of"] == _fingerprint(study, tables)
 
 
 def _fingerprint(study: Study, tables: Tables) -> str:
