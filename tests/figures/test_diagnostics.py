@@ -80,14 +80,15 @@ def test_the_best_cell_s_name_stays_inside_and_ticks_apart_whatever_the_times(
     assert not any(label.get_text() for label in panel.xaxis.get_ticklabels(minor=True))
 
 
-@pytest.mark.parametrize("letters", [20, 300])
+@pytest.mark.parametrize("letters", [20, 59, 300])
 def test_a_long_title_takes_further_lines_and_stands_above_its_notes(letters: int) -> None:
-    title = ("abcdefghi " * 30)[:letters].strip()
+    title = ("Confusion matrix: MLP, lr 0.001, batch 64, optimizer adam, 5 epochs, " * 5)[:letters].strip()
     figure = confusion_matrix(np.eye(10, dtype=int), title)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     extents = [text.get_window_extent(canvas.get_renderer()) for text in figure.texts]  # type: ignore[no-untyped-call]
     assert figure.texts[0].get_text().replace("\n", " ") == title
+    assert ("\n" in figure.texts[0].get_text()) == (letters > 60)
     assert all(figure.bbox.x0 <= extent.x0 and extent.x1 <= figure.bbox.x1 for extent in extents)
     panel = figure.axes[0].get_window_extent(canvas.get_renderer())  # type: ignore[no-untyped-call]
     assert extents[0].y0 >= extents[1].y1 and extents[1].y0 >= panel.y1

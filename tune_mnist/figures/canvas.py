@@ -94,7 +94,7 @@ def caption(figure: Figure, title: str, protocol: Protocol | None, notes: Sequen
     }[protocol]
     whole = [note.replace(" ", "\N{NO-BREAK SPACE}") for note in dict.fromkeys([split, *notes]) if note]
     lines = textwrap.wrap("; ".join(whole), int(112 * figure.get_figwidth() / WIDTH), break_on_hyphens=False)
-    titles = textwrap.wrap(title, int(78 * figure.get_figwidth() / WIDTH), break_on_hyphens=False)
+    titles = textwrap.wrap(title, int(80 * figure.get_figwidth() / WIDTH), break_on_hyphens=False)
     inch = 1 / figure.get_figheight()
     below = 0.2 * (len(titles) - 1)  # inches, that further lines of the title take
     figure.text(0.01, 1 - 0.05 * inch, "\n".join(titles), va="top", size=10.5, weight="bold")
