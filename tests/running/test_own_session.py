@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.idx import random_arrays, write_folder
+from tune_mnist.running.session import OWN_RAY_ENVIRONMENT, RAY_ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +21,9 @@ def test_two_runs_and_an_interrupted_one_leave_no_trace(kind: str, tmp_path: Pat
     data = write_folder(tmp_path / "data", random_arrays(train=600, test=100))
     command = [sys.executable, str(ROOT / "tests/support/notebook.py"), kind, str(data), str(tmp_path)]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    done = subprocess.run(command, capture_output=True, text=True, timeout=290, env=os.environ | {"PYTHONPATH": path})
+    ours = {*RAY_ENVIRONMENT, *OWN_RAY_ENVIRONMENT}  # which a command run inside this process leaves set
+    env = {name: value for name, value in os.environ.items() if name not in ours} | {"PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=290, env=env)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "no trace", done.stderr[-3000:]
 
 
