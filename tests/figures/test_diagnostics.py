@@ -30,6 +30,8 @@ def test_curves_are_the_losses_of_the_best_cells() -> None:
     expected = curves[(curves["model"] == "SimpleNN") & (curves["split"] == "training")].groupby("epoch")["loss"].mean()
     np.testing.assert_allclose(np.asarray(line.get_ydata()), expected.to_numpy())
     assert "range of 2 seeds" in caption(figure)
+    fewer = curves[(curves["model"] == "SimpleNN") | (curves["seed"] == 0)]
+    assert "mean and range of 2 (SimpleNN) and 1 (MediumNN) seeds" in caption(training_curves(fewer, "holdout"))
 
 
 def test_the_frontier_s_cells_are_more_accurate_than_every_cheaper_one() -> None:

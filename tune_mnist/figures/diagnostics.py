@@ -58,14 +58,22 @@ def training_curves(
         gaps |= _mark_gap(panel, table)
     axes[0][0].set_ylabel("cross entropy (nats)")
     legend(figure, axes[0][0])
-    seeds = curves["seed"].nunique()
-    notes = [f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"]
+    notes = [_seeds_note(tables)]
     if gaps:
         notes.append("grey bar: overfitting gap, held-out loss over training loss")
     if protocol is None and "protocol" in curves:
         notes += [f"{table['model'].iloc[0]}: protocol {table['protocol'].iloc[0]}" for table in tables]
     caption(figure, title, protocol, notes)
     return figure
+
+
+def _seeds_note(tables: Sequence[pd.DataFrame]) -> str:
+    """How many seeds the curves are of, a table a model: of each where they differ, as two studies' may."""
+    counts = {str(table["model"].iloc[0]): table["seed"].nunique() for table in tables}
+    if len({*counts.values()}) > 1:
+        return f"mean and range of {' and '.join(f'{count} ({model})' for model, count in counts.items())} seeds"
+    count = max(counts.values())
+    return f"mean and range of {count} seeds" if count > 1 else "one seed"
 
 
 def _cell_title(cell: pd.Series, width: int) -> str:
