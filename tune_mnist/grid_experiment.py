@@ -92,7 +92,7 @@ def run_experiment(
     if missing:
         say(console, f"{study.name}: {ways(experiment, missing)}")
     else:
-        from tune_mnist.reporting.stamp import results_stand
+        from tune_mnist.reporting.standing_results import results_stand
         from tune_mnist.tables.of_study import tables_of, winners_to_score
 
         tables = tables_of(study)

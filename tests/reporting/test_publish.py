@@ -10,7 +10,7 @@ import pytest
 from support.slices import mnist
 from support.studies import made_study, made_tables
 from tune_mnist.reporting.publish import cell_figures, write_results
-from tune_mnist.reporting.stamp import results_stand
+from tune_mnist.reporting.standing_results import results_stand
 from tune_mnist.shell.about import about_run
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.tables.of_study import tables_of
@@ -68,5 +68,5 @@ def test_results_stand_until_the_study_its_files_or_the_package_change(
     other = tmp_path / "package"
     other.mkdir()
     (other / "new.py").write_text("")
-    monkeypatch.setattr("tune_mnist.reporting.stamp.PACKAGE", other)
+    monkeypatch.setattr("tune_mnist.reporting.standing_results.PACKAGE", other)
     assert not results_stand(study, tables)

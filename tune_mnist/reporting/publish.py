@@ -13,7 +13,7 @@ from tune_mnist.figures.of_study import figures_of
 from tune_mnist.reporting.page import SEARCH_TITLES
 from tune_mnist.reporting.predictions import Predictions, winner_predictions
 from tune_mnist.reporting.render import TEMPLATE, report_page
-from tune_mnist.reporting.stamp import stamp
+from tune_mnist.reporting.standing_results import note_results
 from tune_mnist.study.files import write_atomic
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import Tables, write_tables
@@ -47,7 +47,7 @@ def write_results(
     page = study.folder / TEMPLATE
     write_atomic(page, report_page(study, tables, figures, others, predictions))
     paths.append(page)
-    stamp(study, tables, paths)
+    note_results(study, tables, paths)
     study.storage.keep(paths)
     return paths
 

@@ -14,20 +14,20 @@ from tune_mnist.study.files import Corrupt, checksum, read_json, write_json
 from tune_mnist.study.study import Study
 from tune_mnist.tables.analyse import WRITTEN, Tables
 
-STAMP = "made.json"
+NOTE = "made.json"
 CODE = ("py", "html", "css")  # what the package's code is in
 
 
-def stamp(study: Study, tables: Tables, paths: Iterable[Path]) -> None:
+def note_results(study: Study, tables: Tables, paths: Iterable[Path]) -> None:
     """Note beside the study what the files at these `paths` in its folder hold, and of what they were made."""
     made = {path.relative_to(study.folder).as_posix(): checksum(path.read_bytes()) for path in paths}
-    write_json(study.folder / STAMP, {"files": made, "made_of": _fingerprint(study, tables)})
+    write_json(study.folder / NOTE, {"files": made, "made_of": _fingerprint(study, tables)})
 
 
 def results_stand(study: Study, tables: Tables) -> bool:
     """Whether all that was written beside the study is as it was written, and was made of what there is now."""
     try:
-        noted = read_json(study.folder / STAMP)
+        noted = read_json(study.folder / NOTE)
         intact = all(checksum((study.folder / name).read_bytes()) == seal for name, seal in noted["files"].items())
     except (OSError, Corrupt):
         return False
@@ -35,8 +35,7 @@ def results_stand(study: Study, tables: Tables) -> bool:
 
 
 def _fingerprint(study: Study, tables: Tables) -> str:
-    """SHA-256 of the tables, of what the study was asked for, and of the package's code; not of the runs that made it.
-    """
+    """SHA-256, in hexadecimal, of the tables, what the study was asked for, and the package's code; not of its runs."""
     asked = {name: value for name, value in study.describe().items() if name != "runs"}
     about = [asked, tables.method, {name: repr(value) for name, value in tables.settings.items()}]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
