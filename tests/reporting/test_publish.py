@@ -10,9 +10,10 @@ import pytest
 from support.slices import mnist
 from support.studies import made_study, made_tables
 from tune_mnist.reporting.publish import cell_figures, write_results
-from tune_mnist.reporting.standing_results import results_stand
+from tune_mnist.reporting.standing_results import NOTE, results_stand
 from tune_mnist.shell.about import about_run
 from tune_mnist.spec.study import StudySpec
+from tune_mnist.study.files import write_json
 from tune_mnist.tables.of_study import tables_of
 
 SPEC = StudySpec(models=("SimpleNN",), lr=(1e-4, 1e-3), batch_size=(16, 64), epochs=(2, 4))
@@ -69,4 +70,6 @@ def test_results_stand_until_the_study_its_files_or_the_package_change(
     other.mkdir()
     (other / "new.py").write_text("")
     monkeypatch.setattr("tune_mnist.reporting.standing_results.PACKAGE", other)
+    assert not results_stand(study, tables)
+    write_json(study.folder / NOTE, {"files": ["results.csv"]})  # as another version may have noted
     assert not results_stand(study, tables)

@@ -63,7 +63,7 @@ def _drawn(figure: Figure) -> NDArray[np.uint8]:
 
 def _compressed(pixels: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE).save(file, "PNG")
     return file.getvalue()
 
 

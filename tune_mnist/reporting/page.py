@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
+from numpy.typing import NDArray
 
 from tune_mnist.reporting.checklist import checklist
 from tune_mnist.reporting.judge import Judgement, json_of, judge
@@ -197,24 +198,22 @@ def _family(title: str, shown: Heatmap) -> dict[str, Any]:
 def _panel(name: str, shown: Heatmap, caption: str) -> dict[str, Any]:
     norm = Normalize(floor(shown.accuracies), shown.accuracies.max(), clip=True)
     means, texts = shown.means[name], shown.texts(name)
+    values = means.to_numpy(float)  # (rows, columns)
+    colours = colormaps["viridis"](norm(values))[..., :3]  # (rows, columns, red, green and blue)
     rows = [
-        {
-            "label": value_text(value),
-            "cells": [{"text": texts.loc[value, size], **_colours(means.loc[value, size], norm)} for size in means],
-        }
-        for value in means.index
+        {"label": value_text(value), "cells": [_cell(*each) for each in zip(words, accuracies, backs, strict=True)]}
+        for value, words, accuracies, backs in zip(means.index, texts.to_numpy(), values, colours, strict=True)
     ]
     columns = [value_text(value) for value in means]
     return {"name": caption, "rows_are": short_name(shown.rows), "columns": columns, "rows": rows}
 
 
-def _colours(mean: float, norm: Normalize) -> dict[str, str]:
-    """A heatmap cell's background on viridis, as CSS, with an ink that is legible on it."""
-    if pd.isna(mean):
-        return {"back": "transparent", "ink": "inherit"}
-    color = colormaps["viridis"](norm(mean))
-    light = float(np.dot(color[:3], (0.299, 0.587, 0.114)))
-    return {"back": to_hex(color), "ink": "#000" if light > 0.5 else "#fff"}
+def _cell(text: str, accuracy: float, colour: NDArray[np.float64]) -> dict[str, str]:
+    """A heatmap's cell: its text, its background, as CSS, and an ink that is legible on it."""
+    if pd.isna(accuracy):
+        return {"text": text, "back": "transparent", "ink": "inherit"}
+    light = float(np.dot(colour, (0.299, 0.587, 0.114)))
+    return {"text": text, "back": to_hex(tuple(colour)), "ink": "#000" if light > 0.5 else "#fff"}
 
 
 def _seconds(tables: Tables) -> float | None:

@@ -28,10 +28,11 @@ def results_stand(study: Study, tables: Tables) -> bool:
     """Whether all that was written beside the study is as it was written, and was made of what there is now."""
     try:
         noted = read_json(study.folder / NOTE)
-        intact = all(checksum((study.folder / name).read_bytes()) == seal for name, seal in noted["files"].items())
+        if noted.get("made_of") != _fingerprint(study, tables):  # then of other code, too, which may note otherwise
+            return False
+        return all(checksum((study.folder / name).read_bytes()) == seal for name, seal in noted["files"].items())
     except (OSError, Corrupt):
         return False
-    return intact and noted["made_of"] == _fingerprint(study, tables)
 
 
 def _fingerprint(study: Study, tables: Tables) -> str:

@@ -67,7 +67,7 @@ class Setting:
         words += f" ({self.source})" if self.source else ""
         return f"{words}; {self.where} only." if self.where else f"{words}."
 
-    @property
+    @functools.cached_property
     def rule(self) -> str:
         """Its limits as an inequality; empty if it has none."""
         low = f"{self.above:g} < " if self.above > -math.inf else ""
@@ -163,12 +163,12 @@ def coerce_fields(instance: Any) -> None:
 
 @functools.cache  # they take most of a millisecond, and studies have many configs
 def _checks(cls: type) -> list[tuple[str, Callable[[Any], Any]]]:
-    """Of each field of a dataclass its name, and what gives a value of it the declared type."""
+    """Of each field of a dataclass that has one type its name, and what gives a value of it that type."""
     hints, settings = get_type_hints(cls), settings_of(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     return [
         (name, settings[name].checked if name in settings else functools.partial(_coerced, name, hints[name]))
-        for name in names
+        for name in names if name in settings or hints[name] not in (Any, str)  # which may be anything
     ]
 
 

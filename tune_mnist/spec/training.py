@@ -230,9 +230,14 @@ class Context:
         coerce_fields(self)
 
     @functools.cached_property
+    def content(self) -> dict[str, Any]:
+        """All of it, as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @functools.cached_property
     def canonical(self) -> str:
-        """All of it as JSON in the one form that keys are made of."""
-        return _canonical(dataclasses.asdict(self))
+        """Its content as JSON in the one form that keys are made of."""
+        return _canonical(self.content)
 
 
 def training_key(config: TrainingConfig, context: Context) -> str:

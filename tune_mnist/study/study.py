@@ -97,7 +97,7 @@ class Study:
                 raise UserError(
                     f"study {self.name} has {name} {recorded}, but this run has {value}: choose another --name"
                 )
-        content["context"] = dataclasses.asdict(context)
+        content["context"] = context.content
         for model in spec.sources if spec is not None else ():
             save_model(self.folder / MODELS / model.name, model)
         if spec is not None and spec.sources:

@@ -118,7 +118,7 @@ class TrainingFolder:
 
     def describe(self, config: TrainingConfig, context: Context) -> None:
         """Write what the training is, unless that is on disk already."""
-        content = {"config": config.identity(), "context": dataclasses.asdict(context)}
+        content = {"config": config.identity(), "context": context.content}
         if self._read("config.json") != content:
             write_json(self.folder / "config.json", content, durable=self.storage.is_kept_in_folder)
 

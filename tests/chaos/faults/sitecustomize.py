@@ -4,6 +4,7 @@ The environment's CHAOS holds a JSON object with any of
   log      a file to which each epoch's start and save is appended, as "start LABEL EPOCH" or "saved KEY EPOCH"
   slow     seconds that each epoch takes at least
   faults   what befalls the trainings of a label: raise, memory, hog, nan, die, hang; with "-once": only once
+  hog      bytes that a hog takes at most
   tune     arguments of Ray's TuneConfig to override
   reverse  whether trainings are handed out in reverse order
   figures  false: none is drawn, which takes longer than all these small trainings
@@ -28,7 +29,6 @@ from types import ModuleType
 from typing import Any
 
 CHAOS: dict[str, Any] = json.loads(os.environ.get("CHAOS", "{}"))
-HOG_BYTES = 2 * 2**30
 
 
 def log(*words: object) -> None:
@@ -50,10 +50,10 @@ def befalls(label: str) -> str:
 
 
 def hog() -> None:
-    """Take memory until Ray kills this process, but no more than `HOG_BYTES`."""
+    """Take memory until Ray kills this process, but no more than `hog`."""
     taken: list[bytearray] = []
-    while len(taken) * 2**26 < HOG_BYTES:
-        taken.append(bytearray(os.urandom(2**20)) * 64)
+    while len(taken) * 2**27 < CHAOS["hog"]:
+        taken.append(bytearray(os.urandom(2**20)) * 128)
         time.sleep(0.05)
     time.sleep(60)
     raise RuntimeError("Ray did not mind the memory taken")
