@@ -284,6 +284,7 @@ def test_tables_read_back_as_they_were(tmp_path: Path) -> None:
     for path in write_tables(tables, tmp_path, write_atomic):
         assert b"\r" not in path.read_bytes()
         table = getattr(tables, path.stem)
+        assert path.read_bytes() == table.to_csv(index=False, lineterminator="\n").encode()
         read = pd.read_csv(path, dtype=str).astype(table.dtypes)  # not by pandas' parser, which older ones round
         pd.testing.assert_frame_equal(read, table, check_exact=True, check_index_type=False)
     assert len(list(tmp_path.iterdir())) == 5

@@ -42,6 +42,8 @@ def print_grid(folder: Path, tables: Tables, spec: StudySpec, *, as_json: bool =
 
 def _asked(results: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
     """The rows of a study's results that `spec` asks for."""
+    if sum(len(plan.budgets) for plan in spec.trainings()) == len(results):
+        return results  # as the study holds all that was asked for
     plans = [(plan.config.row(), plan.budgets) for plan in spec.trainings()]
     names = [name for name in dict.fromkeys(name for values, _ in plans for name in values) if name in results]
     wanted = {(*map(values.get, names), epochs) for values, budgets in plans for epochs in budgets}
@@ -96,8 +98,7 @@ def _print_tables(folder: Path, tables: Tables) -> None:
     for line in _failures(tables):
         print(line)
     print(f"Tables and figures are in {shown(folder)}; read {shown(folder / 'report.html')}")
-    tracebacks = sorted(folder.glob("trainings/**/failure.json"))
-    if tracebacks and some_failed(tables):
+    if some_failed(tables) and (tracebacks := sorted(folder.glob("trainings/**/failure.json"))):
         others = f", and of {len(tracebacks) - 1} more beside it" if len(tracebacks) > 1 else ""
         print(f"The whole traceback of what failed is in {tracebacks[0]}{others}")
 

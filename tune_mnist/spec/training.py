@@ -139,6 +139,9 @@ class TrainingConfig(Recipe):
             given = {name: value for name, value in given.items() if value != known[name].default}
         object.__setattr__(self, "model_settings", tuple(sorted(given.items())))
 
+    def __hash__(self) -> int:
+        return hash(self.canonical)  # which is made once; of nearly thirty fields it would be made each time
+
     def value(self, name: str) -> Any:
         """The value of a field, or of a setting of the model's own; None if the model has no such setting."""
         if name in FIELDS:
