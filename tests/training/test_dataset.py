@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -13,7 +14,7 @@ from support.idx import NAMES, idx_bytes, random_arrays, write_folder
 from tune_mnist.data import DataArgs
 from tune_mnist.spec.choices import DATASETS
 from tune_mnist.spec.errors import UserError
-from tune_mnist.training.dataset import MNIST_MD5, Dataset, class_counts, load_dataset, training_data
+from tune_mnist.training.dataset import MNIST_MD5, Dataset, class_counts, draw_held_out, load_dataset, training_data
 from tune_mnist.training.idx import read_idx
 
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -44,6 +45,13 @@ def test_a_changed_embedded_file_is_noticed(mnist: Dataset, monkeypatch: pytest.
     monkeypatch.setitem(MNIST_MD5, "test_labels", "0" * 32)
     with pytest.raises(UserError, match=r"MD5 of the package's t10k-labels-idx1-ubyte is 0{32}.*install the package"):
         load_dataset()
+
+
+def test_the_embedded_split_is_the_one_that_is_drawn(mnist: Dataset) -> None:
+    assert mnist.held_out is not None and mnist.held_out.dtype == np.uint8
+    assert np.array_equal(mnist.held_out, draw_held_out(mnist.train_labels))
+    drawn = training_data(replace(mnist, held_out=None), "holdout")
+    assert drawn.sha256 == training_data(mnist, "holdout").sha256
 
 
 def test_holdout_is_disjoint_stratified_and_covers_the_training_set(mnist: Dataset) -> None:

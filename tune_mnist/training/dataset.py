@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,10 @@ MNIST_MD5 = {  # of the decompressed files
     "train_labels": "a25bea736e30d166cdddb491f175f624",
     "test_images": "2646ac647ad5339dbf082846283269ea",
     "test_labels": "27ae3e4e09519cfbb04c329615203637",
+    "held_out": "399ae6abe516e736ce8408212c7ebdf2",
 }
+HELD_OUT_FILE = "held-out-idx1-ubyte"
+"""Beside MNIST's own files in the package: `draw_held_out` of its labels, as scikit-learn takes a second to import."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,8 @@ class Dataset:
     """Hex digest over the four arrays, shapes included."""
     classes: tuple[str, ...] = DIGITS
     """What the classes are called, in the order of their numbers."""
+    held_out: Bytes | None = None
+    """Of each training picture whether it is held out under the holdout protocol, (N,), 0 or 1; None: not drawn yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +115,21 @@ def training_data(dataset: Dataset, protocol: Protocol) -> TrainingData:
     classes = len(dataset.classes)
     if protocol == "report":
         return _training_data(images, labels, dataset.test_images, dataset.test_labels, classes)
-    kept, held_out = _split(labels)
-    return _training_data(images[kept], labels[kept], images[held_out], labels[held_out], classes)
+    drawn = draw_held_out(labels) if dataset.held_out is None else dataset.held_out
+    held_out = drawn.astype(bool)
+    return _training_data(images[~held_out], labels[~held_out], images[held_out], labels[held_out], classes)
+
+
+def draw_held_out(labels: Bytes) -> Bytes:
+    """Of each picture with these labels, (N,), whether it is held out, (N,), 0 or 1: a stratified, seeded sixth."""
+    from sklearn.model_selection import train_test_split
+
+    _, chosen = train_test_split(
+        np.arange(len(labels)), test_size=len(labels) // HELD_OUT, stratify=labels, random_state=SPLIT_SEED
+    )
+    held_out = np.zeros(len(labels), np.uint8)
+    held_out[chosen] = 1
+    return held_out
 
 
 def class_counts(labels: NDArray[Any], classes: int = CLASSES) -> list[int]:
@@ -170,10 +188,11 @@ def _check(arrays: Mapping[str, Bytes], paths: Mapping[str, Path]) -> None:
 
 def _embedded() -> Dataset:
     with resources.as_file(resources.files("tune_mnist") / "mnist") as folder:
-        dataset = _read_folder(folder, "mnist")
+        dataset = replace(_read_folder(folder, "mnist"), held_out=read_idx(folder / f"{HELD_OUT_FILE}.gz"))
     for part, md5 in MNIST_MD5.items():
         actual = idx_md5(getattr(dataset, part))
-        require(actual == md5, f"MD5 of the package's {FILES[part]} is {md5}", actual, "install the package again")
+        file = FILES.get(part, HELD_OUT_FILE)
+        require(actual == md5, f"MD5 of the package's {file} is {md5}", actual, "install the package again")
     return dataset
 
 
@@ -185,16 +204,6 @@ def _cached(name: str, download: bool) -> Dataset:
         files = {part: f"{name}-{file.replace('t10k', 'test')}" for part, file in FILES.items()}
     folder = downloaded_folder(name, files.values(), download)
     return _read_folder(folder, name, files, transposed=emnist, names=CLASS_NAMES.get(name))
-
-
-def _split(labels: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ascending indices of the pictures to train on and of those held out."""
-    from sklearn.model_selection import train_test_split
-
-    kept, held_out = train_test_split(
-        np.arange(len(labels)), test_size=len(labels) // HELD_OUT, stratify=labels, random_state=SPLIT_SEED
-    )
-    return np.sort(kept), np.sort(held_out)
 
 
 def _training_data(
