@@ -249,8 +249,7 @@ def training_key(config: TrainingConfig, context: Context) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _canonical(content: dict[str, Any]) -> str:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True)
