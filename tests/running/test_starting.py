@@ -38,11 +38,11 @@ def test_it_is_no_bad_input() -> None:
 
 @pytest.mark.slow
 def test_a_run_without_a_worker_says_why_and_ends_with_1(tmp_path: Path) -> None:
-    """Ray is told to start workers with a Python that is not there, and to be given up after 70 seconds."""
+    """Ray is to start workers with a Python that is not there: told after 15 seconds, and given up after 25."""
     code = """
 import sys
 from tune_mnist.running import session, supervisor
-supervisor.GIVE_UP_SECONDS = 70
+supervisor.TELL_SECONDS, supervisor.GIVE_UP_SECONDS = 15, 25
 session.shlex.quote = lambda word: "/nowhere/python"
 from tune_mnist.grid import main
 sys.exit(main(sys.argv[1:]))
@@ -53,7 +53,7 @@ sys.exit(main(sys.argv[1:]))
                           cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert done.returncode == 1, done.stderr
     told = [line for line in done.stderr.splitlines() if "no worker has come up" in line]
-    assert len(told) == 2 and told[0].startswith("no worker has come up in 1:0") and told[1].startswith("error: ")
+    assert len(told) == 2 and told[0].startswith("no worker has come up in 0:2") and told[1].startswith("error: ")
     for line in told:
         assert "/nowhere/python: No such file or directory`; Ray's logs are in /" in line
     assert "cluster is full" not in done.stderr and done.stderr.splitlines()[-1] == told[1]
