@@ -236,7 +236,7 @@ class Situation(NamedTuple):
 
 
 def situations(seeds: Sequence[int], noises: Sequence[str]) -> Iterator[Situation]:
-    """All that is simulated with so many seeds and such noises."""
+    """All that is simulated with so many seeds and such noises; of ties with a very strong one, too."""
     for count in seeds:
         for accuracy in (0.978, 0.9, 0.995):
             yield Situation("interval", {"seeds": count, "accuracy": accuracy}, coverage)
@@ -251,11 +251,11 @@ def situations(seeds: Sequence[int], noises: Sequence[str]) -> Iterator[Situatio
     for count in several:
         for world in WORLDS:
             yield Situation("claim", {"seeds": count, "noise": noises[-1], "world": world}, claims)
-    yield from tied_situations(several, ["very strong"])
+    yield from tied_situations(several, ["very strong"])  # last: by their place the others have their random numbers
 
 
 def tied_situations(seeds: Sequence[int], noises: Sequence[str]) -> Iterator[Situation]:
-    """Those of ties, with and without two cells that are ahead of them."""
+    """The situations of ties, with and without two cells that are ahead of them."""
     for count, noise, tied, ahead in itertools.product(seeds, noises, (10, 30), (False, True)):
         yield Situation("ties", {"seeds": count, "count": tied, "noise": noise, "ahead": ahead}, ties)
 

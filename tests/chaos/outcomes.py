@@ -15,6 +15,7 @@ GOOD = ("1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3", "1e-2", "2e-2", "5e-2", 
 DIVERGING = "1e30"
 TWELVE = ("--models", "MediumNN", "--batch-size", "32", "--lr", *GOOD, DIVERGING)
 RUN_BYTES = 2.2 * 2**30  # more than a run takes, which is about 1.3 GiB
+MOST_BYTES = 8 * 2**30
 
 FEW = ("--models", "SimpleNN", "--batch-size", "128")  # what the short version runs
 ORDERS = {
@@ -32,14 +33,15 @@ def label(lr: str) -> str:
 
 
 def memory_bounds() -> tuple[dict[str, str], int]:
-    """Settings that make Ray's memory monitor kill workers when so many bytes more are used than now, and how many.
+    """Settings that make Ray's memory monitor kill workers once a margin of memory is taken, and that margin in bytes.
 
-    A third of what is free, which other tests of this machine do not take: they would have innocent workers killed.
+    It is a third of what is free, from `RUN_BYTES` to `MOST_BYTES`: what other tests take at the same time is less,
+    or innocent workers would be killed.
     """
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     kilobytes = {line[0]: int(line[1]) for line in lines}
     total, free = kilobytes["MemTotal:"] * 1024, kilobytes["MemAvailable:"] * 1024
-    margin = max(RUN_BYTES, free / 3)
+    margin = max(RUN_BYTES, min(free / 3, MOST_BYTES))
     threshold = min(0.95, (total - free + margin) / total)
     return {"RAY_memory_usage_threshold": f"{threshold:.4f}", "RAY_memory_monitor_refresh_ms": "100"}, int(margin)
 

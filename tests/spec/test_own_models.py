@@ -18,7 +18,7 @@ from tune_mnist.spec.own.files import read_model
 from tune_mnist.spec.own.loading import load_class
 from tune_mnist.spec.own.model import SHARED, OwnModel, Source, own_model
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.spec.training import SETTINGS
+from tune_mnist.spec.training import SETTINGS, TrainingConfig
 
 NET = """
 from torch import nn
@@ -199,3 +199,14 @@ def test_choices_are_known_by_their_annotation() -> None:
     assert model.settings["pool"].choices == ("max", "mean")
     with pytest.raises(UserError, match="pool is one of max, mean.* 'men'"):
         model.settings["pool"].checked("men")
+
+
+def test_equal_choices_are_one() -> None:
+    text = "from typing import Literal\nfrom torch import nn\n"
+    text += "class Net(nn.Module):\n    def __init__(self, depth: Literal[1, 2] = 2):\n        pass\n"
+    model = own_model(Source("Net", "net", (("net", text),)))
+    configs = [
+        TrainingConfig(model="Net", lr=0.1, batch_size=1, source=model, model_settings={"depth": depth})
+        for depth in (1, 1.0, True)
+    ]
+    assert len(set(configs)) == 1 and repr(dict(configs[2].model_settings)) == "{'depth': 1}"

@@ -41,9 +41,12 @@ def test_loading_and_splitting_again_gives_the_same_bytes(mnist: Dataset) -> Non
     assert np.array_equal(first.eval_images, second.eval_images)
 
 
-def test_a_changed_embedded_file_is_noticed(mnist: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MNIST_MD5, "test_labels", "0" * 32)
-    with pytest.raises(UserError, match=r"MD5 of the package's t10k-labels-idx1-ubyte is 0{32}.*install the package"):
+@pytest.mark.parametrize(
+    ("part", "file"), [("test_labels", "t10k-labels-idx1-ubyte"), ("held_out", "held-out-idx1-ubyte")]
+)
+def test_a_changed_embedded_file_is_noticed(part: str, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MNIST_MD5, part, "0" * 32)
+    with pytest.raises(UserError, match=f"MD5 of the package's {file} is 0{{32}}.*install the package"):
         load_dataset()
 
 

@@ -77,7 +77,7 @@ class Retraining:
 
     def describe(self) -> dict[str, Any]:
         """What tells it from others, as plain JSON values."""
-        return {"training": self.key, "epochs": self.epochs, "context": asdict(self.context)}
+        return {"training": self.key, "epochs": self.epochs, "context": self.context.content}
 
 
 @dataclass

@@ -28,7 +28,7 @@ def results_stand(study: Study, tables: Tables) -> bool:
     """Whether all that was written beside the study is as it was written, and was made of what there is now."""
     try:
         noted = read_json(study.folder / NOTE)
-        if noted.get("made_of") != _fingerprint(study, tables):  # then of other code, too, which may note otherwise
+        if noted.get("made_of") != _fingerprint(study, tables):  # of other code, too, whose note may have another form
             return False
         return all(checksum((study.folder / name).read_bytes()) == seal for name, seal in noted["files"].items())
     except (OSError, Corrupt):

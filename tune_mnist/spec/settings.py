@@ -90,7 +90,9 @@ class Setting:
             return self._number(value, change)
         if self.kind == "yes or no":
             require(isinstance(value, bool), f"{self.name} is true or false", repr(value), change)
-        elif self.kind == "choice" and value not in self.choices:
+        elif self.kind == "choice" and value in self.choices:
+            return self.choices[self.choices.index(value)]  # where 1 is one, 1.0 and True are, too
+        elif self.kind == "choice":
             known = list(map(str, self.choices))
             remedy = did_you_mean(str(value), known, change)
             require(False, f"{self.name} is one of {', '.join(known)}", repr(value), remedy)
@@ -163,12 +165,12 @@ def coerce_fields(instance: Any) -> None:
 
 @functools.cache  # they take most of a millisecond, and studies have many configs
 def _checks(cls: type) -> list[tuple[str, Callable[[Any], Any]]]:
-    """Of each field of a dataclass that has one type its name, and what gives a value of it that type."""
+    """Of each field of a dataclass whose value is checked: its name, and what checks a value and gives it its type."""
     hints, settings = get_type_hints(cls), settings_of(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     return [
         (name, settings[name].checked if name in settings else functools.partial(_coerced, name, hints[name]))
-        for name in names if name in settings or hints[name] not in (Any, str)  # which may be anything
+        for name in names if name in settings or hints[name] not in (Any, str)  # of which all values will do
     ]
 
 

@@ -140,7 +140,7 @@ class TrainingConfig(Recipe):
         object.__setattr__(self, "model_settings", tuple(sorted(given.items())))
 
     def __hash__(self) -> int:
-        return hash(self.canonical)  # which is made once; of nearly thirty fields it would be made each time
+        return hash(self.canonical)  # a text that is made once; the generated method hashes all fields at each call
 
     def value(self, name: str) -> Any:
         """The value of a field, or of a setting of the model's own; None if the model has no such setting."""
@@ -234,7 +234,7 @@ class Context:
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:
-        """All of it, as plain JSON values."""
+        """All of it, as plain JSON values, not to be changed."""
         return dataclasses.asdict(self)
 
     @functools.cached_property

@@ -150,7 +150,7 @@ def _described(study: Study) -> dict[str, str]:
             values.setdefault(name, []).append(value)
     values["epochs"] = [epochs for plan in planned for epochs in plan.budgets]
     del values["budget"]  # epochs again
-    context = {name: str(value) for name, value in dataclasses.asdict(study.context()).items()}
+    context = {name: str(value) for name, value in study.context().content.items()}
     return context | {name: " or ".join(map(value_text, ordered(name, each))) for name, each in values.items()}
 
 

@@ -64,7 +64,7 @@ class Dataset:
     classes: tuple[str, ...] = DIGITS
     """What the classes are called, in the order of their numbers."""
     held_out: Bytes | None = None
-    """Of each training picture whether it is held out under the holdout protocol, (N,), 0 or 1; None: not drawn yet."""
+    """Of each training picture whether it is held out under the holdout protocol, (N,), 0 or 1; None: to be drawn."""
 
 
 @dataclass(frozen=True, eq=False)

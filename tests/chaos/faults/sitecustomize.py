@@ -52,9 +52,9 @@ def befalls(label: str) -> str:
 def hog() -> None:
     """Take memory until Ray kills this process, but no more than `hog`."""
     taken: list[bytearray] = []
-    while len(taken) * 2**27 < CHAOS["hog"]:
-        taken.append(bytearray(os.urandom(2**20)) * 128)
-        time.sleep(0.05)
+    while len(taken) * 2**26 < CHAOS["hog"]:
+        taken.append(bytearray(os.urandom(2**20)) * 64)
+        time.sleep(0.03)
     time.sleep(60)
     raise RuntimeError("Ray did not mind the memory taken")
 
