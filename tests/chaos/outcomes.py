@@ -15,7 +15,7 @@ GOOD = ("1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3", "1e-2", "2e-2", "5e-2", 
 DIVERGING = "1e30"
 TWELVE = ("--models", "MediumNN", "--batch-size", "32", "--lr", *GOOD, DIVERGING)
 RUN_BYTES = 2.2 * 2**30  # more than a run takes, which is about 1.3 GiB
-MOST_BYTES = 8 * 2**30
+MOST_BYTES = 5 * 2**30
 
 FEW = ("--models", "SimpleNN", "--batch-size", "128")  # what the short version runs
 ORDERS = {
