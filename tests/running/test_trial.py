@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from tune_mnist.running.runner import PACKS_SIDE_BY_SIDE, packed, score_winners
 from tune_mnist.running.trial import (
     OUT_OF_MEMORY,
     PackEpoch,
+    on_gpu,
     once_saved,
     packs_of,
     run_members,
@@ -130,6 +132,21 @@ def test_a_state_of_another_model_is_set_aside_and_its_epochs_trained_again(
     rows = run(tmp_path / "bad", data, members)
     assert any("is not a state of this training" in note for _, row in rows for note in row.get("damage", ()))
     assert kept(tmp_path / "whole") == kept(tmp_path / "bad")
+
+
+def test_each_epochs_timing_names_its_gpu(
+    tmp_path: Path, data: TrialData, configs: list[TrainingConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
+    assert on_gpu(CONTEXT) == {}
+    gpu = on_gpu(replace(CONTEXT, device="cuda"))
+    monkeypatch.setattr("tune_mnist.running.trial.on_gpu", lambda context: gpu)
+    alone, *together = (PlannedTraining(config, (2,)) for config in configs)
+    rows = [row for _, row in run(tmp_path, data, together)]
+    rows += run_training(alone, data, CONTEXT, TrainingFolder(tmp_path / training_key(alone.config, CONTEXT)))
+    kept_timings = [timing for path in tmp_path.iterdir() for timing in TrainingFolder(path).progress().timings]
+    assert len(rows) == len(kept_timings) == 5  # one of the three diverges in its first epoch
+    assert {told.get("gpu") for told in rows + kept_timings} == {"NVIDIA H100"}
 
 
 def test_trainings_on_shared_batches_leave_the_files_that_each_leaves_alone(tmp_path: Path, data: TrialData) -> None:
