@@ -38,11 +38,11 @@ def test_it_is_no_bad_input() -> None:
 
 @pytest.mark.slow
 def test_a_run_without_a_worker_says_why_and_ends_with_1(tmp_path: Path) -> None:
-    """Ray is to start workers with a Python that is not there: told after 15 seconds, and given up after 25."""
+    """Ray is to start workers with a Python that is not there: told after 15 seconds, and given up after 29."""
     code = """
 import sys
 from tune_mnist.running import session, supervisor
-supervisor.TELL_SECONDS, supervisor.GIVE_UP_SECONDS = 15, 25
+supervisor.TELL_SECONDS, supervisor.GIVE_UP_SECONDS = 15, 29
 session.shlex.quote = lambda word: "/nowhere/python"
 from tune_mnist.grid import main
 sys.exit(main(sys.argv[1:]))

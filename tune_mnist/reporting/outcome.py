@@ -43,7 +43,7 @@ def print_grid(folder: Path, tables: Tables, spec: StudySpec, *, as_json: bool =
 def _asked(results: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
     """The rows of a study's results that `spec` asks for."""
     if sum(len(plan.budgets) for plan in spec.trainings()) == len(results):
-        return results  # all cells asked for are in the study, so that as many are the same
+        return results  # the study holds all that was asked for, so here nothing else
     plans = [(plan.config.row(), plan.budgets) for plan in spec.trainings()]
     names = [name for name in dict.fromkeys(name for values, _ in plans for name in values) if name in results]
     wanted = {(*map(values.get, names), epochs) for values, budgets in plans for epochs in budgets}

@@ -30,7 +30,7 @@ ENDING = {"WriteError": UserError, "BucketError": BucketError, "NoAnswerError": 
 """Errors of workers that all trials would meet alike."""
 WAITING_SECONDS = 10.0  # without a running trial, after which to say what it waits for
 IDLE_SECONDS = 60.0  # after which to ask whether one can run at all
-TELL_SECONDS = 60.0  # after which, again and again, to say why no worker comes up
+TELL_SECONDS = 60.0  # how often to say why no worker comes up
 
 
 class Watch(tune.Callback):
@@ -51,8 +51,8 @@ class Watch(tune.Callback):
         self.early_ends: dict[TrainingConfig, EarlyEnd] = {}
         """Why the trials of trainings ended before these did, which may be tried again."""
         self.idle_since = self.said_waiting_at = time.monotonic()
-        self.times_told = 0
-        """How many times in a row it was said that no worker comes up."""
+        self.periods_told = 0
+        """How many times `TELL_SECONDS` had passed when it was last said that no worker comes up."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that never happens here
@@ -138,7 +138,7 @@ class Watch(tune.Callback):
                 self.timeouts[trial] = f"TimeoutError: no new epoch in {timeout:g} seconds"
                 ray.kill(trial.temporary_state.ray_actor, no_restart=True)
         if self.heard_at:
-            self.idle_since, self.times_told = now, 0
+            self.idle_since, self.periods_told = now, 0
         elif min(now - self.idle_since, now - self.said_waiting_at) > WAITING_SECONDS:
             self.said_waiting_at = now
             self._say_waiting(now - self.idle_since)
@@ -159,8 +159,8 @@ class Watch(tune.Callback):
             self.display.tell(full)
         elif idle_seconds > GIVE_UP_SECONDS:
             raise NoWorker(f"{no_worker_line(idle_seconds)}: mend that, then run the same command again")
-        elif idle_seconds // TELL_SECONDS > self.times_told:
-            self.times_told = int(idle_seconds // TELL_SECONDS)
+        elif idle_seconds // TELL_SECONDS > self.periods_told:
+            self.periods_told = int(idle_seconds // TELL_SECONDS)
             self.display.tell(no_worker_line(idle_seconds))
 
     def fail(self, config: TrainingConfig, text: str, line: str | None = None) -> None:

@@ -90,12 +90,8 @@ class Setting:
             return self._number(value, change)
         if self.kind == "yes or no":
             require(isinstance(value, bool), f"{self.name} is true or false", repr(value), change)
-        elif self.kind == "choice" and value in self.choices:
-            return self.choices[self.choices.index(value)]  # where 1 is one, 1.0 and True are, too
         elif self.kind == "choice":
-            known = list(map(str, self.choices))
-            remedy = did_you_mean(str(value), known, change)
-            require(False, f"{self.name} is one of {', '.join(known)}", repr(value), remedy)
+            return self._choice(value, change)
         elif self.kind == "widths":
             return self._widths(value, change)
         elif self.kind == "text":
@@ -107,6 +103,13 @@ class Setting:
         if self.kind == "yes or no":
             return {"true": True, "false": False, "yes": True, "no": False}.get(word.lower(), word)
         return number_or_text(word) if self.kind in ("number", "whole number") else word
+
+    def _choice(self, value: Any, change: str) -> Any:
+        if value in self.choices:
+            return self.choices[self.choices.index(value)]  # the one that equals it: 1 for 1.0 and True, too
+        known = list(map(str, self.choices))
+        remedy = did_you_mean(str(value), known, change)
+        return require(False, f"{self.name} is one of {', '.join(known)}", repr(value), remedy)
 
     def _number(self, value: Any, change: str) -> Any:
         whole = self.kind == "whole number"
@@ -170,7 +173,7 @@ def _checks(cls: type) -> list[tuple[str, Callable[[Any], Any]]]:
     names = [field.name for field in dataclasses.fields(cls)]
     return [
         (name, settings[name].checked if name in settings else functools.partial(_coerced, name, hints[name]))
-        for name in names if name in settings or hints[name] not in (Any, str)  # of which all values will do
+        for name in names if name in settings or hints[name] not in (Any, str)  # these types take any value
     ]
 
 
