@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from support.buckets import faults, moto, uri
+from support.buckets import ceph, faults, moto, uri
 
-__all__ = ["faults", "moto", "uri"]  # fixtures, which are made when a test asks for them
+__all__ = ["ceph", "faults", "moto", "uri"]  # fixtures, which are made when a test asks for them
 
 if not Path("/dev/nvidia0").exists():
     os.environ["TRITON_INTERPRET"] = "1"  # which Triton reads when it is imported
@@ -24,9 +24,14 @@ WITHOUT_RAY = {
 
 
 def _turn(path: Path) -> str | None:
-    """With whom a file's tests take turns: what kills whole runs or starts Ceph, on its own ports; what starts Ray."""
+    """With whom a file's tests take turns: what kills whole runs or starts Ceph, on its own ports; what starts Ray.
+
+    Those of the training, too: each process that calls compiled steps waits until they are.
+    """
+    if path.parent.name == "training":
+        return "training"
     text = path.read_text(encoding="utf-8")
-    if path.parent.name == "chaos" or "ceph_server" in text:
+    if path.parent.name == "chaos" or "CEPH" in text:
         return "chaos"
     return "Ray" if path.parent.name not in WITHOUT_RAY and "pytest.mark.slow" in text else None
 
@@ -55,9 +60,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return TurnsInOneWorker(config, log)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def no_ray_is_kept() -> Iterator[None]:
-    """End a session of Ray's that a test's runs kept for their next one."""
+    """End a session of Ray's that the runs of a file's tests kept for their next one."""
     yield
     session = sys.modules.get("tune_mnist.running.session")
     if session is not None and session._is_kept():

@@ -56,7 +56,7 @@ def erase_copies(lab: Lab, uri: str) -> None:
 
 
 def kill_all(lab: Lab, count: int) -> str:
-    """SIGKILL the driver, or a worker, at random instants, and give the next run new nodes; a folder's bytes."""
+    """SIGKILL the driver, at times a worker before it, at random instants; new nodes for the next run; same bytes."""
     reference = lab.reference()
     with ceph(lab):
         uri, log = new_uri(), lab.folder / f"bucket-deaths-{count}.log"
@@ -67,7 +67,7 @@ def kill_all(lab: Lab, count: int) -> str:
                 break
             if lab.random.random() < 0.8:  # else while it starts
                 wait_for_saves(run, log)
-            if lab.random.random() < 0.5:
+            if kills % 2 == 0:
                 workers += killed_worker(lab, run)
             kills += run_is_killed(run, time.monotonic() - run.started + lab.random.uniform(0, 4))
             run.clear()
@@ -104,11 +104,12 @@ def killed_worker(lab: Lab, run: Run) -> bool:
 
 
 def kill_server(lab: Lab, count: int) -> str:
-    """Kill the server in the middle of writes: back soon, the run completes; else it says so and goes on later."""
+    """Kill the server in the middle of writes, for good, which the run says as it ends; then for 20 s: it completes."""
     reference = lab.reference()
     with ceph(lab) as folder:
         for _ in range(count):
             uri = new_uri()
+            line = gone_for_good(lab, folder, uri)
             run = start(lab, uri, chaos={"slow": 0.4})
             wait_for_epochs(run, uri)
             time.sleep(lab.random.uniform(0, 3))
@@ -119,13 +120,11 @@ def kill_server(lab: Lab, count: int) -> str:
             assert run.wait().code == 0, run.stderr[-3000:]
             run.clear()
             assert kept(uri) == tables(reference)
-        line = gone_for_good(lab, folder)
-    return f"{count} kills, back after 20 s: same bytes; gone for good: `{line}`, and gone on with"
+    return f"{count} kills, gone for good: `{line}`; gone on with, another and back after 20 s: same bytes"
 
 
-def gone_for_good(lab: Lab, folder: Path) -> str:
-    """Kill the server for longer than a run has patience; the line that it ends with."""
-    uri = new_uri()
+def gone_for_good(lab: Lab, folder: Path, uri: str) -> str:
+    """Kill the server for longer than a run has patience, then start it again; the line that the run ends with."""
     run = start(lab, uri, chaos={"slow": 0.4, "patience": 5})
     wait_for_epochs(run, uri)
     subprocess.run([CEPH_UP, folder, "kill"], check=True)
@@ -135,17 +134,14 @@ def gone_for_good(lab: Lab, folder: Path) -> str:
     assert run.code == 1 and "Traceback" not in run.stderr, run.stderr[-3000:]
     assert f"no answer from http://{CEPH} in 5 s" in line and "run the same command again" in line, line
     subprocess.run([CEPH_UP, folder], check=True, capture_output=True)
-    again = start(lab, uri).wait()
-    again.clear()
-    assert again.code == 0, again.stderr[-3000:]
-    assert kept(uri) == tables(lab.reference())
     return line
 
 
 def wait_for_epochs(run: Run, uri: str) -> None:
-    """Wait until an epoch is in the bucket."""
+    """Wait until one more epoch is in the bucket."""
     bucket = Bucket(f"{uri}/mine")
-    run.wait_for(lambda: any("/" in each.name and each.name.startswith("trainings/") for each in bucket.list()))
+    before = len(bucket.list("trainings"))
+    run.wait_for(lambda: len(bucket.list("trainings")) > before)
 
 
 def two_drivers(lab: Lab, count: int) -> str:

@@ -70,7 +70,7 @@ def stop(lab: Lab, count: int) -> str:
     """SIGINT and SIGTERM at random instants, to the driver or, as Ctrl-C does, to all; at times a second one."""
     slowest, twice = 0.0, 0
     for _ in range(count):
-        run = lab.start("stopped", "--epochs", "1", "50")
+        run = lab.start("stopped", "--epochs", "1", "50", chaos={"dashboard": True})
         time.sleep(lab.random.uniform(1.5, 15))
         number, to_all = lab.random.choice([signal.SIGINT, signal.SIGTERM]), lab.random.random() < 0.5
         send = os.killpg if to_all and number == signal.SIGINT else os.kill

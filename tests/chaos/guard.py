@@ -19,7 +19,7 @@ TCP_LISTENS = "0A"
 
 def guard(lab: Lab, count: int) -> str:
     """Look at a run from outside: no route without the token, no port but on loopback, no token in any output."""
-    run = lab.start("guarded", chaos={"slow": 0.5})
+    run = lab.start("guarded", chaos={"slow": 0.5, "dashboard": True})
     run.wait_for(lambda: "dashboard:" in run.stderr and len(run.workers()) >= 2)
     (port,) = re.findall(r"http://127\.0\.0\.1:(\d+) ", run.stderr)
     routes = sorted(set(api_routes()))

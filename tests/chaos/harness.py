@@ -20,11 +20,11 @@ from typing import Any
 
 from support.idx import NAMES, random_arrays, write_folder
 from support.plain import plain_study
+from support.slices import mnist
 from tune_mnist.grid import GridArgs
 from tune_mnist.running.runner import packed
 from tune_mnist.shell.arguments import parse
 from tune_mnist.spec.study import StudySpec
-from tune_mnist.training.dataset import load_dataset
 
 __all__ = ["NAMES", "Lab", "Run", "random_arrays", "write_folder"]
 
@@ -42,7 +42,7 @@ class Run:
     def __init__(self, words: list[str], folder: Path, chaos: Mapping[str, Any], env: Mapping[str, str]) -> None:
         self.mark = uuid.uuid4().hex
         path = os.pathsep.join([str(HERE / "faults"), os.environ.get("PYTHONPATH", "")])
-        disturbance = json.dumps({"figures": False, **chaos})
+        disturbance = json.dumps({"figures": False, "dashboard": False, **chaos})
         more = {"CHAOS": disturbance, "CHAOS_MARK": self.mark, "PYTHONPATH": path.rstrip(os.pathsep)}
         self.outputs = Path(tempfile.mkdtemp(dir=folder, prefix="output-"))
         self.started = time.monotonic()
@@ -130,7 +130,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        full = load_dataset()
+        full = mnist()
         arrays = {"train_images": full.train_images[:1200], "train_labels": full.train_labels[:1200]}
         arrays |= {"test_images": full.test_images[:300], "test_labels": full.test_labels[:300]}
         write_folder(self.folder / "data", arrays)

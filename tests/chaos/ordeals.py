@@ -33,7 +33,7 @@ class Ordeal:
 ORDEALS = {
     "drivers": Ordeal(deaths.kill_drivers, 20, 2),
     "workers": Ordeal(deaths.kill_workers, 20, 4),
-    "stops": Ordeal(deaths.stop, 20, 3),
+    "stops": Ordeal(deaths.stop, 20, 2),
     "two-drivers": Ordeal(deaths.two_drivers, 5, 1),
     "writes": Ordeal(deaths.kill_writes, 1, 1),
     "corruptions": Ordeal(damage.corrupt, 100, 10),
@@ -43,7 +43,7 @@ ORDEALS = {
     "twelve": Ordeal(outcomes.twelve, 3, 1),
     "in-step": Ordeal(outcomes.in_step, 3, 1),
     "schedules": Ordeal(outcomes.schedule, 4, 1),
-    "bucket-deaths": Ordeal(buckets.kill_all, 20, 2),
+    "bucket-deaths": Ordeal(buckets.kill_all, 20, 1),
     "bucket-server": Ordeal(buckets.kill_server, 5, 1),
     "bucket-drivers": Ordeal(buckets.two_drivers, 3, 1),
     "guard": Ordeal(guard.guard, 1, 1),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.slices import mnist
 from tune_mnist.running.gpu_check import bits, speed
 from tune_mnist.running.gpu_check.check import check_gpu, print_findings
 from tune_mnist.running.gpu_check.scale import Finding, Scale
@@ -18,7 +19,7 @@ from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import Context, training_key
 from tune_mnist.study.layout import training_path
 from tune_mnist.study.training_folder import TrainingFolder
-from tune_mnist.training.dataset import load_dataset, training_data
+from tune_mnist.training.dataset import training_data
 from tune_mnist.training.steps.pack import PackSteps
 
 SMALL = Scale(
@@ -27,7 +28,7 @@ SMALL = Scale(
 
 
 def findings(scale: Scale = SMALL) -> list[Finding]:
-    data = training_data(load_dataset(), "holdout")
+    data = training_data(mnist(), "holdout")
     few = dataclasses.replace(data, eval_images=data.eval_images[:100], eval_labels=data.eval_labels[:100])
     return list(check_gpu(scale, few))
 
@@ -83,7 +84,7 @@ def test_bits_that_depend_on_the_pack_are_found(
         return losses
 
     monkeypatch.setattr(PackSteps, "train_epoch", mixing)
-    data = training_data(load_dataset(), "holdout")
+    data = training_data(mnist(), "holdout")
     found = bits.bits(SMALL, data)
     assert found.right is False and found.figures["wrong"] == ["SimpleNN 16 alone", "SimpleNN 16 resumed"]
     assert not print_findings(iter([found]))

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from support.slices import mnist
 from tune_mnist.running import runner, trial
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.runner import PACKS_SIDE_BY_SIDE, packed, score_winners
@@ -38,7 +39,7 @@ from tune_mnist.spec.training import Context, PlannedTraining, TrainingConfig, t
 from tune_mnist.study.study import Study
 from tune_mnist.study.training_folder import TrainingFolder
 from tune_mnist.training.batches import make_pictures
-from tune_mnist.training.dataset import load_dataset, training_data
+from tune_mnist.training.dataset import training_data
 from tune_mnist.training.steps.pack import SLOTS, PackSteps
 
 CONTEXT = Context(protocol="holdout", data_sha256="0" * 64)
@@ -58,7 +59,7 @@ def configs(request: pytest.FixtureRequest) -> list[TrainingConfig]:
 
 @pytest.fixture(scope="module")
 def data() -> TrialData:
-    whole = training_data(load_dataset(), "holdout")
+    whole = training_data(mnist(), "holdout")
     train = make_pictures(whole.train_images[:300], whole.train_labels[:300])
     return TrialData(train, make_pictures(whole.eval_images[:100], whole.eval_labels[:100]))
 
@@ -376,7 +377,7 @@ def test_winners_scored_on_a_gpu_share_processes(tmp_path: Path, monkeypatch: py
 
 
 def test_no_sparse_form_is_made_for_a_gpu() -> None:
-    dataset = load_dataset()
+    dataset = mnist()
     whole = training_data(dataset, "holdout")
     for device, sparse in (("cpu", True), ("cuda", False)):
         data = trial_data(whole, device)

@@ -16,6 +16,7 @@ from support.faults import FaultyServer
 
 BUCKET = "studies"
 CEPH, CEPH_UP = "127.0.0.1:7480", Path(__file__).parent / "ceph_up.sh"
+CEPH_FOLDER = "TUNE_MNIST_CEPH"  # of the environment
 KEYS = {
     "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest", "AWS_REGION": "us-east-1",
     # Or a test without keys would look for some at an address that only clouds have.
@@ -44,11 +45,12 @@ def moto_server() -> Iterator[str]:
 
 @contextmanager
 def ceph_server(folder: Path) -> Iterator[Path]:
-    """Ceph's S3 server at `CEPH`, with its data in `folder`, or in that of one which runs, $TUNE_MNIST_CEPH.
+    """Ceph's S3 server at `CEPH`, with its data in `folder`, or in that of one which runs, $`CEPH_FOLDER`.
 
     Skips the test where it cannot be had.
     """
-    if running := os.environ.get("TUNE_MNIST_CEPH"):
+    if running := os.environ.get(CEPH_FOLDER):
+        subprocess.run([CEPH_UP, running], capture_output=True, check=True)  # a test may have left it killed
         make_bucket(CEPH)
         yield Path(running)
         return
@@ -65,6 +67,14 @@ def ceph_server(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run([CEPH_UP, folder, "down"], check=False)
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Ceph's server for all tests of this process that ask for it; its folder. It takes half a minute to start."""
+    with ceph_server(tmp_path_factory.mktemp("ceph")) as folder, pytest.MonkeyPatch.context() as environment:
+        environment.setenv(CEPH_FOLDER, str(folder))
+        yield folder
 
 
 def make_bucket(server: str, name: str = BUCKET) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from support.slices import mnist
 from tune_mnist.deploy.digits.paper import Array
-from tune_mnist.training.dataset import load_dataset
 
 HEIGHT, WIDTH = 400, 300
 ROW_TOP = 130
@@ -18,7 +18,7 @@ Rng = np.random.Generator
 
 def digit(rng: Rng, side: int) -> tuple[Array, int]:
     """The ink (side, side) in 0…1 of a training digit, and its label."""
-    dataset = load_dataset()
+    dataset = mnist()
     index = int(rng.integers(len(dataset.train_labels)))
     picture = Image.fromarray(dataset.train_images[index]).resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(picture, np.float32) / np.float32(255), int(dataset.train_labels[index])

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from tune_mnist.training.dataset import load_dataset
+from support.slices import mnist
 
 
 def digits(count: int) -> list[tuple[Image.Image, int]]:
     """MNIST's first test digits, light on black, enlarged."""
-    dataset = load_dataset()
+    dataset = mnist()
     return [
         (Image.fromarray(picture).resize((84, 84), Image.Resampling.BICUBIC), int(label))
         for picture, label in zip(dataset.test_images[:count], dataset.test_labels[:count], strict=True)

@@ -8,6 +8,7 @@ The environment's CHAOS holds a JSON object with any of
   tune     arguments of Ray's TuneConfig to override
   reverse  whether trainings are handed out in reverse order
   figures  false: none is drawn, which takes longer than all these small trainings
+  dashboard  false: Ray starts none, which takes a fifth of a small run
   patience seconds that an object store is asked in vain
   stale    seconds after which the lease of a bucket's study may be taken over, instead of a minute
 """
@@ -140,6 +141,12 @@ def patch_runner(module: ModuleType) -> None:
     module.tune.TuneConfig = lambda **kwargs: make(**{**kwargs, **CHAOS.get("tune", {})})
 
 
+def patch_session(module: ModuleType) -> None:
+    start = module._init
+    if not CHAOS.get("dashboard", True):
+        module._init = lambda **options: start(**{**options, "include_dashboard": False})  # type: ignore[attr-defined]
+
+
 def patch_publish(module: ModuleType) -> None:
     if not CHAOS.get("figures", True):
         module.cell_figures = lambda tables: {}  # type: ignore[attr-defined]
@@ -161,7 +168,8 @@ def patch_lease(module: ModuleType) -> None:
 PATCHES = {
     "tune_mnist.study.storage.bucket.objects": patch_objects, "tune_mnist.study.storage.bucket.lease": patch_lease,
     "tune_mnist.training.loop": patch_training, "tune_mnist.study.training_folder": patch_store,
-    "tune_mnist.running.runner": patch_runner, "tune_mnist.reporting.publish": patch_publish,
+    "tune_mnist.running.runner": patch_runner, "tune_mnist.running.session": patch_session,
+    "tune_mnist.reporting.publish": patch_publish,
 }
 
 

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.slices import mnist
 from tune_mnist.deploy.digits.marks import find_marks
 from tune_mnist.deploy.digits.paper import Array, paper_shade
 from tune_mnist.deploy.digits.pictures import grey_levels, open_picture, read_file
 from tune_mnist.deploy.digits.strokes import find_ink
 from tune_mnist.deploy.digits.views import stroke_width
 from tune_mnist.spec.errors import UserError
-from tune_mnist.training.dataset import load_dataset
 
 SCRIPT = Path(__file__).parents[3] / "experiments" / "rendered_digits.py"
 
 
 def ink(index: int = 0, side: int = 200) -> Array:
     """One of MNIST's test digits, ink 1 on 0, enlarged to `side` pixels."""
-    picture = Image.fromarray(load_dataset().test_images[index])
+    picture = Image.fromarray(mnist().test_images[index])
     return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC), np.float32) / np.float32(255)
 
 
@@ -55,7 +55,7 @@ def alike(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize("index", range(20))
 def test_the_view_is_as_mnist_was_made(index: int) -> None:
-    original = load_dataset().test_images[index]
+    original = mnist().test_images[index]
     view = to_digit(ink(index))
     assert view.shape == (28, 28) and view.dtype == np.uint8 and view.max() == 255
     rows, columns = np.flatnonzero(view.any(1)), np.flatnonzero(view.any(0))

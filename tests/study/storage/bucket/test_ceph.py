@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from support.buckets import CEPH, KEYS, ceph_server, new_uri
+from support.buckets import CEPH, KEYS, new_uri
 from support.faults import FaultyServer, Refusal
 from support.stored import CONTEXT, KEY, SPEC, train
 from tune_mnist.spec.errors import UserError
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
-    with ceph_server(tmp_path_factory.mktemp("ceph")), pytest.MonkeyPatch.context() as environment:
+def proxy(ceph: Path) -> Iterator[FaultyServer]:
+    with pytest.MonkeyPatch.context() as environment:
         proxy = FaultyServer(CEPH)
         for name, value in {**KEYS, "AWS_ENDPOINT_URL": proxy.url}.items():
             environment.setenv(name, value)
