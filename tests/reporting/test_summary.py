@@ -71,15 +71,19 @@ def test_every_number_is_made_again_by_hand(tmp_path: Path) -> None:
     variances[near] = (prior * centre + df * own) / (prior + df)
     dfs[near] = min(prior + df, df * near.sum())
 
-    # Ties with the third: Tukey and Kramer's range, Satterthwaite's degrees of freedom, on log(1 - accuracy).
+    # Ties with the third: Tukey and Kramer's range, Satterthwaite's degrees of freedom, on log(1 - accuracy), in steps.
     behind = np.log(error) - np.log(error[2])
-    squares = variances / 3
-    joint_df = (squares + squares[2]) ** 2 / (squares**2 / dfs + squares[2] ** 2 / dfs[2])
-    q = math.sqrt(2) * behind / np.sqrt(squares + squares[2])
-    ties = int((studentized_range.sf(q[3:], len(cells), joint_df[3:]) > 0.05).sum())
+    squares, upper = variances / 3, own.mean() * (1 + 2 * math.sqrt(2 / (df * near.sum())))
+    third = max(squares[2], upper / 3)
+    joint_df = (squares + third) ** 2 / (squares**2 / dfs + third**2 / dfs[2])
+    q = math.sqrt(2) * behind / np.sqrt(squares + third)
+    of_all = studentized_range.sf(q[3:], len(cells), joint_df[3:]) > 0.05
+    rest = 3 + int(of_all.sum())
+    ties = int((studentized_range.sf(q[3:], rest, joint_df[3:]) > 0.05).sum())
+    assert 3 + ties == rest < len(cells)  # a second step tells no more apart
     gap_df = 2 * max(min(df * near.sum(), max(prior, 1)), 2)
-    bar = studentized_range.isf(0.05, len(cells), gap_df) / math.sqrt(2) + t.ppf(0.8, gap_df)
-    gap = error[2] * math.expm1(bar * math.sqrt(2 * own.mean() / 3))
+    bar = studentized_range.isf(0.05, rest, gap_df) / math.sqrt(2) + t.ppf(0.8, gap_df)
+    gap = error[2] * math.expm1(bar * math.sqrt((own.mean() + upper) / 3))
 
     def share(rows: pd.DataFrame, *names: str) -> float:
         values = np.log(1 - rows["val_accuracy"])

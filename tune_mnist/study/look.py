@@ -101,7 +101,6 @@ class Look:
         )
 
 
-
 def newest_study(storage: Path) -> Path:
     """The study that ran last in `storage`.
 

@@ -124,7 +124,7 @@ class Tables:
     @property
     def gap_seen(self) -> float:
         """How much less accurate than the third a cell must be to be told from it in 4 of 5 studies; NaN: unknown."""
-        return gap_seen(self._accuracies[0], self.noise, self.level)
+        return gap_seen(self._accuracies[0], self.noise, len(self.top3), self.level)
 
     @property
     def _accuracies(self) -> tuple[np.ndarray, list[CellKey]]:

@@ -93,11 +93,14 @@ def leaders(summary: pd.DataFrame, by: list[str], samples: Samples, level: float
     best.loc[3:, "standing"] = TIED
     best.loc[best["p_equivalent"] < LEVEL, "standing"] = EQUIVALENT
     kept = (best["p_adjusted"] > LEVEL) | (best.index < 3)
-    return best[kept].reset_index(drop=True), method(accuracies, noise, level)
+    return best[kept].reset_index(drop=True), method(accuracies, noise, int(kept.sum()), level)
 
 
-def method(accuracies: np.ndarray, noise: Noise, level: float = LEVEL) -> str:
-    """How the intervals and comparisons of these cells, best first, were made, and what they can tell."""
+def method(accuracies: np.ndarray, noise: Noise, kept: int, level: float = LEVEL) -> str:
+    """How the intervals and comparisons of these cells, best first, were made, and what they can tell.
+
+    As many cells are `kept` as the best three or not told from the third.
+    """
     if math.isnan(noise.variance):
         return (
             "One seed: intervals (95%) are Wilson's, for these networks on other pictures. Which configuration is the "
@@ -114,7 +117,7 @@ def method(accuracies: np.ndarray, noise: Noise, level: float = LEVEL) -> str:
         f"{'training' if trainings == 1 else 'trainings'} with at most {NEAR:g} times the third's error; a training's "
         "cells, at several epochs, are not independent and count as one witness. "
     )
-    gap = gap_seen(accuracies, noise, level)
+    gap = gap_seen(accuracies, noise, kept, level)
     if math.isnan(gap):
         return text.strip()
     if level < LEVEL:
@@ -126,8 +129,9 @@ def method(accuracies: np.ndarray, noise: Noise, level: float = LEVEL) -> str:
     if counts[2] >= RANKS_SEEDS:
         ranks = " and by its seeds' ranks (Mann and Whitney 1947), in which one seed that fell weighs little"
     return text + (
-        f"Each cell is held against the third by the range of {len(accuracies)} equal cells (Tukey and Kramer){ranks}; "
-        "the chance of any wrong exclusion is 5% at most. A cell "
+        "Each cell is held against the third by the range of as many equal cells (Tukey and Kramer), of all "
+        f"{len(accuracies)} first, then of those not told apart (Romano and Wolf 2005), the third taken to be as noisy "
+        f"as the leaders may be{ranks}; the chance of any wrong exclusion is 5% at most. A cell "
         f"{100 * gap:.2f} points worse than the third would be told from it in 4 of 5 such studies; what is not told "
         "apart may differ by less than that. Equivalent means "
         f"within {100 * MARGIN:g} points by two one-sided tests (Schuirmann 1987), with Holm's correction at 5%."

@@ -14,7 +14,7 @@ from scipy.stats import mannwhitneyu
 from scipy.stats import t as student
 
 from tune_mnist.tables.statistics.difference import LEVEL, joint
-from tune_mnist.tables.statistics.multiplicity import holm, range_p
+from tune_mnist.tables.statistics.multiplicity import holm, range_p, range_p_in_steps
 from tune_mnist.tables.statistics.noise import Estimates, Noise, estimate, learn_noise
 
 POWER = 0.8
@@ -42,8 +42,10 @@ def against_third(
 
     Accuracies are float (cells, seeds), the best cell first, NaN where it lacks a seed; `trainings` says which
     training a cell is of. The third was taken for its rank, and any of the others may be looked at, so that the
-    difference of two is held against the range of all: the chance that any cell as good as the third is told apart
-    stays at the `level` that p is held to. From `RANKS_SEEDS` seeds on, `by_ranks` has a share of it.
+    difference of two is held against the range of all that are not told apart: the chance that any cell as good as the
+    third is told apart stays at the `level` that p is held to. For its rank, too, the third's noise is taken to be at
+    the upper limit of the leaders' at least: of equal cells the noisiest come out first. From `RANKS_SEEDS` seeds on,
+    `by_ranks` has a share of the level.
     """
     noise = learn_noise(accuracies, trainings) if noise is None else noise
     found = estimate(accuracies, trainings, noise, alike=True)
@@ -51,16 +53,24 @@ def against_third(
     p, equivalent = np.full(len(difference), np.nan), np.full(len(difference), np.nan)
     if math.isnan(noise.variance):
         return Ties(difference, p, equivalent)
-    error, df = joint(found.relative_error, found.df, found.relative_error[:3][-1], found.df[:3][-1])
+    seeds = int(np.isfinite(accuracies[:3][-1]).sum())
+    third = np.maximum(found.relative_error[:3][-1], math.sqrt(noise.upper / seeds))
+    error, df = joint(found.relative_error, found.df, third, found.df[:3][-1])
     behind = found.log_error - found.log_error[:3][-1]
-    p[3:] = range_p(math.sqrt(2) * np.maximum(_ratio(behind[3:], error[3:]), 0), len(p), df[3:])
-    if np.isfinite(accuracies[2:3]).sum() >= RANKS_SEEDS:
-        p /= 1 - RANKS_SHARE
-        p[3:] = np.minimum(p[3:], by_ranks(accuracies, p > level) / RANKS_SHARE).clip(max=1)
+    q = math.sqrt(2) * np.maximum(_ratio(behind[3:], error[3:]), 0)
+    share = _share_of_range(seeds)
+    p[3:] = range_p_in_steps(q, df[3:], level * share, others=3) / share
+    if share < 1:
+        p[3:] = np.minimum(p[3:], by_ranks(accuracies, p > level) / (1 - share)).clip(max=1)
     tied = np.flatnonzero(p > LEVEL)
     points, df = joint(found.error, found.df, found.error[:3][-1], found.df[:3][-1])
     equivalent[tied] = holm(equivalence_p(difference[tied], points[tied], df[tied]))
     return Ties(difference, p, equivalent)
+
+
+def _share_of_range(seeds: int) -> float:
+    """The range test's share of the error allowed; the rest is the ranks'."""
+    return 1 - RANKS_SHARE if seeds >= RANKS_SEEDS else 1.0
 
 
 def by_ranks(accuracies: np.ndarray, tied: np.ndarray) -> np.ndarray:
@@ -114,18 +124,17 @@ def equivalence_p(difference: np.ndarray, error: np.ndarray, df: np.ndarray, mar
 
 
 def smallest_gap(
-    error: float, noise: Noise, *, seeds: int, cells: int, power: float = POWER, level: float = LEVEL
+    error: float, noise: Noise, *, seeds: int, cells: int, level: float = LEVEL, of_better: float | None = None
 ) -> float:
-    """How far below the third, whose error rate is `error`, a cell must be to be told apart with this `power`.
+    """How far below a cell whose error rate is `error` another must be to be told apart with 80% power.
 
-    `seeds` of each, among as many `cells`, held to the `level`.
+    `seeds` of each, among as many `cells`, held to the `level`; `of_better` is the variance of the better, if it is
+    not the noise's.
     """
-    if cells > 3 and seeds >= RANKS_SEEDS:
-        level *= 1 - RANKS_SHARE
     variance, df = noise.leaders
     df = max(df, seeds - 1)
-    standard_errors = _critical_range(cells, 2 * df, level) / math.sqrt(2) + student.ppf(power, 2 * df)
-    needed = standard_errors * math.sqrt(2 * variance / seeds)
+    standard_errors = _critical_range(cells, 2 * df, level) / math.sqrt(2) + student.ppf(POWER, 2 * df)
+    needed = standard_errors * math.sqrt((variance + (variance if of_better is None else of_better)) / seeds)
     return error * math.expm1(needed)
 
 
@@ -135,12 +144,17 @@ def _critical_range(cells: int, df: float, level: float) -> float:
     return float(brentq(lambda q: float(range_p(np.array([q]), cells, np.array([df]))[0]) - level, 0.1, 1000))
 
 
-def gap_seen(accuracies: np.ndarray, noise: Noise, level: float = LEVEL) -> float:
-    """The `smallest_gap` of a study with these accuracies, float (cells, seeds), best first; NaN if not known."""
+def gap_seen(accuracies: np.ndarray, noise: Noise, cells: int, level: float = LEVEL) -> float:
+    """The `smallest_gap` of a study with these accuracies, float (cells, seeds), best first; NaN if not known.
+
+    As many `cells` are the best three or not told from the third.
+    """
     if len(accuracies) < 4 or math.isnan(noise.variance):
         return math.nan
     third = accuracies[2][np.isfinite(accuracies[2])]
-    return smallest_gap(1 - float(third.mean()), noise, seeds=len(third), cells=len(accuracies), level=level)
+    level *= _share_of_range(len(third))
+    error, cells = 1 - float(third.mean()), max(cells, 4)
+    return smallest_gap(error, noise, seeds=len(third), cells=cells, level=level, of_better=noise.upper)
 
 
 def seeds_needed(gap: float, error: float, noise: Noise, *, cells: int = 2, most: int = 1000) -> int | None:

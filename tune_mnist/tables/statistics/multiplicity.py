@@ -32,6 +32,20 @@ def range_p(q: np.ndarray, cells: int, df: np.ndarray) -> np.ndarray:
     return np.clip(p, 0, 1)
 
 
+def range_p_in_steps(q: np.ndarray, df: np.ndarray, level: float, others: int) -> np.ndarray:
+    """`range_p` of cells in steps: the range is of those that no step before told apart, and of as many `others`.
+
+    Those with p up to the `level` are told apart, and the next step is held against the range of the rest, until none
+    more is: all steps together err with the level's probability at most (Romano and Wolf, JASA 100, 2005).
+    """
+    cells = len(q) + others
+    p = range_p(q, cells, df)
+    while (rest := int((p > level).sum()) + others) < cells:
+        cells = rest
+        p = range_p(q, cells, df)
+    return p
+
+
 def holm(p: np.ndarray) -> np.ndarray:
     """p-values adjusted by Holm's step-down: rejecting those up to α errs anywhere with probability α at most."""
     order = np.argsort(p, kind="stable")

@@ -31,6 +31,11 @@ class Noise:
     by_training: Mapping[Hashable, tuple[float, float]] = field(default_factory=dict)
 
     @property
+    def upper(self) -> float:
+        """The variance's upper limit, two of its standard errors above it."""
+        return self.variance * (1 + 2 * math.sqrt(2 / self.df)) if self.df else self.variance
+
+    @property
     def leaders(self) -> tuple[float, float]:
         """Variance and degrees of freedom of a training that is like the leaders and not one of them."""
         return self.variance, min(self.df, max(self.prior_df, 1.0))
