@@ -40,7 +40,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("ray_results/cnn_ablation"))
+    parser.add_argument("--folder", type=Path, default=Path(__file__).with_suffix(""), help="of a file per training")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     if not args.table:

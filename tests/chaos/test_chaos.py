@@ -12,6 +12,11 @@ from chaos.ordeals import ORDEALS
 # So many that on two processors every two of them share batches.
 TWENTY_FOUR = ("--models", "SimpleNN", "MediumNN", "--batch-size", "32", "64", "128")
 IN_TESTS_OF_THEIR_OWN = {"writes"}  # test_kills
+LONG = {"disk", "twelve", "bucket-deaths", "bucket-server", "bucket-drivers"}
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.ordeal] if name in LONG else [])
+    for name in ORDEALS if name not in IN_TESTS_OF_THEIR_OWN
+]
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +25,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ORDEALS if name not in IN_TESTS_OF_THEIR_OWN])
+@pytest.mark.parametrize("name", NAMES)
 def test_ordeal(lab: Lab, name: str, request: pytest.FixtureRequest) -> None:
     ordeal = ORDEALS[name]
     if name.startswith("bucket-"):
