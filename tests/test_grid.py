@@ -46,8 +46,8 @@ def test_each_cell_once_well_trained_and_running_twice_changes_no_byte(tmp_path:
     assert results["val_accuracy"].is_monotonic_decreasing
     assert len(list(study.glob("trainings/**/state-*.pt"))) == 4  # those of epoch 1 have served
     before = {path.name: path.read_bytes() for path in study.rglob("*") if path.suffix in (".csv", ".png")}
-    again = grid(tmp_path, *SMALL)
-    assert again.returncode == 0, again.stderr
+    again = grid(tmp_path, *SMALL, "--json")
+    assert again.returncode == 0 and again.stdout == first.stdout, again.stderr
     assert "4 done" in again.stderr and "dashboard" not in again.stderr  # Ray was not even started
     assert "nothing has changed: tables, figures and page stand" in again.stderr
     assert before == {path.name: path.read_bytes() for path in study.rglob("*") if path.suffix in (".csv", ".png")}

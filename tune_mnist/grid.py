@@ -60,10 +60,10 @@ def _grid(args: GridArgs) -> int:
     from tune_mnist.grid_experiment import run_grid
 
     result = run_grid(**fields_of(args, but="json"), keep_ray=False)
-    from tune_mnist.reporting.outcome import print_grid, some_failed
+    from tune_mnist.reporting.outcome import print_grid
 
-    print_grid(result.folder, result.tables, args.spec, as_json=args.json)
-    return int(some_failed(result.tables))
+    print_grid(result.folder, result.outcome, args.spec, lambda: result.tables, as_json=args.json)
+    return int(result.outcome.some_failed)
 
 
 def from_toml(path: Path) -> GridArgs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_mnist.experiment import DRAWING, Experiment, check_experiment, open_study, say, score, session, ways
+from tune_mnist.reporting.outcome import Outcome, outcome_of
 from tune_mnist.running.resources import Resources
 from tune_mnist.running.surroundings import give_home
 from tune_mnist.running.watching.tracking import Tracking
@@ -34,9 +36,18 @@ class GridResult:
     """The outcome of a grid: its study's path and tables, and Ray's results of the trials that ran now."""
 
     folder: Path
-    tables: Tables
-    result_grid: ResultGrid | None
+    outcome: Outcome
+    """To what the study came, in plain values."""
+    result_grid: ResultGrid | None = None
     """None if the study already held every training."""
+    made_tables: Tables | None = None
+
+    @functools.cached_property
+    def tables(self) -> Tables:
+        """The study's tables: those just made, or read from its trainings when first asked for."""
+        from tune_mnist.tables.of_study import load_study
+
+        return load_study(self.folder) if self.made_tables is None else self.made_tables
 
     def __repr__(self) -> str:
         from tune_mnist.reporting.outcome import in_short
@@ -73,18 +84,13 @@ def run_grid(
     tracking.check()
     experiment = check_experiment(spec, resources or Resources(), download=download)
     with open_study(path, fresh=fresh) as study:
-        tables, results = run_experiment(experiment, study, console, tracking, keep_ray=keep_ray)
-    return GridResult(study.path, tables, results)
+        return run_experiment(experiment, study, console, tracking, keep_ray=keep_ray)
 
 
 def run_experiment(
     experiment: Experiment, study: Study, console: Console, tracking: Tracking, *, keep_ray: bool = False
-) -> tuple[Tables, ResultGrid | None]:
-    """Run in the opened `study` what it lacks, score its winners, and write its tables and figures.
-
-    Returns:
-        The study's tables, and Ray's results of the trials that ran now, None if there were none.
-    """
+) -> GridResult:
+    """Run in the opened `study` what it lacks, score its winners, and write its tables and figures."""
     context, resources = experiment.context, experiment.resources
     study.add(experiment.spec, context, about_run())
     rounds = missing_by_rounds(study, experiment.spec, context, console)
@@ -92,16 +98,17 @@ def run_experiment(
     if missing:
         say(console, f"{study.name}: {ways(experiment, missing)}")
     else:
-        from tune_mnist.reporting.standing_results import results_stand
+        from tune_mnist.reporting.standing_results import standing_outcome
+
+        if (outcome := standing_outcome(study)) is not None:
+            say(console, "nothing has changed: tables, figures and page stand")
+            return GridResult(study.path, outcome)
         from tune_mnist.tables.of_study import tables_of, winners_to_score
 
         tables = tables_of(study)
         if not winners_to_score(study, tables):
-            if results_stand(study, tables):
-                say(console, "nothing has changed: tables, figures and page stand")
-                return tables, None
             say(console, DRAWING)
-            return finished(experiment, study, tables), None
+            return GridResult(study.path, outcome_of(tables), None, finished(experiment, study, tables))
     results = None
     with ThreadPoolExecutor(1) as beside:
         with session(experiment, study, console, keep=keep_ray) as data:
@@ -118,7 +125,8 @@ def run_experiment(
             drawing = beside.submit(cell_figures, tables)  # while winners are scored
             score(experiment, study, data, console, tables)
             writing_results = beside.submit(finished, experiment, study, None, drawing)  # while Ray shuts down
-        return writing_results.result(), results
+        tables = writing_results.result()
+        return GridResult(study.path, outcome_of(tables), results, tables)
 
 
 def finished(

@@ -37,10 +37,11 @@ def _search(args: SearchArgs) -> int:
     from tune_mnist.search_experiment import run_search
 
     result = run_search(**fields_of(args, but="json"), keep_ray=False)
-    from tune_mnist.reporting.outcome import print_search, some_failed
+    from tune_mnist.reporting.outcome import outcome_of, print_search
 
-    print_search(result.folder, result.tables, result.trials, result.pareto, as_json=args.json)
-    return int(some_failed(result.tables))
+    outcome = outcome_of(result.tables)
+    print_search(result.folder, outcome, result.trials, result.pareto, as_json=args.json)
+    return int(outcome.some_failed)
 
 
 def from_toml(path: Path) -> SearchArgs:

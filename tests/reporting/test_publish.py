@@ -9,8 +9,9 @@ import pytest
 
 from support.slices import mnist
 from support.studies import made_study, made_tables
+from tune_mnist.reporting.outcome import outcome_of
 from tune_mnist.reporting.publish import cell_figures, write_results
-from tune_mnist.reporting.standing_results import NOTE, results_stand
+from tune_mnist.reporting.standing_results import NOTE, standing_outcome
 from tune_mnist.shell.about import about_run
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.study.files import write_json
@@ -44,32 +45,40 @@ def test_another_study_supplies_the_cnn_s_curve(tmp_path: Path) -> None:
 def test_results_stand_until_the_study_its_files_or_the_package_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = made_study(tmp_path / "study", SPEC)
-    assert not results_stand(study, tables_of(study))
+    study = made_study(tmp_path / "study", SPEC, scored=3, test_labels=mnist().test_labels)
+    assert standing_outcome(study) is None
     paths = write_results(study, tables_of(study))
-    assert results_stand(study, tables_of(study))
+    assert standing_outcome(study) == outcome_of(tables_of(study))
     study.add(None, study.context(), about_run())
-    assert results_stand(study, tables_of(study))
-    for path in paths:
+    assert standing_outcome(study) is not None
+    trainings = [path for path in study.folder.glob("trainings/**/*.json") if path.name != "config.json"]
+    assert {path.name for path in trainings} >= {"history.json", "timings.json", "test-00004.json"}
+    for path in [*paths, *trainings]:
         path.rename(tmp_path / "moved")
-        assert not results_stand(study, tables_of(study)), path
+        assert standing_outcome(study) is None, path
         (tmp_path / "moved").rename(path)
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        assert not results_stand(study, tables_of(study)), path
+        assert standing_outcome(study) is None, path
         path.write_bytes(whole)
-    tables = tables_of(study)
-    for name in ("epochs", "results", "summary", "top3", "timings"):
-        less = getattr(tables, name).iloc[1:]
-        assert not results_stand(study, replace(tables, **{name: less})), name
+    (trainings[0].parent / "failure.json").write_text("")
+    assert standing_outcome(study) is None
+    (trainings[0].parent / "failure.json").unlink()
+    assert standing_outcome(study) is not None
     study.add(replace(SPEC, lr=(1e-4,)), study.context())
-    assert not results_stand(study, tables)
-    write_results(study, tables)
-    assert results_stand(study, tables)
+    assert standing_outcome(study) is None
+    write_results(study, tables_of(study))
+    assert standing_outcome(study) is not None
     other = tmp_path / "package"
     other.mkdir()
     (other / "new.py").write_text("")
     monkeypatch.setattr("tune_mnist.reporting.standing_results.PACKAGE", other)
-    assert not results_stand(study, tables)
+    assert standing_outcome(study) is None
     write_json(study.folder / NOTE, {"files": ["results.csv"]})  # as another version may have noted
-    assert not results_stand(study, tables)
+    assert standing_outcome(study) is None
+
+
+def test_results_without_the_winners_test_scores_do_not_stand(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "study", SPEC)
+    write_results(study, tables_of(study))
+    assert standing_outcome(study) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -200,6 +201,14 @@ class TrainingFolder:
     def scored_epochs(self) -> list[int]:
         """The epochs after which test scores were taken, rising, those of damaged files among them."""
         return sorted(int(name[5:10]) for name in names_in(self.folder) if SCORE.fullmatch(name))
+
+    def results_digest(self) -> bytes:
+        """SHA-256 of the training's files but its states: of all that its record and its scores are read from."""
+        digest = hashlib.sha256(self.key.encode())
+        for name in sorted(names_in(self.folder)):
+            if name.endswith(".json"):
+                digest.update(name.encode() + (self.folder / name).read_bytes())
+        return digest.digest()
 
     def record(self, config: TrainingConfig, epochs: int) -> TrainingRecord:
         """The training's record, `complete` meaning that it has at least `epochs` epochs."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
+
+from tune_mnist.shell.printing import print_texts
 
 
 def percent(share: float) -> str:
@@ -43,18 +42,15 @@ def interval(low: float, high: float) -> str:
 
 
 def print_table(frame: pd.DataFrame, title: str, *, width: int = 80) -> None:
-    """Print a table to stdout, shares as percent and empty cells as dashes.
+    """Print a table to stdout as `print_texts` does."""
+    print_texts(rows_of(frame), title, width=width)
 
-    `width` is how many columns it may take; on a terminal it takes what that has.
-    """
-    table = Table(box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
-    for name in frame.columns:
-        table.add_column(str(name), overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(name, value) for name, value in zip(frame.columns, row, strict=True)))
-    console = Console(width=None if sys.stdout.isatty() else width, markup=False, highlight=False)
-    console.print(title, style="italic", soft_wrap=True)
-    console.print(table)
+
+def rows_of(frame: pd.DataFrame) -> list[list[str]]:
+    """A table's head and rows as texts, shares as percent and empty cells as dashes."""
+    names = [str(name) for name in frame.columns]
+    rows = [[_cell(*cell) for cell in zip(names, row, strict=True)] for row in frame.itertuples(index=False)]
+    return [names, *rows]
 
 
 def _cell(name: str, value: Any) -> str:
