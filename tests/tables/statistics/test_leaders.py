@@ -91,6 +91,14 @@ def test_equal_cells_without_any_noise_tie_and_others_do_not() -> None:
     assert found.p[3:] == pytest.approx([1, 0]) and found.equivalent_p[3] == 0
 
 
+@pytest.mark.parametrize("cells", [1, 2, 3])
+@pytest.mark.parametrize("seeds", [2, 10])
+def test_three_cells_and_fewer_are_held_against_none(cells: int, seeds: int) -> None:
+    accuracies = study(np.random.default_rng(0), np.linspace(0.98, 0.97, cells), seeds)
+    found = against_third(accuracies, list(range(cells)))
+    assert found.difference[-1] == 0 and np.isnan(found.p).all() and np.isnan(found.equivalent_p).all()
+
+
 def test_one_seed_compares_nothing() -> None:
     accuracies = np.linspace(0.98, 0.9, 6)[:, None]
     assert np.isnan(against_third(accuracies, list(range(6))).p).all()

@@ -51,19 +51,19 @@ def against_third(
     found = estimate(accuracies, trainings, noise, alike=True)
     difference = found.mean - found.mean[:3][-1]
     p, equivalent = np.full(len(difference), np.nan), np.full(len(difference), np.nan)
-    if math.isnan(noise.variance):
+    if math.isnan(noise.variance) or len(accuracies) <= 3:
         return Ties(difference, p, equivalent)
-    seeds = int(np.isfinite(accuracies[:3][-1]).sum())
-    third = np.maximum(found.relative_error[:3][-1], math.sqrt(noise.upper / seeds))
-    error, df = joint(found.relative_error, found.df, third, found.df[:3][-1])
-    behind = found.log_error - found.log_error[:3][-1]
+    seeds = int(np.isfinite(accuracies[2]).sum())
+    third = np.maximum(found.relative_error[2], math.sqrt(noise.upper / seeds))
+    error, df = joint(found.relative_error, found.df, third, found.df[2])
+    behind = found.log_error - found.log_error[2]
     q = math.sqrt(2) * np.maximum(_ratio(behind[3:], error[3:]), 0)
     share = _share_of_range(seeds)
     p[3:] = range_p_in_steps(q, df[3:], level * share, others=3) / share
     if share < 1:
         p[3:] = np.minimum(p[3:], by_ranks(accuracies, p > level) / (1 - share)).clip(max=1)
     tied = np.flatnonzero(p > LEVEL)
-    points, df = joint(found.error, found.df, found.error[:3][-1], found.df[:3][-1])
+    points, df = joint(found.error, found.df, found.error[2], found.df[2])
     equivalent[tied] = holm(equivalence_p(difference[tied], points[tied], df[tied]))
     return Ties(difference, p, equivalent)
 
