@@ -16,6 +16,7 @@ __all__ = ["ceph", "faults", "moto", "uri"]  # fixtures, which are made when a t
 
 if not Path("/dev/nvidia0").exists():
     os.environ["TRITON_INTERPRET"] = "1"  # which Triton reads when it is imported
+os.environ |= {"RAY_worker_niceness": "0"}  # instead of 15, at which the tests beside would leave them no processor
 ROOT = Path(__file__).parents[1]
 WITHOUT_RAY = {
     "spec", "shell", "training", "study", "tables", "figures", "reporting", "searching", "digits", "bucket",
@@ -24,16 +25,18 @@ WITHOUT_RAY = {
 
 
 def _turn(path: Path) -> str | None:
-    """With whom a file's tests take turns: what kills whole runs or starts Ceph, on its own ports; what starts Ray.
+    """With whom a file's tests take turns.
 
-    Those of the training, too: each process that calls compiled steps waits until they are.
+    Those that call compiled steps, as each process waits until they are compiled; those that kill whole runs or start
+    Ceph, on its own ports; and those that start Ray.
     """
-    if path.parent.name == "training":
-        return "training"
     text = path.read_text(encoding="utf-8")
-    if path.parent.name == "chaos" or "CEPH" in text:
-        return "chaos"
-    return "Ray" if path.parent.name not in WITHOUT_RAY and "pytest.mark.slow" in text else None
+    if path.parent.name == "training" or "make_steps" in text:
+        return "training"
+    starts_ray = path.parent.name not in WITHOUT_RAY and "pytest.mark.slow" in text
+    if path.parent.name == "chaos" or "CEPH" in text or (starts_ray and ".kill()" in text):
+        return "kills"
+    return "Ray" if starts_ray else None
 
 
 TURNS = {path: turn for path in ROOT.glob("tests/**/test_*.py") if (turn := _turn(path)) is not None}

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_mnist.shell.printing import print_texts
 from tune_mnist.spec.places import shown
 from tune_mnist.spec.study import StudySpec
 from tune_mnist.spec.training import PREFIX
 from tune_mnist.spec.words.naming import BASE, cell_name, setting_text, short_name, value_text
+from tune_mnist.tables.printing import print_texts
 
 # pandas and what needs it are imported where tables are at hand: an outcome that was kept is printed without.
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tune_mnist.shell.printing import print_texts
+from tune_mnist.tables.printing import print_texts
 
 
 def percent(share: float) -> str:
