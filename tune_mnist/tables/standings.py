@@ -127,7 +127,7 @@ def method(accuracies: np.ndarray, noise: Noise, kept: int, level: float = LEVEL
         )
     ranks = ""
     if counts[2] >= RANKS_SEEDS:
-        ranks = " and by its seeds' ranks (Mann and Whitney 1947), in which one seed that fell weighs little"
+        ranks = ", and by its seeds' ranks (Mann and Whitney 1947), in which one seed that fell weighs little"
     return text + (
         "Each cell is held against the third by the range of as many equal cells (Tukey and Kramer), of all "
         f"{len(accuracies)} first, then of those not told apart (Romano and Wolf 2005), the third taken to be as noisy "
