@@ -72,9 +72,11 @@ def ceph_server(folder: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Ceph's server for all tests of this process that ask for it; its folder. It takes half a minute to start."""
-    with ceph_server(tmp_path_factory.mktemp("ceph")) as folder, pytest.MonkeyPatch.context() as environment:
+    place = tmp_path_factory.mktemp("ceph")
+    with ceph_server(place) as folder, pytest.MonkeyPatch.context() as environment:
         environment.setenv(CEPH_FOLDER, str(folder))
         yield folder
+    shutil.rmtree(place, ignore_errors=True)  # a gigabyte, which pytest would keep
 
 
 def make_bucket(server: str, name: str = BUCKET) -> None:
