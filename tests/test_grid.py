@@ -79,6 +79,9 @@ def test_from_python_tables_and_result_grid_agree(tmp_path: Path) -> None:
     from_ray = analyse(spec.trainings(), records_from_results(result.result_grid), "report")
     pd.testing.assert_frame_equal(from_ray.results, result.tables.results, check_exact=True)
     assert set(result.tables.summary["n"]) == {2}
+    again = run_grid(spec, storage=tmp_path, console=Console(quiet=True))
+    assert again.result_grid is None and again.outcome == result.outcome
+    pd.testing.assert_frame_equal(again.tables.results, result.tables.results, check_exact=True)
 
 
 @pytest.mark.slow
