@@ -12,9 +12,10 @@ from chaos.ordeals import ORDEALS
 # So many that on two processors every two of them share batches.
 TWENTY_FOUR = ("--models", "SimpleNN", "MediumNN", "--batch-size", "32", "64", "128")
 IN_TESTS_OF_THEIR_OWN = {"writes"}  # test_kills
-LONG = {"disk", "twelve", "bucket-deaths", "bucket-server", "bucket-drivers"}
+# These fill disks or memory, or kill a real object store: asked for by -m ordeal.
+DISTURB_THE_MACHINE = {"disk", "twelve", "bucket-deaths", "bucket-server", "bucket-drivers"}
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.ordeal] if name in LONG else [])
+    pytest.param(name, marks=[pytest.mark.ordeal] if name in DISTURB_THE_MACHINE else [])
     for name in ORDEALS if name not in IN_TESTS_OF_THEIR_OWN
 ]
 

@@ -82,8 +82,8 @@ def test_every_number_is_made_again_by_hand(tmp_path: Path) -> None:
     ties = int((studentized_range.sf(q[3:], rest, joint_df[3:]) > 0.05).sum())
     assert 3 + ties == rest < len(cells)  # a second step tells no more apart
     gap_df = 2 * max(min(df * near.sum(), max(prior, 1)), 2)
-    bar = studentized_range.isf(0.05, rest, gap_df) / math.sqrt(2) + t.ppf(0.8, gap_df)
-    gap = error[2] * math.expm1(bar * math.sqrt((own.mean() + upper) / 3))
+    bar = studentized_range.isf(0.05, rest, gap_df) * math.sqrt((own.mean() + upper) / 2 / 3)
+    gap = error[2] * math.expm1(bar + t.ppf(0.8, gap_df) * math.sqrt(2 * own.mean() / 3))
 
     def share(rows: pd.DataFrame, *names: str) -> float:
         values = np.log(1 - rows["val_accuracy"])

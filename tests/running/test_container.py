@@ -93,10 +93,11 @@ def test_doctor_which_does_what_a_run_does_finds_nothing_amiss(case: str, tmp_pa
 
 @pytest.mark.slow
 @needs_both
-def test_grid_status_and_predict_work_in_all_of_it_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["unknown uid, no home", "all together"])  # the others' are parts of the last
+def test_grid_status_and_predict_work(case: str, tmp_path: Path) -> None:
     from PIL import Image, ImageDraw
 
-    here = Surroundings("all together", tmp_path)
+    here = Surroundings(case, tmp_path)
     data = write_folder(tmp_path / "dätä", random_arrays(train=600, test=100))
     picture = Image.new("L", (60, 60), 255)
     ImageDraw.Draw(picture).line((30, 8, 30, 52), fill=0, width=5)

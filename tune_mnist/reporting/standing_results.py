@@ -24,9 +24,7 @@ CODE = ("py", "html", "css")  # what the package's code is in
 
 
 def note_results(study: Study, tables: Tables, paths: Iterable[Path]) -> None:
-    """Note beside the study what the files at these `paths` in its folder hold, of what they were made, and to what
-    the study came.
-    """
+    """Note beside the study what the files at `paths` in its folder hold, what they were made of, and the outcome."""
     from tune_mnist.tables.of_study import winners_to_score
 
     outcome = json.dumps(dataclasses.asdict(outcome_of(tables)))  # as text, in which columns keep their order

@@ -99,7 +99,7 @@ def leaders(summary: pd.DataFrame, by: list[str], samples: Samples, level: float
 def method(accuracies: np.ndarray, noise: Noise, kept: int, level: float = LEVEL) -> str:
     """How the intervals and comparisons of these cells, best first, were made, and what they can tell.
 
-    As many cells are `kept` as the best three or not told from the third.
+    `kept` counts the best three and those not told from the third.
     """
     if math.isnan(noise.variance):
         return (

@@ -163,7 +163,7 @@ def test_a_gap_of_the_smallest_size_is_seen_four_times_in_five_and_more_seeds_se
         order = np.argsort(-accuracies.mean(axis=1))
         p = against_third(accuracies[order], order.tolist(), noise).p
         seen.append(p[order == 5][0] < 0.05)
-    assert 0.75 < np.mean(seen) < 0.95  # the median of five varies less than one of them
+    assert 0.72 < np.mean(seen) < 0.88
     needed = seeds_needed(0.005, 0.02, noise, cells=40)
     assert needed is not None and needed > 3
     assert smallest_gap(0.02, noise, seeds=needed, cells=40) <= 0.005

@@ -124,18 +124,18 @@ def equivalence_p(difference: np.ndarray, error: np.ndarray, df: np.ndarray, mar
 
 
 def smallest_gap(
-    error: float, noise: Noise, *, seeds: int, cells: int, level: float = LEVEL, of_better: float | None = None
+    error: float, noise: Noise, *, seeds: int, cells: int, level: float = LEVEL, better_taken_for: float | None = None
 ) -> float:
-    """How far below a cell whose error rate is `error` another must be to be told apart with 80% power.
+    """How far below a cell whose error rate is `error` another must be, in accuracy, to be told apart with 80% power.
 
-    `seeds` of each, among as many `cells`, held to the `level`; `of_better` is the variance of the better, if it is
-    not the noise's.
+    `seeds` of each, among as many `cells`, held to the `level`. `better_taken_for` is the variance that the test takes
+    the better's noise for, if not the noise's own, by which both vary.
     """
     variance, df = noise.leaders
     df = max(df, seeds - 1)
-    standard_errors = _critical_range(cells, 2 * df, level) / math.sqrt(2) + student.ppf(POWER, 2 * df)
-    needed = standard_errors * math.sqrt((variance + (variance if of_better is None else of_better)) / seeds)
-    return error * math.expm1(needed)
+    taken_for = variance if better_taken_for is None else better_taken_for
+    bar = _critical_range(cells, 2 * df, level) * math.sqrt((variance + taken_for) / 2 / seeds)
+    return error * math.expm1(bar + float(student.ppf(POWER, 2 * df)) * math.sqrt(2 * variance / seeds))
 
 
 @functools.cache
@@ -147,14 +147,14 @@ def _critical_range(cells: int, df: float, level: float) -> float:
 def gap_seen(accuracies: np.ndarray, noise: Noise, cells: int, level: float = LEVEL) -> float:
     """The `smallest_gap` of a study with these accuracies, float (cells, seeds), best first; NaN if not known.
 
-    As many `cells` are the best three or not told from the third.
+    `cells` counts the best three and those not told from the third.
     """
     if len(accuracies) < 4 or math.isnan(noise.variance):
         return math.nan
     third = accuracies[2][np.isfinite(accuracies[2])]
     level *= _share_of_range(len(third))
     error, cells = 1 - float(third.mean()), max(cells, 4)
-    return smallest_gap(error, noise, seeds=len(third), cells=cells, level=level, of_better=noise.upper)
+    return smallest_gap(error, noise, seeds=len(third), cells=cells, level=level, better_taken_for=noise.upper)
 
 
 def seeds_needed(gap: float, error: float, noise: Noise, *, cells: int = 2, most: int = 1000) -> int | None:
